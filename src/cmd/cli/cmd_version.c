@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cli/cmd.h"
+
+#include "base/rpc/rpc.h"
+
+static int run(struct cmd_ctx *ctx, struct err *e)
+{
+    if (ctx->json) {
+        _cleanup_json_ json_t *j = json_pack("{s:s,s:[i,i]}", "version", MCP_VERSION, "protocol",
+            RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX);
+        cmd_print_json(j);
+    } else {
+        printf("mcp %s (protocol %d to %d)\n", MCP_VERSION, RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX);
+    }
+    return 0;
+}
+
+const struct cmd cmd_version = {
+    .name = "version",
+    .operands = "",
+    .summary = "Print the version and the protocol range",
+    .opts = (const struct cmd_opt[]){{"json", 0, NULL, "print JSON"}, {0}},
+    .run = run,
+};

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The platform as declared: typed, validated, every default filled in, every name resolved to a pointer. Parsed from
+ * platform.yaml or from a revision's canonical JSON by the same code (JSON is YAML). Immutable after model_parse();
+ * everything lives in one arena and dies with model_free(). */
+#pragma once
+
+#include "base/err/err.h"
+#include "base/ip/ip.h"
+#include "base/json/json.h"
+
+#define MODEL_TEXT_MAX (4u * 1024 * 1024)
+#define MODEL_NAME_MAX 40 /* of regions, hosts, modules: one DNS label with room for "-NN" behind it */
+
+struct model_addrs {
+    const struct ip_addr *v; /* declared order, both families */
+    size_t n;
+};
+
+enum region_duty { REGION_MAIN, REGION_DR, REGION_SERVING };
+
+struct model_region {
+    const char *name;
+    size_t index; /* in model.regions: the bit in region sets */
+    enum region_duty duty;
+    struct model_addrs addresses; /* public */
+    const struct ip_prefix *networks;
+    size_t n_networks;
+};
+
+struct model_host {
+    const char *name;
+    size_t index;
+    const struct model_region *region;
+    struct model_addrs addresses; /* private */
+    bool is_public;               /* holds the region's public addresses: runs dns and edge */
+    struct ip_prefix bridge;      /* of its containers; default 100.127.0.0/16 */
+};
+
+struct model_wan {
+    const struct model_region *a, *b;
+    uint64_t delay_us; /* one way */
+    double loss;       /* 0 .. 1 */
+    uint64_t rate_bps; /* 0: no limit */
+};
+
+struct model_client {
+    const char *country; /* "KR" */
+    struct ip_prefix prefix;
+};
+
+struct model_lab {
+    const struct model_wan *wan;
+    size_t n_wan;
+    const struct model_client *clients;
+    size_t n_clients;
+};
+
+struct model_region_list {
+    const struct model_region *const *v;
+    size_t n;
+};
+
+struct model_country {
+    const char *code;               /* ISO 3166-1 alpha-2, upper case */
+    struct model_region_list order; /* as declared, then on_failure's, repeats dropped */
+};
+
+struct model_nameserver {
+    const char *label; /* "ns1" */
+    const struct model_region *region;
+};
+
+struct model_record {
+    const char *name;  /* "@" or relative or absolute, as declared */
+    const char *fqdn;  /* lower case, no trailing dot */
+    const char *type;  /* "MX", "TXT", "CNAME", "CAA", "SRV", "A", "AAAA" */
+    const char *value; /* presentation form */
+    uint64_t ttl_ms;
+};
+
+struct model_override {
+    struct ip_prefix prefix;
+    const char *country;
+};
+
+struct model_health {
+    uint64_t interval_ms, timeout_ms;
+    unsigned down, up;
+    const char *const *references; /* "host:port" reached to prove one's own network */
+    size_t n_references;
+};
+
+struct model_routing {
+    const char *provider; /* "own" */
+    uint64_t ttl_ms;
+    const struct model_nameserver *nameservers;
+    size_t n_nameservers;
+    struct model_health health;
+    const struct model_country *countries;
+    size_t n_countries;
+    struct model_region_list fallback; /* `default`, with on_failure appended */
+    const struct model_record *records;
+    size_t n_records;
+    const struct model_override *overrides; /* prefix -> country, before the database */
+    size_t n_overrides;
+    const char *geo_database; /* path of an mmdb, or NULL: the installed one */
+};
+
+enum probe_kind { PROBE_HTTP, PROBE_TCP, PROBE_EXEC, PROBE_NONE };
+
+struct model_probe {
+    enum probe_kind kind;
+    const char *path;           /* http */
+    const char *const *command; /* exec, NULL-terminated */
+    uint64_t interval_ms, timeout_ms;
+    uint64_t start_timeout_ms;  /* starting longer than this is a failed start */
+    unsigned failures;          /* consecutive, ready -> unhealthy */
+};
+
+struct model_limits {
+    uint64_t memory_bytes;
+    unsigned cpu_milli; /* 1000 = one core; 0: no limit */
+    unsigned pids;
+};
+
+enum route_auth { AUTH_JWT, AUTH_NONE };
+
+struct model_route {
+    const char *const *names; /* lower case, no trailing dot */
+    size_t n_names;
+    const char *path; /* prefix, starts with "/" */
+    enum route_auth auth;
+};
+
+struct model_instances {
+    const struct model_region *region;
+    unsigned active;
+    unsigned standby;
+};
+
+struct model_module {
+    const char *name;
+    const char *image; /* "oci:images/api" or "docker://..." as declared */
+    uint16_t port;     /* 0: none */
+    const char *const *command; /* replaces the image's, NULL-terminated, or NULL */
+    const char *const *env;     /* "NAME=value", NULL-terminated */
+    struct model_probe probe;
+    struct model_limits limits;
+    uint64_t stop_timeout_ms;
+    const struct model_route *routes;
+    size_t n_routes;
+    const struct model_instances *instances;
+    size_t n_instances;
+};
+
+struct model {
+    struct arena *arena;
+    const char *platform;
+    const char *domain;
+    struct model_region *regions;
+    size_t n_regions;
+    struct model_host *hosts;
+    size_t n_hosts;
+    const struct model_host **members; /* of the state store; none: one host with SQLite */
+    size_t n_members;
+    struct model_lab lab;
+    struct model_routing routing;
+    struct model_module *modules;
+    size_t n_modules;
+    json_t *tree; /* canonical: the declaration with defaults, the content of a revision */
+};
+
+/* `name` is the file as shown in errors. On failure every error of the text is in `errors`, one a line,
+ * "file:line:col: message" each with its fix, and *e summarises (its message holds them all when they fit). */
+MUST_CHECK int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors,
+    struct err *e);
+void model_free(struct model *m); /* NULL is fine */
+
+const struct model_region *model_find_region(const struct model *m, const char *name);
+const struct model_host *model_find_host(const struct model *m, const char *name);
+const struct model_module *model_find_module(const struct model *m, const char *name);
+const struct model_region *model_region_of_duty(const struct model *m, enum region_duty duty); /* NULL: none */
+/* The first host of a region: where its instances go until placement spreads them. NULL: the region has none. */
+const struct model_host *model_first_host(const struct model *m, const struct model_region *region);
+const char *region_duty_name(enum region_duty duty);
