@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include "domain/spec/spec.h"
+
+#define DIGEST "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define REST                                                                                                     \
+    "\"env\":{\"A\":\"b\"},\"port\":8080,\"probe\":{\"kind\":\"http\",\"path\":\"/healthz\",\"command\":null,"      \
+    "\"interval_ms\":1000,\"timeout_ms\":500,\"start_timeout_ms\":10000,\"failures\":3},"                          \
+    "\"limits\":{\"memory_bytes\":67108864,\"cpu_milli\":500,\"pids\":64},\"stop_timeout_ms\":5000"
+#define UNIT(name) "{\"name\":\"" name "\",\"kind\":\"module\",\"module\":\"api\",\"runtime\":\"oci\",\"image\":\"" DIGEST \
+                   "\",\"command\":null," REST ",\"standby\":false}"
+
+static int parse(const char *text, struct unit_specs **ret, struct err *e)
+{
+    json_t *j;
+    int r = json_parse(text, strlen(text), &j, e);
+    if (r < 0)
+        return r;
+    r = unit_specs_parse(j, ret, e);
+    json_decref(j);
+    return r;
+}
+
+static void test_parse_and_format(void **state)
+{
+    struct unit_specs *s;
+    struct err e = {0};
+    assert_int_equal(parse("{\"revision\":7,\"units\":[" UNIT("api-1") "," UNIT("api-2") "]}", &s, &e), 0);
+    assert_int_equal(s->revision, 7);
+    assert_int_equal(s->n, 2);
+    const struct unit_spec *u = unit_specs_find(s, "api-2");
+    assert_string_equal(u->module, "api");
+    assert_string_equal(u->env[0], "A=b");
+    assert_int_equal(u->probe.failures, 3);
+    assert_int_equal(u->limits.cpu_milli, 500);
+    json_t *again = json_pack("{s:i,s:[o]}", "revision", 7, "units", unit_spec_format(u));
+    struct unit_specs *t;
+    assert_int_equal(unit_specs_parse(again, &t, &e), 0);
+    assert_string_equal(t->v[0].digest, u->digest); /* nothing is lost on the way */
+    assert_null(unit_specs_find(s, "api-3"));
+    unit_specs_free(s);
+    unit_specs_free(t);
+    json_decref(again);
+}
+
+static void test_standby_is_no_part_of_the_digest(void **state)
+{
+    struct unit_specs *s;
+    struct err e = {0};
+    assert_int_equal(parse("{\"revision\":1,\"units\":[" UNIT("api-1") "]}", &s, &e), 0);
+    char digest[DIGEST_SIZE];
+    memcpy(digest, s->v[0].digest, sizeof digest);
+    json_object_set_new(json_array_get(json_object_get(s->json, "units"), 0), "standby", json_true());
+    struct unit_specs *t;
+    assert_int_equal(unit_specs_parse(s->json, &t, &e), 0);
+    assert_true(t->v[0].standby);
+    assert_string_equal(t->v[0].digest, digest);
+    unit_specs_free(s);
+    unit_specs_free(t);
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *text, *word;
+    } rows[] = {
+        {"{\"units\":[]}", "revision"},
+        {"{\"revision\":1,\"units\":[" UNIT("api-1") "," UNIT("api-1") "]}", "twice"},
+        {"{\"revision\":1,\"units\":[" UNIT("../x") "]}", "no unit name"},
+        {"{\"revision\":1,\"units\":[" UNIT("") "]}", "no unit name"},
+        {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"module\",\"module\":\"a\",\"runtime\":\"oci\"," REST "}]}", "image"},
+        {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"engine\",\"module\":\"a\",\"runtime\":\"exec\","
+         "\"command\":[\"etcd\"]," REST "}]}", "absolute"},
+        {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"thing\"}]}", "thing"},
+        {"[]", "revision"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct unit_specs *s;
+        struct err e = {0};
+        assert_int_equal(parse(rows[i].text, &s, &e), ERR_INVALID);
+        assert_non_null(strstr(e.message, rows[i].word));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parse_and_format),
+        cmocka_unit_test(test_standby_is_no_part_of_the_digest),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
