@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Integration tests: the real binary, real etcd, runc and containers, in namespaces of their own.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+if [ -x example/build-images.sh ]; then
+  example/build-images.sh || exit 1
+  example/build-images.sh --test-images example/images || exit 1
+fi
+export MCP_BINARY=$PWD/build/mcp PYTHONDONTWRITEBYTECODE=1
+exec "${PYTHON:-/usr/bin/python3}" -m pytest -q -p no:cacheprovider --durations=8 "${@:-test/integ}"
