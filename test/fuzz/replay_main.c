@@ -58,7 +58,8 @@ static void mutate(struct rnd *rnd, const struct corpus *c, struct str *work)
             memmove(work->buf + at + 1, work->buf + at, work->len - at - 1);
             work->buf[at] = (char)interesting[rnd_below(rnd, sizeof interesting)];
         } else if (kind == 4 && work->len) {
-            size_t n = MIN(1 + rnd_below(rnd, 16), work->len - at);
+            size_t want = 1 + rnd_below(rnd, 16); /* MIN evaluates twice */
+            size_t n = MIN(want, work->len - at);
             memmove(work->buf + at, work->buf + at + n, work->len - at - n);
             work->len -= n;
         } else if (kind == 5) {

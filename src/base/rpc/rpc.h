@@ -11,7 +11,9 @@
  *   input   {"id": N, "input": ...}   caller to server while the call runs (exec's standard input)
  *   cancel  {"id": N, "cancel": true}
  *   notify  {"method": "...", "params": {...}}
- * Either end may call. Unknown members are ignored. One thread: everything happens on the loop. */
+ * A frame whose descriptor came along has the member "fd": true. Either end may call. Unknown members are ignored.
+ * A peer that breaks these rules is cut off; so is one that says no hello within 10 s, or does not read what it is
+ * sent. One thread: everything happens on the loop. */
 #pragma once
 
 #include "base/err/err.h"
@@ -37,6 +39,8 @@ struct rpc_handler {
     /* The connection ended (e says why); every call in flight has been answered with ERR_UNAVAILABLE.
      * The handler must not use c afterwards: it frees itself. */
     void (*closed)(void *ctx, struct rpc_conn *c, const struct err *e);
+    /* The backlog had gone over 1 MiB and is under 256 KiB again; may be NULL. */
+    void (*drained)(void *ctx, struct rpc_conn *c);
 };
 
 /* `error` NULL: result (borrowed) is the answer, or with `more` a part of a stream. Called exactly once with more
@@ -49,6 +53,8 @@ MUST_CHECK int rpc_conn_new_fd(uv_loop_t *loop, int fd, const char *name, const 
 /* Over TLS; takes the stream (base/tls). */
 MUST_CHECK int rpc_conn_new_tls(struct tls_stream *s, const char *name, const struct rpc_handler *handler, void *ctx,
     struct rpc_conn **ret, struct err *e);
+/* How long the peer may take for its hello (default 10 s, 0: for ever, for a peer of our own that is yet to start). */
+void rpc_conn_hello_timeout(struct rpc_conn *c, uint64_t timeout_ms);
 void rpc_conn_close(struct rpc_conn *c); /* closed() still comes, with ERR_CANCELED, from the loop */
 void *rpc_conn_ctx(struct rpc_conn *c);
 const char *rpc_conn_peer_name(struct rpc_conn *c); /* "" before ready */
@@ -59,20 +65,24 @@ MUST_CHECK int rpc_conn_peer_uid(struct rpc_conn *c, uid_t *ret, struct err *e);
 /* All of these take (steal) the json_t they are given; NULL means {}. */
 void rpc_notify(struct rpc_conn *c, const char *method, json_t *params);
 void rpc_notify_fd(struct rpc_conn *c, const char *method, json_t *params, int fd); /* takes fd too */
-/* timeout_ms 0: none. The handle stays valid until the final answer. */
+/* timeout_ms 0: none. The handle stays valid until the final answer, which never comes from within rpc_call(). Not to
+ * be used on a connection after its closed(). */
 struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params, uint64_t timeout_ms,
     rpc_answer_fn answer, void *ctx);
 void rpc_call_input(struct rpc_call *call, json_t *input);
-void rpc_call_cancel(struct rpc_call *call); /* the answer callback still comes, once */
+void rpc_call_cancel(struct rpc_call *call); /* the answer callback still comes, once, soon: ERR_CANCELED */
 
 void rpc_reply(struct rpc_req *req, json_t *result);        /* final; req is gone after it */
 void rpc_reply_error(struct rpc_req *req, const struct err *e); /* final */
 void rpc_reply_more(struct rpc_req *req, json_t *part);
 /* Input and cancellation of a long call; cancelled also comes when the connection ends. After cancelled() the request
- * must still be finished with rpc_reply*() (nothing is sent). */
+ * must still be finished with rpc_reply*() (nothing more reaches the caller). Input that comes before this is lost:
+ * watch from within call(). Any of the functions may be NULL. */
 void rpc_req_watch(struct rpc_req *req, void (*input)(void *ctx, json_t *input), void (*cancelled)(void *ctx),
     void *ctx);
-struct rpc_conn *rpc_req_conn(struct rpc_req *req);
+/* drained(ctx of rpc_req_watch): go on with a stream that was paused for the backlog. */
+void rpc_req_watch_drained(struct rpc_req *req, void (*drained)(void *ctx));
+struct rpc_conn *rpc_req_conn(struct rpc_req *req); /* NULL once the connection has ended */
 /* Bytes waiting to be sent: streams (logs -f, exec) pause their source over 1 MiB. */
 size_t rpc_conn_backlog(struct rpc_conn *c);
 

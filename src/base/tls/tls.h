@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TLS 1.3 (1.2 where a public client needs it) on OpenSSL 3: contexts from PEM, and streams on a libuv loop for
  * control-plane connections. Data paths use SSL_set_fd on their own epoll loops with the same contexts. Peers are
- * identified by SPIFFE id, the single URI name of their certificate: spiffe://<platform>/host/<host>. */
+ * identified by SPIFFE id, the single URI name of their certificate: spiffe://<platform>/host/<host>. Validity is
+ * judged by clock_wall_ms(). Hot reload is the caller's: a new context for the connections to come. The process must
+ * ignore SIGPIPE. */
 #pragma once
 
 #include "base/err/err.h"
@@ -26,13 +28,17 @@ struct tls_stream_handler {
     void (*ready)(void *ctx, struct tls_stream *s);                        /* handshake done, peer verified */
     void (*data)(void *ctx, struct tls_stream *s, const void *p, size_t len);
     void (*closed)(void *ctx, struct tls_stream *s, const struct err *e);  /* s frees itself after it */
+    void (*drained)(void *ctx, struct tls_stream *s); /* all that was written is with the kernel; may be NULL */
 };
 
 /* Takes a connected socket. expect_id: the peer's SPIFFE id must equal it (NULL: any of the platform's). */
 MUST_CHECK int tls_stream_new(uv_loop_t *loop, SSL_CTX *ctx, int fd, bool server, const char *expect_id,
     const struct tls_stream_handler *h, void *ctx_arg, struct tls_stream **ret, struct err *e);
 void tls_stream_set_handler(struct tls_stream *s, const struct tls_stream_handler *h, void *ctx);
+/* Queues a copy; may be called before ready(). The caller watches the backlog. */
 void tls_stream_write(struct tls_stream *s, const void *p, size_t len);
 size_t tls_stream_backlog(const struct tls_stream *s);
+/* Sends what the kernel takes at once, says goodbye; closed() comes from the loop with ERR_CANCELED. */
 void tls_stream_close(struct tls_stream *s);
-const char *tls_stream_peer_id(const struct tls_stream *s);
+const char *tls_stream_peer_id(const struct tls_stream *s); /* "" before ready and for a peer without certificate */
+uv_loop_t *tls_stream_loop(const struct tls_stream *s);
