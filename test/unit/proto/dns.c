@@ -20,7 +20,8 @@ static size_t build(
     memcpy(out + len, zone, sizeof zone);
     memcpy(out + len + sizeof zone, tail, sizeof tail);
     len += sizeof zone + sizeof tail;
-    memcpy(out + len, extra, extra_size);
+    if (extra_size)
+        memcpy(out + len, extra, extra_size);
     return len + extra_size;
 }
 
