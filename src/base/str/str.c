@@ -90,6 +90,16 @@ bool str_copy(char *dst, size_t size, const char *src)
     return n == len;
 }
 
+size_t str_utf8_cut(const char *s, size_t max)
+{
+    size_t n = strnlen(s, max);
+    if (n < max || !s[n])
+        return n;
+    while (n && ((unsigned char)s[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
 bool str_eq(const char *a, const char *b)
 {
     return a == b || (a && b && !strcmp(a, b));

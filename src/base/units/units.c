@@ -15,6 +15,10 @@ static const struct unit sizes[] = {
     {"TB", 1000000000000ull}, {"GB", 1000000000ull}, {"MB", 1000000ull}, {"KB", 1000ull}, {"B", 1},
 };
 
+static const struct unit rates[] = {
+    {"Gbit", 1000000000ull}, {"Mbit", 1000000ull}, {"kbit", 1000ull}, {"bit", 1},
+};
+
 /* One "NUMBER UNIT" step; the bare number counts `bare` (0: a unit is required). */
 static const char *parse_step(const char *s, const struct unit *units, size_t n, uint64_t bare, uint64_t *ret)
 {
@@ -87,4 +91,19 @@ void units_format_size(uint64_t bytes, char out[UNITS_TEXT_SIZE])
         if (bytes % sizes[i].factor == 0)
             best = &sizes[i];
     format_units(bytes, best, "0B", out);
+}
+
+bool units_parse_rate(const char *text, uint64_t *ret_bps)
+{
+    const char *end = parse_step(text, rates, ARRAY_SIZE(rates), 0, ret_bps);
+    return end && !*end;
+}
+
+void units_format_rate(uint64_t bps, char out[UNITS_TEXT_SIZE])
+{
+    const struct unit *best = &rates[ARRAY_SIZE(rates) - 1];
+    for (size_t i = ARRAY_SIZE(rates); i-- > 0;)
+        if (bps % rates[i].factor == 0)
+            best = &rates[i];
+    format_units(bps, best, "0bit", out);
 }

@@ -9,5 +9,8 @@
 
 bool units_parse_duration(const char *text, uint64_t *ret_ms);
 void units_format_duration(uint64_t ms, char out[UNITS_TEXT_SIZE]); /* shortest exact form, parses back */
+/* Bits a second as tc writes them: "100Mbit", "1Gbit", "64kbit", "9600bit"; powers of 1000. */
+bool units_parse_rate(const char *text, uint64_t *ret_bps);
+void units_format_rate(uint64_t bps, char out[UNITS_TEXT_SIZE]); /* largest exact unit */
 bool units_parse_size(const char *text, uint64_t *ret_bytes);
 void units_format_size(uint64_t bytes, char out[UNITS_TEXT_SIZE]); /* largest exact binary unit */

@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The platform as declared: typed, validated, every default filled in, every name resolved to a pointer. Parsed from
  * platform.yaml or from a revision's canonical JSON by the same code (JSON is YAML). Immutable after model_parse();
- * everything lives in one arena and dies with model_free(). */
+ * everything lives in one arena and dies with model_free(). Regions, hosts, modules and countries are sorted by name:
+ * JSON maps have no order, so a region's index is the same on every host. */
 #pragma once
 
 #include "base/err/err.h"
 #include "base/ip/ip.h"
 #include "base/json/json.h"
 
+struct arena;
+struct problems;
+struct schema_row;
+
 #define MODEL_TEXT_MAX (4u * 1024 * 1024)
 #define MODEL_NAME_MAX 40 /* of regions, hosts, modules: one DNS label with room for "-NN" behind it */
+#define MODEL_PLATFORM_MAX 32
+#define MODEL_REGIONS_MAX 64 /* a region set is one 64-bit mask */
+#define MODEL_HOSTS_MAX 256
+#define MODEL_MODULES_MAX 4096
+#define MODEL_INSTANCES_MAX 99 /* of one module in one region: "-NN" */
 
 struct model_addrs {
     const struct ip_addr *v; /* declared order, both families */
@@ -74,7 +84,7 @@ struct model_record {
     const char *name;  /* "@" or relative or absolute, as declared */
     const char *fqdn;  /* lower case, no trailing dot */
     const char *type;  /* "MX", "TXT", "CNAME", "CAA", "SRV", "A", "AAAA" */
-    const char *value; /* presentation form */
+    const char *value; /* presentation form; names absolute with a trailing dot, texts quoted */
     uint64_t ttl_ms;
 };
 
@@ -128,7 +138,7 @@ enum route_auth { AUTH_JWT, AUTH_NONE };
 struct model_route {
     const char *const *names; /* lower case, no trailing dot */
     size_t n_names;
-    const char *path; /* prefix, starts with "/" */
+    const char *path; /* prefix of whole segments, starts with "/", ends with one only if it is "/" */
     enum route_auth auth;
 };
 
@@ -143,7 +153,7 @@ struct model_module {
     const char *image; /* "oci:images/api" or "docker://..." as declared */
     uint16_t port;     /* 0: none */
     const char *const *command; /* replaces the image's, NULL-terminated, or NULL */
-    const char *const *env;     /* "NAME=value", NULL-terminated */
+    const char *const *env;     /* "NAME=value", NULL-terminated, sorted */
     struct model_probe probe;
     struct model_limits limits;
     uint64_t stop_timeout_ms;
@@ -170,8 +180,10 @@ struct model {
     json_t *tree; /* canonical: the declaration with defaults, the content of a revision */
 };
 
+/* Adds everything that is wrong to p (and returns ERR_INVALID); *ret is untouched then. */
+MUST_CHECK int model_parse_problems(const char *text, size_t len, struct model **ret, struct problems *p);
 /* `name` is the file as shown in errors. On failure every error of the text is in `errors`, one a line,
- * "file:line:col: message" each with its fix, and *e summarises (its message holds them all when they fit). */
+ * "file:line:col: message; fix: ..." (may be NULL), and *e summarises (its message holds them all when they fit). */
 MUST_CHECK int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors,
     struct err *e);
 void model_free(struct model *m); /* NULL is fine */
@@ -180,6 +192,7 @@ const struct model_region *model_find_region(const struct model *m, const char *
 const struct model_host *model_find_host(const struct model *m, const char *name);
 const struct model_module *model_find_module(const struct model *m, const char *name);
 const struct model_region *model_region_of_duty(const struct model *m, enum region_duty duty); /* NULL: none */
+const struct schema_row *model_schema(void); /* of the whole file: `mcp schema`, the man page */
 /* The first host of a region: where its instances go until placement spreads them. NULL: the region has none. */
 const struct model_host *model_first_host(const struct model *m, const struct model_region *region);
 const char *region_duty_name(enum region_duty duty);

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Modules against regions, against themselves, and their routes against each other. */
+#include "domain/model/priv.h"
+
+#include <ctype.h>
+
+const char *model_check_path(const char *text)
+{
+    static const char expected[] = "a path that starts with / and has no query, no blanks, no //, . or .. segments";
+    if (text[0] != '/' || strstr(text, "//"))
+        return expected;
+    for (const char *s = text; *s; s++)
+        if (*s <= 0x20 || *s >= 0x7f || strchr("?#\\", *s))
+            return expected;
+    for (const char *s = text; s; s = strchr(s + 1, '/')) {
+        size_t n = strcspn(s + 1, "/");
+        if ((n == 1 && s[1] == '.') || (n == 2 && s[1] == '.' && s[2] == '.'))
+            return expected;
+    }
+    return NULL;
+}
+
+const char *model_check_image(const char *text)
+{
+    if (str_starts(text, "docker://"))
+        return "oci:PATH[:TAG] (docker:// is not built yet in this version; copy it with `skopeo copy docker://IMAGE "
+               "oci:images/NAME`)";
+    return str_starts(text, "oci:") && text[4] && text[4] != ':' ? NULL : "oci:PATH[:TAG]";
+}
+
+const char *model_check_env_name(const char *text)
+{
+    static const char expected[] = "a variable's name of letters, digits and underscores";
+    if (!*text || isdigit((unsigned char)*text) || strlen(text) > 256)
+        return expected;
+    for (const char *s = text; *s; s++)
+        if (!isalnum((unsigned char)*s) && *s != '_')
+            return expected;
+    return NULL;
+}
+
+const char *model_check_prefix(const char *text)
+{
+    struct ip_prefix prefix;
+    return ip_prefix_parse(text, &prefix) ? NULL : "a prefix such as 10.20.0.0/16 or 2001:db8::/48 without host bits";
+}
+
+static void check_instances(struct checker *c, const struct decl_module *m)
+{
+    const struct decl_instances *rows = m->regions.v;
+    int64_t total = 0;
+    for (size_t i = 0; i < m->regions.n; i++) {
+        const struct schema_text *key = &rows[i].head.key;
+        if (strcmp(key->s, "each") != 0 && !decl_find_region(c->d, key->s))
+            decl_unknown(c, "region", key, &c->d->regions, sizeof(struct decl_region));
+        if (rows[i].active + rows[i].standby > MODEL_INSTANCES_MAX)
+            problem_fix(schema_problem(c->p, key->at, "more than %d instances of one module in one region",
+                            MODEL_INSTANCES_MAX),
+                "take fewer");
+        total += rows[i].active + rows[i].standby;
+    }
+    if (m->regions.n && m->regions.at->n == m->regions.n && total == 0)
+        problem_fix(schema_problem(c->p, m->regions.at, "module %s has no instance anywhere", m->head.key.s),
+            "raise a count, or remove the module");
+}
+
+static void check_probe(struct checker *c, const struct decl_module *m)
+{
+    const struct decl_probe *h = &m->health;
+    const struct yaml_node *at = h->head.at;
+    if (!at)
+        return;
+    bool wrong_kind = h->kind < 0 && yaml_map_get(at, "kind");
+    bool http = h->kind == PROBE_HTTP, exec = h->kind == PROBE_EXEC;
+    bool path = yaml_map_get(at, "path"), command = yaml_map_get(at, "command");
+    if (h->timeout_ms && h->interval_ms && h->timeout_ms >= h->interval_ms)
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "timeout"), "the probe's timeout must be shorter than "
+                                                                         "its interval"),
+            "shorten `timeout` or lengthen `interval`");
+    if (wrong_kind)
+        return;
+    if (path && command)
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "command"), "a probe asks for a path or runs a command, "
+                                                                         "not both"), "keep one of them");
+    else if (h->kind >= 0 && !http && path)
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "path"), "only an http probe has a path"),
+            "write `kind: http`");
+    else if (h->kind >= 0 && !exec && command)
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "command"), "only an exec probe has a command"),
+            "write `kind: exec`");
+    if (http && !path)
+        problem_fix(schema_problem(c->p, at, "an http probe needs a path"), "add `path: /healthz`");
+    if (exec && !command)
+        problem_fix(schema_problem(c->p, at, "an exec probe needs a command"), "add `command: [...]`");
+}
+
+static bool any_routable(const struct decl *d)
+{
+    const struct decl_region *regions = d->regions.v;
+    for (size_t i = 0; i < d->regions.n; i++)
+        if (regions[i].address.at && decl_public_host(d, &regions[i]))
+            return true;
+    return false;
+}
+
+static void check_port(struct checker *c, const struct decl_module *m)
+{
+    const struct decl_probe *h = &m->health;
+    if (!m->head.at || yaml_map_get(m->head.at, "port"))
+        return;
+    if (m->route.at)
+        problem_fix(schema_problem(c->p, schema_at(&m->head, "route"), "module %s has a route but no port",
+                        m->head.key.s),
+            "add `port: 8080`, where it listens");
+    if (h->head.at && (h->kind == PROBE_HTTP || h->kind == PROBE_TCP || (h->kind < 0 && h->path.s)))
+        problem_fix(schema_problem(c->p, h->head.at, "module %s is probed over the network but has no port",
+                        m->head.key.s),
+            "add `port: 8080`, where it listens");
+}
+
+/* One (name, path) of one route. */
+struct served {
+    const char *name, *path, *module;
+    const struct yaml_node *at;
+};
+
+static int compare_served(const void *x, const void *y)
+{
+    const struct served *a = x, *b = y;
+    int r = strcmp(a->name, b->name);
+    r = r ? r : strcmp(a->path, b->path);
+    if (r)
+        return r;
+    return a->at->line != b->at->line ? (a->at->line < b->at->line ? -1 : 1)
+                                      : (a->at->column > b->at->column) - (a->at->column < b->at->column);
+}
+
+struct all_served {
+    struct served *v;
+    size_t n, cap;
+};
+
+static void collect_routes(struct checker *c, const struct decl_module *m, const char *domain,
+    struct all_served *all)
+{
+    const struct decl_route *routes = m->route.v;
+    for (size_t i = 0; i < m->route.n; i++) {
+        const struct schema_text *names = routes[i].names.v;
+        for (size_t k = 0; k < routes[i].names.n; k++) {
+            const char *name = decl_lower_name(c->arena, names[k].s);
+            if (domain && !decl_in_domain(name, domain))
+                problem_fix(schema_problem(c->p, names[k].at, "%s is not in the platform's domain %s", name, domain),
+                    "serve a name that ends with .%s", domain);
+            if (routes[i].path.s)
+                *GROW(all->v, all->n, all->cap) =
+                    (struct served){name, model_route_path(c->arena, routes[i].path.s), m->head.key.s, names[k].at};
+        }
+    }
+}
+
+static void check_routes(struct checker *c)
+{
+    const struct decl_module *modules = c->d->modules.v;
+    const char *domain = c->d->domain.s ? decl_lower_name(c->arena, c->d->domain.s) : NULL;
+    struct all_served all = {0};
+    for (size_t i = 0; i < c->d->modules.n; i++)
+        collect_routes(c, &modules[i], domain, &all);
+    if (all.n)
+        qsort(all.v, all.n, sizeof *all.v, compare_served);
+    for (size_t i = 1; i < all.n; i++) {
+        const struct served *a = &all.v[i - 1], *b = &all.v[i];
+        if (!strcmp(a->name, b->name) && !strcmp(a->path, b->path))
+            problem_fix(schema_problem(c->p, b->at, "%s%s is served twice; module %s has it in line %u", b->name,
+                            b->path, a->module, a->at->line),
+                "change the name or the path of one of them");
+    }
+    if (all.n && c->d->regions.n && c->d->hosts.n && !any_routable(c->d))
+        problem_fix(schema_problem(c->p, all.v[0].at, "a route needs a region that users can be sent to; none has a "
+                                                      "public host"),
+            "give a host `public: true` and its region an `address`");
+    free(all.v);
+}
+
+void decl_check_modules(struct checker *c)
+{
+    const struct decl_module *modules = c->d->modules.v;
+    for (size_t i = 0; i < c->d->modules.n; i++) {
+        check_instances(c, &modules[i]);
+        check_probe(c, &modules[i]);
+        check_port(c, &modules[i]);
+    }
+    check_routes(c);
+}

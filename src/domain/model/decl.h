@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The declaration as written: what schema.c's tables fill, references still names. build.c makes the model of it. */
+#pragma once
+
+#include "base/schema/schema.h"
+#include "domain/model/model.h"
+
+struct decl_region {
+    struct schema_head head;
+    int duty;                 /* enum region_duty, -1 wrong */
+    struct schema_list address; /* schema_addr */
+    struct schema_list network; /* schema_prefix */
+};
+
+struct decl_host {
+    struct schema_head head;
+    struct schema_text region;
+    struct schema_list address; /* schema_addr */
+    bool is_public;
+    struct schema_prefix bridge;
+};
+
+struct decl_state {
+    struct schema_head head;
+    struct schema_list members; /* schema_text */
+};
+
+struct decl_wan {
+    struct schema_head head;
+    struct schema_list between; /* schema_text, two */
+    uint64_t delay_ms;
+    double loss;
+    uint64_t rate_bps;
+};
+
+struct decl_client {
+    struct schema_text country;
+    struct schema_list prefixes; /* schema_prefix */
+};
+
+struct decl_lab {
+    struct schema_head head;
+    struct schema_list wan;     /* decl_wan */
+    struct schema_list clients; /* decl_client */
+};
+
+struct decl_nameserver {
+    struct schema_text label;
+    struct schema_text region;
+};
+
+struct decl_health {
+    struct schema_head head;
+    uint64_t interval_ms, timeout_ms;
+    int64_t down, up;
+    struct schema_list references; /* schema_text */
+};
+
+struct decl_country {
+    struct schema_text code;
+    struct schema_list order; /* schema_text: regions and duties */
+};
+
+struct decl_record {
+    struct schema_head head;
+    struct schema_text name, value;
+    int type;
+    uint64_t ttl_ms;
+};
+
+struct decl_override {
+    struct schema_text prefix;
+    struct schema_text country;
+};
+
+struct decl_geo {
+    struct schema_head head;
+    struct schema_text database;
+    struct schema_list overrides; /* decl_override */
+};
+
+struct decl_routing {
+    struct schema_head head;
+    int provider;
+    uint64_t ttl_ms;
+    struct schema_list nameservers; /* decl_nameserver */
+    struct decl_health health;
+    struct schema_list countries; /* decl_country */
+    struct schema_list fallback, on_failure; /* schema_text */
+    struct schema_list records;              /* decl_record */
+    struct decl_geo geo;
+};
+
+struct decl_probe {
+    struct schema_head head;
+    int kind; /* enum probe_kind, -1: from the other keys */
+    struct schema_text path;
+    struct schema_list command; /* schema_text */
+    uint64_t interval_ms, timeout_ms, start_timeout_ms;
+    int64_t failures;
+};
+
+struct decl_limits {
+    struct schema_head head;
+    uint64_t memory_bytes;
+    int64_t cpu_milli;
+    int64_t pids;
+};
+
+struct decl_route {
+    struct schema_head head;
+    struct schema_list names; /* schema_text */
+    struct schema_text path;
+    int auth;
+};
+
+struct decl_instances {
+    struct schema_head head; /* its key: a region, or "each" */
+    int64_t active, standby;
+};
+
+struct decl_env {
+    struct schema_text name;
+    struct schema_text value;
+};
+
+struct decl_module {
+    struct schema_head head;
+    struct schema_text image;
+    int64_t port;
+    struct schema_list command; /* schema_text */
+    struct schema_list env;     /* decl_env */
+    struct decl_probe health;
+    struct decl_limits limits;
+    uint64_t stop_timeout_ms;
+    struct schema_list route;   /* decl_route */
+    struct schema_list regions; /* decl_instances */
+};
+
+struct decl {
+    struct schema_head head;
+    struct schema_text platform, domain;
+    struct schema_list regions; /* decl_region */
+    struct schema_list hosts;   /* decl_host */
+    struct decl_state state;
+    struct decl_lab lab;
+    struct decl_routing routing;
+    struct schema_list modules; /* decl_module */
+};
+
+extern const struct schema_row decl_schema; /* the whole file */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "domain/model/model.h"
+
+#include "domain/model/priv.h"
+
+const char *region_duty_name(enum region_duty duty)
+{
+    static const char *const names[] = {[REGION_MAIN] = "main", [REGION_DR] = "dr", [REGION_SERVING] = "serving"};
+    return names[duty];
+}
+
+char *model_route_path(struct arena *a, const char *path)
+{
+    size_t n = strlen(path);
+    return arena_strndup(a, path, n > 1 && path[n - 1] == '/' ? n - 1 : n);
+}
+
+/* The root of a declaration is a map; "nothing" is the usual slip of an empty file. */
+static bool parse_decl(struct arena *a, const char *text, size_t len, struct decl *d, struct problems *p)
+{
+    const struct yaml_node *root = yaml_tree_parse(a, text, len, MODEL_TEXT_MAX, p);
+    if (!root)
+        return false;
+    if (yaml_is_null(root)) {
+        problem_fix(problems_add(p, 1, 1, "the file declares nothing"), "`mcp init` writes one to start from");
+        return false;
+    }
+    schema_parse(&decl_schema, root, d, a, p);
+    if (!d->head.at)
+        return false;
+    decl_sort(d);
+    struct checker c = {.d = d, .p = p, .arena = a};
+    decl_check(&c);
+    decl_check_routing(&c);
+    decl_check_modules(&c);
+    return p->total == 0;
+}
+
+int model_parse_problems(const char *text, size_t len, struct model **ret, struct problems *p)
+{
+    _cleanup_arena_ struct arena *a = arena_new(64 * 1024);
+    struct decl d = {0};
+    if (!parse_decl(a, text, len, &d, p))
+        return ERR_INVALID;
+    struct model *m = arena_alloc(a, sizeof *m);
+    m->arena = util_steal_ptr(&a);
+    decl_build(&d, m);
+    *ret = m;
+    return 0;
+}
+
+int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors, struct err *e)
+{
+    struct problems p;
+    problems_init(&p, name);
+    int r = model_parse_problems(text, len, ret, &p);
+    if (r < 0) {
+        if (errors)
+            problems_format(&p, errors);
+        problems_err(&p, e);
+    }
+    problems_done(&p);
+    return r;
+}
+
+void model_free(struct model *m)
+{
+    if (!m)
+        return;
+    json_decref(m->tree);
+    arena_free(m->arena);
+}
+
+static int compare_names(const void *key, const void *item)
+{
+    return strcmp(key, *(const char *const *)item); /* every named struct starts with its name */
+}
+
+const struct model_region *model_find_region(const struct model *m, const char *name)
+{
+    return m->n_regions ? bsearch(name, m->regions, m->n_regions, sizeof *m->regions, compare_names) : NULL;
+}
+
+const struct model_host *model_find_host(const struct model *m, const char *name)
+{
+    return m->n_hosts ? bsearch(name, m->hosts, m->n_hosts, sizeof *m->hosts, compare_names) : NULL;
+}
+
+const struct model_module *model_find_module(const struct model *m, const char *name)
+{
+    return m->n_modules ? bsearch(name, m->modules, m->n_modules, sizeof *m->modules, compare_names) : NULL;
+}
+
+const struct model_region *model_region_of_duty(const struct model *m, enum region_duty duty)
+{
+    for (size_t i = 0; i < m->n_regions; i++)
+        if (m->regions[i].duty == duty)
+            return &m->regions[i];
+    return NULL;
+}
+
+const struct model_host *model_first_host(const struct model *m, const struct model_region *region)
+{
+    for (size_t i = 0; i < m->n_hosts; i++)
+        if (m->hosts[i].region == region)
+            return &m->hosts[i];
+    return NULL;
+}
