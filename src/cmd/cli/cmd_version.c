@@ -19,8 +19,6 @@ const struct cmd cmd_version = {
     .name = "version",
     .operands = "",
     .summary = "Print the version and the protocol range",
-    .text = "The range is of the protocol that hosts and commands speak to each other; two ends with no version in\n"
-            "common say so and do not talk. JSON: version, protocol [lowest, highest].",
-    .opts = (const struct cmd_opt[]){CMD_OPT_JSON, {0}},
+    .opts = (const struct cmd_opt[]){{"json", 0, NULL, "print JSON"}, {0}},
     .run = run,
 };

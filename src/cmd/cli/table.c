@@ -1,9 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cli/cmd.h"
 
+extern const struct cmd cmd_up;
+extern const struct cmd cmd_down;
+extern const struct cmd cmd_lab_cut;
+extern const struct cmd cmd_lab_exec;
+extern const struct cmd cmd_lab_heal;
+extern const struct cmd cmd_lab_kill;
+extern const struct cmd cmd_lab_list;
+extern const struct cmd cmd_lab_mend;
+extern const struct cmd cmd_lab_role;
+extern const struct cmd cmd_lab_slow;
 extern const struct cmd cmd_version;
 
 const struct cmd *const cmd_table[] = {
+    &cmd_up,
+    &cmd_down,
+    &cmd_lab_cut,
+    &cmd_lab_exec,
+    &cmd_lab_heal,
+    &cmd_lab_kill,
+    &cmd_lab_list,
+    &cmd_lab_mend,
+    &cmd_lab_role,
+    &cmd_lab_slow,
     &cmd_version,
     NULL,
 };

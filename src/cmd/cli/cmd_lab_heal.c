@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cli/cmd_lab.h"
+
+#include "base/clock/clock.h"
+
+static int run(struct cmd_ctx *ctx, struct err *e)
+{
+    _cleanup_lab_ struct lab *l = NULL;
+    _cleanup_json_ json_t *hosts = NULL;
+    int r = cmd_lab_open(ctx, &l, e);
+    if (r >= 0)
+        r = lab_select(l, ctx->operands[0], &hosts, e);
+    if (r < 0)
+        return r;
+    uint64_t start = clock_boot_ms();
+    r = lab_power_on(l, hosts, true, e);
+    if (r < 0)
+        return r;
+    cmd_lab_print_hosts(ctx, "on", hosts, clock_boot_ms() - start);
+    return 0;
+}
+
+const struct cmd cmd_lab_heal = {
+    .name = "lab heal",
+    .operands = "REGION|HOST",
+    .summary = "Switch a killed lab host, or a region's hosts, on again",
+    .text = "The host starts from its disk as it was when the power went. Hosts that run already are left alone.",
+    .opts = (const struct cmd_opt[]){CMD_LAB_OPTS, {"json", 0, NULL, "print JSON"}, {0}},
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = run,
+};

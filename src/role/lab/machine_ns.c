@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is private to a machine: mounts (/run, /var/lib/mcp, /etc/hosts, ...), network, host name. What is not: the root
+ * file system with the binaries, pids (an operator's `kill -9` from outside must mean the same process), cgroups. */
+#include "role/lab/machine.h"
+
+#include "base/file/file.h"
+#include "base/ip/ip.h"
+#include "driver/netns/netns.h"
+#include "service/lab/disk.h"
+#include "service/lab/lab.h"
+#include "service/wan/wan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define WIRE "wan0"
+
+static int do_mount(const char *source, const char *target, const char *type, unsigned long flags,
+    const char *options, struct err *e)
+{
+    return mount(source, target, type, flags, options) < 0 ? err_errno(e, errno, "mount %s", target) : 0;
+}
+
+/* /sys of the new network namespace, with the cgroups of the old one: containers need both, and the remount that
+ * `ip netns exec` does loses the second. */
+static int mount_sys(struct err *e)
+{
+    _cleanup_close_ int cgroups = (int)syscall(SYS_open_tree, AT_FDCWD, "/sys/fs/cgroup",
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (cgroups < 0)
+        return err_errno(e, errno, "open /sys/fs/cgroup");
+    if (umount2("/sys", MNT_DETACH) < 0) /* with all below it, or runtimes would find every cgroup twice */
+        return err_errno(e, errno, "unmount /sys");
+    int r = do_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
+    if (r < 0)
+        return r;
+    if (syscall(SYS_move_mount, cgroups, "", AT_FDCWD, "/sys/fs/cgroup", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_errno(e, errno, "mount /sys/fs/cgroup");
+    return 0;
+}
+
+/* Where a bind mount over `path` must go: what it points to, made if it lay on the /run that is now empty. */
+static int bind_target(const char *path, char ret[PATH_MAX], struct err *e)
+{
+    if (realpath(path, ret))
+        return 0;
+    char link[PATH_MAX];
+    ssize_t n = readlink(path, link, sizeof link - 1);
+    if (n < 0)
+        return err_errno(e, errno, "%s", path);
+    link[n] = '\0';
+    const char *in_run = strstr(link, "run/");
+    if (!in_run)
+        return err_set(e, ERR_NOT_FOUND, "%s points to nothing", path);
+    snprintf(ret, PATH_MAX, "/%s", in_run);
+    _cleanup_free_ char *dir = xasprintf("%.*s", (int)(strrchr(ret, '/') - ret), ret);
+    int r = file_mkdirs(dir, 0755, e);
+    return r < 0 ? r : file_write(ret, "", 0, 0644, e);
+}
+
+static int mount_etc(const json_t *files, struct err *e)
+{
+    const char *name;
+    json_t *text;
+    int r = file_mkdirs("/run/machine", 0755, e);
+    json_object_foreach ((json_t *)files, name, text) {
+        _cleanup_free_ char *source = xasprintf("/run/machine/%s", name);
+        _cleanup_free_ char *path = xasprintf("/etc/%s", name);
+        char target[PATH_MAX];
+        if (r >= 0)
+            r = file_write(source, json_string_value(text), json_string_length(text), 0644, e);
+        if (r >= 0)
+            r = bind_target(path, target, e);
+        if (r >= 0)
+            r = do_mount(source, target, NULL, MS_BIND, NULL, e);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static int mount_all(const json_t *config, struct err *e)
+{
+    int r = do_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL, e);
+    if (r >= 0)
+        r = mount_sys(e);
+    const char *disk = json_opt_str(config, "disk", NULL);
+    if (r >= 0 && disk)
+        r = disk_mount(disk, LAB_STATE_ROOT, e);
+    if (r >= 0)
+        r = do_mount("mcp-run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=256m", e);
+    /* The images of the other hosts and the CA's keys are nobody's business in here. */
+    if (r >= 0)
+        r = do_mount("mcp-none", LAB_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "mode=700,size=4k", e);
+    return r < 0 ? r : mount_etc(json_object_get(config, "etc"), e);
+}
+
+static int set_knobs(struct err *e)
+{
+    static const struct {
+        const char *name, *value;
+        bool required;
+    } knobs[] = {
+        {"net/ipv4/ip_forward", "1", true},                  /* between the wire and the containers' bridge */
+        {"net/ipv4/ip_unprivileged_port_start", "0", true},  /* roles bind :53 and :443 without capabilities */
+        {"net/ipv4/conf/all/rp_filter", "0", true},          /* the client answers from any of its addresses */
+        {"net/ipv4/conf/default/rp_filter", "0", true},
+        {"net/ipv4/tcp_congestion_control", "cubic", false}, /* bbr where it is the default models its own path */
+        {"net/ipv6/conf/all/forwarding", "1", false},
+        {"net/ipv6/conf/default/accept_ra", "0", false},     /* no routers here, no chatter on the wire */
+        {"net/ipv6/conf/default/addr_gen_mode", "1", false},
+        {"net/ipv6/conf/default/router_solicitations", "0", false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(knobs); i++) {
+        struct err why;
+        int r = netns_sysctl(knobs[i].name, knobs[i].value, &why);
+        if (r < 0 && knobs[i].required) {
+            *e = why;
+            return r;
+        }
+    }
+    return 0;
+}
+
+static int add_addresses(struct netns *n, const json_t *list, struct ip_addr first[2], struct err *e)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach (list, i, item) {
+        struct ip_addr a;
+        const char *text = json_string_value(item);
+        if (!text || !ip_parse(text, &a))
+            return err_set(e, ERR_INVALID, "'%s' is no address", text ? text : "?");
+        int r = netns_addr_add(n, WIRE, &a, e);
+        if (r < 0)
+            return r;
+        struct ip_addr *slot = &first[a.family == 6];
+        if (!slot->family)
+            *slot = a;
+    }
+    return 0;
+}
+
+static int add_local(struct netns *n, const json_t *list, struct err *e)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach (list, i, item) {
+        struct ip_prefix p;
+        const char *text = json_string_value(item);
+        if (!text || !ip_prefix_parse(text, &p))
+            return err_set(e, ERR_INVALID, "'%s' is no prefix", text ? text : "?");
+        int r = netns_route_local(n, &p, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int make_network(const json_t *net, int *ret_tun, struct err *e)
+{
+    _cleanup_netns_ struct netns *n = NULL;
+    _cleanup_close_ int tun = -1;
+    struct ip_addr first[2] = {0}; /* of each family: the preferred source */
+    int r = set_knobs(e);
+    if (r >= 0)
+        r = netns_open(&n, e);
+    if (r >= 0)
+        r = netns_tun_open(WIRE, &tun, e);
+    if (r >= 0)
+        r = netns_link_up(n, "lo", 0, e);
+    if (r >= 0)
+        r = netns_link_up(n, WIRE, WAN_MTU, e);
+    if (r >= 0)
+        r = add_addresses(n, json_object_get(net, "addresses"), first, e);
+    if (r >= 0)
+        r = add_addresses(n, json_object_get(net, "public"), first, e);
+    if (r >= 0)
+        r = add_local(n, json_object_get(net, "local"), e);
+    for (int v6 = 0; v6 < 2 && r >= 0; v6++)
+        if (first[v6].family)
+            r = netns_route_default(n, WIRE, v6 ? 6 : 4, &first[v6], e);
+    if (r >= 0)
+        *ret_tun = util_steal_fd(&tun);
+    return r;
+}
+
+int machine_enter_namespaces(const json_t *config, int *ret_tun, struct err *e)
+{
+    const char *name = json_opt_str(config, "name", "?");
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC) < 0)
+        return err_errno(e, errno, "new namespaces");
+    if (sethostname(name, strlen(name)) < 0)
+        return err_errno(e, errno, "set the host name");
+    int r = mount_all(config, e);
+    return r < 0 ? r : make_network(json_object_get(config, "net"), ret_tun, e);
+}
