@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off */
 /* The platform's zone: what is answered to whom. Control computes a snapshot from the model (a pure
  * function, one for each revision) and, whenever steering decides otherwise, a health message; the
  * dns role compiles the snapshot into whole answers and keeps the decisions in a flat array of
@@ -10,21 +11,26 @@
  *
  * Snapshot (notify "zone", with the descriptor of the mmdb; unknown members are ignored):
  *   {"format": 1, "revision": 7, "domain": "reindeers.com", "ttl_s": 60,
- *    "regions": [{"name": "ap-hongkong", "addresses": ["203.0.113.20"]}, ...],   index = the
- * model's region index "lists": [[0, 1], [1, 0], [2, 1, 0]],                    region indices in
- * order of preference; [0] = default "countries": {"KR": 1, "JP": 1, "CN": 2}, country -> index in
- * "lists" "overrides": [["198.51.100.0/28", "KR"], ...],                                prefix ->
- * country, before the mmdb "names": [{"name": "reindeers.com", "regions": [0, 1, 2, 3]}, ...],
- * steered; regions that run what it needs "nameservers": [{"name": "ns1.reindeers.com", "region":
- * 0}, ...], "records": [{"name": "reindeers.com", "type": "MX", "value": "10 mail.reindeers.com.",
- * "ttl_s": 60}, ...]} Health (notify "health"):
- *   {"revision": 7, "seq": 12, "names": {"reindeers.com": {"ttl_s": 60, "choice": [0, 1, 2]}, ...}}
- *   one region index for each list. It counts for the snapshot of the same revision only; before
- * the first one a name answers the first region of the list that it runs in. Names that are left
- * out keep what they have.
+ *    "regions": [{"name": "ap-hongkong", "addresses": ["203.0.113.20"]}, ...],
+ *         in the order of the model: everything below says their index
+ *    "lists": [[0, 1], [1, 0], [2, 1, 0]],             in order of preference; [0] is the default
+ *    "countries": {"KR": 1, "JP": 1, "CN": 2},         index in "lists"; the others have list 0
+ *    "overrides": [["198.51.100.0/28", "KR"], ...],    before the mmdb
+ *    "names": [{"name": "reindeers.com", "regions": [0, 1, 2, 3]}, ...],
+ *         steered, and the regions that run what the name needs
+ *    "nameservers": [{"name": "ns1.reindeers.com", "region": 0}, ...],
+ *    "records": [{"name": "reindeers.com", "type": "MX", "value": "10 mail.reindeers.com.",
+ *                 "ttl_s": 60}, ...]}
+ * Health (notify "health"):
+ *   {"revision": 7, "seq": 12,
+ *    "names": {"reindeers.com": {"ttl_s": 60, "choice": [0, 1, 2]}, ...}}
+ *         one region index for each list
+ *   It counts for the snapshot of the same revision only; before the first one a name answers the
+ *   first region of the list that it runs in. Names that are left out keep what they have.
  *
  * Thread: a zone is immutable but for its choices, which any thread may read while one other
  * applies health. */
+/* clang-format on */
 #pragma once
 
 #include "base/err/err.h"
@@ -139,8 +145,8 @@ struct dns_ctx {                                /* one a thread; zeroed, then: *
     _Atomic uint64_t regions[ZONE_REGIONS_MAX]; /* answers by region */
 };
 
-#define DNS_KEEPALIVE_MS                                                                           \
-    10000u /* told to TCP clients that ask (RFC 7828): how long net/tcp keeps an idle one */
+/* What TCP clients that ask are told (RFC 7828): how long an idle connection is kept. */
+#define DNS_KEEPALIVE_MS 10000u
 
 /* HOT PATH, pure: the answer to the query q[len] from `client` into out, returns its length, 0 for
  * none. `cap` is at least DNS_UDP_MIN; over UDP at most MIN(cap, what the client takes,

@@ -155,6 +155,7 @@ struct dns_writer { /* plain; overflow is remembered and nothing is written afte
     uint16_t counts[4];
     uint16_t names[DNS_WRITER_NAMES]; /* offsets of label sequences that later names may point to */
     unsigned n_names;
+    bool owners_only; /* set after the question: only owners are compressed, only to the question */
     bool overflow;
 };
 

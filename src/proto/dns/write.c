@@ -39,8 +39,9 @@ static bool same_name(const struct dns_writer *w, size_t at, const uint8_t *name
 
 static void put_name(struct dns_writer *w, const uint8_t *name, size_t size, bool compress)
 {
+    unsigned known = !compress ? 0 : w->owners_only ? MIN(w->n_names, 1u) : w->n_names;
     while (size > 1) {
-        for (unsigned i = 0; compress && i < w->n_names; i++)
+        for (unsigned i = 0; i < known; i++)
             if (same_name(w, w->names[i], name, size)) {
                 put16(w, 0xc000u | w->names[i]);
                 return;
@@ -83,7 +84,7 @@ static void put_rdata(
     for (; names; names--) {
         size_t size = dns_name_size(p + at, len - at);
         ASSERT(size); /* rdata comes from dns_rdata_parse() */
-        put_name(w, p + at, size, true);
+        put_name(w, p + at, size, !w->owners_only);
         at += size;
     }
     put_mem(w, p + at, len - at);
