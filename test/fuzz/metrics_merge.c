@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The merged page must itself be a page that merges without loss: nothing unchecked gets through. */
+/* The merged page must itself be a page that merges without loss: nothing unchecked gets through.
+ */
 #include "base/metrics/metrics.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -56,8 +56,8 @@ struct metrics *metrics_process(void)
     return process_registry;
 }
 
-/* The log-linear scale: values 1..4 have a bucket each, from there on four a power of two. v - 1 is what is split
- * up, so that an upper bound belongs to its bucket, as Prometheus' `le` wants it. */
+/* The log-linear scale: values 1..4 have a bucket each, from there on four a power of two. v - 1 is
+ * what is split up, so that an upper bound belongs to its bucket, as Prometheus' `le` wants it. */
 size_t metric_bucket_index(uint64_t value)
 {
     uint64_t v = value ? value - 1 : 0;
@@ -77,7 +77,8 @@ uint64_t metric_bucket_bound(size_t index)
     return low + step < low ? UINT64_MAX : low + step;
 }
 
-static void add_labels(struct str *out, const char *fixed, const struct metric_label *labels, size_t n)
+static void add_labels(
+    struct str *out, const char *fixed, const struct metric_label *labels, size_t n)
 {
     if (fixed)
         str_add(out, fixed);
@@ -206,7 +207,8 @@ static double scale_of(const struct metric_def *d)
     return d->scale != 0 ? d->scale : d->kind == METRIC_HISTOGRAM ? LATENCY_SCALE : 1;
 }
 
-/* Cumulative buckets at the powers of two within the range: the finer ones serve metric_quantile(). */
+/* Cumulative buckets at the powers of two within the range: the finer ones serve metric_quantile().
+ */
 static void format_histogram(struct str *out, const struct series *s, size_t n)
 {
     const struct metric_def *d = s->def;
@@ -227,7 +229,8 @@ static void format_histogram(struct str *out, const struct series *s, size_t n)
         add_number(out, (double)bound * scale_of(d));
         str_addf(out, "\"} %" PRIu64 "\n", total);
     }
-    str_addf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", d->name, labels, *labels ? "," : "", total);
+    str_addf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", d->name, labels, *labels ? "," : "",
+        total);
     add_sample(out, d->name, "_sum", labels);
     add_number(out, (double)sum * scale_of(d));
     str_add_ch(out, '\n');

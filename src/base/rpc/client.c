@@ -18,7 +18,7 @@ struct rpc_client {
     struct str out;
     size_t out_off;
     int64_t last_id;
-    char *path;
+    char *shown; /* what errors call the peer */
 };
 
 struct wait { /* one call on its way */
@@ -32,7 +32,7 @@ struct wait { /* one call on its way */
 
 static int lost(struct rpc_client *c, struct err *e, const char *why)
 {
-    return err_set(e, ERR_UNAVAILABLE, "%s: %s", c->path, why);
+    return err_set(e, ERR_UNAVAILABLE, "%s: %s", c->shown, why);
 }
 
 static int flush(struct rpc_client *c, struct err *e)
@@ -95,7 +95,7 @@ static int take(struct rpc_client *c, struct wait *w, const char *text, size_t l
     if (r >= 0)
         r = rpc_msg_parse(root, &m, e);
     if (r < 0)
-        return err_wrap(e, "%s", c->path);
+        return err_wrap(e, "%s", c->shown);
     if (m.kind == RPC_HELLO) {
         c->in.max = RPC_FRAME_MAX;
         r = rpc_msg_agree(&m, e);
@@ -124,7 +124,7 @@ static int take_all(struct rpc_client *c, struct wait *w, struct err *e)
         size_t len;
         int r = rpc_in_next(&c->in, &text, &len, e);
         if (r <= 0)
-            return r < 0 ? err_wrap(e, "%s", c->path) : 0;
+            return r < 0 ? err_wrap(e, "%s", c->shown) : 0;
         r = take(c, w, text, len, e);
         if (r != 0)
             return r;
@@ -140,7 +140,7 @@ static int wait_turn(struct rpc_client *c, struct wait *w, struct err *e)
     if (w->deadline_ms) {
         uint64_t now = clock_boot_ms();
         if (now >= w->deadline_ms)
-            return err_set(e, ERR_TIMEOUT, "%s: no answer in time", c->path);
+            return err_set(e, ERR_TIMEOUT, "%s: no answer in time", c->shown);
         timeout = (int)MIN(w->deadline_ms - now, 1000u * 1000);
     }
     if (poll(p, 2, timeout) < 0)
@@ -164,17 +164,23 @@ static int wait_for(struct rpc_client *c, struct wait *w, struct err *e)
     }
 }
 
-static int dial(struct rpc_client *c, struct err *e)
+/* A peer that hangs with a full backlog would hold up connect(2) itself: the kernel heeds the send timeout there. */
+static int dial(struct rpc_client *c, const char *path, uint64_t timeout_ms, struct err *e)
 {
+    struct timeval within = {(time_t)(timeout_ms / 1000), (suseconds_t)(timeout_ms % 1000 * 1000)};
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    if (!str_copy(sa.sun_path, sizeof sa.sun_path, c->path))
-        return err_set(e, ERR_INVALID, "socket path %s is too long", c->path);
+    if (!str_copy(sa.sun_path, sizeof sa.sun_path, path))
+        return err_set(e, ERR_INVALID, "socket path %s is too long", path);
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return err_errno(e, errno, "socket");
+    if (setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &within, sizeof within) < 0)
+        return err_errno(e, errno, "set the time limit of a socket");
     if (connect(c->fd, (struct sockaddr *)&sa, sizeof sa) < 0) {
+        if (errno == EAGAIN)
+            return err_set(e, ERR_TIMEOUT, "%s: no answer in time", c->shown);
         int code = errno == ENOENT || errno == ECONNREFUSED ? ERR_UNAVAILABLE : ERR_SYSTEM;
-        err_set(e, code, "connect to %s: %s", c->path, strerror(errno));
+        err_set(e, code, "connect to %s: %s", c->shown, strerror(errno));
         if (code == ERR_UNAVAILABLE)
             err_fix(e, "start `mcp host` on this machine, or `mcp up` for a lab");
         else if (errno == EACCES)
@@ -186,12 +192,18 @@ static int dial(struct rpc_client *c, struct err *e)
 
 int rpc_client_connect(const char *socket_path, struct rpc_client **ret, struct err *e)
 {
+    return rpc_client_connect_within(socket_path, socket_path, RPC_HELLO_TIMEOUT_MS, ret, e);
+}
+
+int rpc_client_connect_within(const char *socket_path, const char *shown, uint64_t timeout_ms,
+    struct rpc_client **ret, struct err *e)
+{
     struct rpc_client *c = xcalloc(1, sizeof *c);
     c->fd = -1;
     c->in.max = RPC_HELLO_MAX;
-    c->path = xstrdup(socket_path);
-    struct wait hello = {.input_fd = -1, .deadline_ms = clock_boot_ms() + RPC_HELLO_TIMEOUT_MS};
-    int r = dial(c, e);
+    c->shown = xstrdup(shown);
+    struct wait hello = {.input_fd = -1, .deadline_ms = clock_boot_ms() + timeout_ms};
+    int r = dial(c, socket_path, timeout_ms, e);
     if (r >= 0)
         r = push(c, rpc_msg_hello("command"), e);
     if (r >= 0)
@@ -212,7 +224,7 @@ void rpc_client_free(struct rpc_client *c)
         close(c->fd);
     rpc_in_done(&c->in);
     str_done(&c->out);
-    free(c->path);
+    free(c->shown);
     free(c);
 }
 

@@ -89,6 +89,9 @@ size_t rpc_conn_backlog(struct rpc_conn *c);
 /* A blocking client for commands: connects to a Unix socket, makes one call at a time. */
 struct rpc_client;
 MUST_CHECK int rpc_client_connect(const char *socket_path, struct rpc_client **ret, struct err *e);
+/* Gives up when the peer's hello has not come by then; the plain form waits 10 s. Errors call the peer `shown`. */
+MUST_CHECK int rpc_client_connect_within(const char *socket_path, const char *shown, uint64_t timeout_ms,
+    struct rpc_client **ret, struct err *e);
 void rpc_client_free(struct rpc_client *c);
 /* *ret is the caller's. `part` (may be NULL) gets each part of a stream; a negative return cancels. */
 MUST_CHECK int rpc_client_call(struct rpc_client *c, const char *method, json_t *params, uint64_t timeout_ms,

@@ -19,6 +19,8 @@ const struct cmd cmd_version = {
     .name = "version",
     .operands = "",
     .summary = "Print the version and the protocol range",
-    .opts = (const struct cmd_opt[]){{"json", 0, NULL, "print JSON"}, {0}},
+    .text = "The range is of the protocol that hosts and commands speak to each other; two ends with no version in\n"
+            "common say so and do not talk. JSON: version, protocol [lowest, highest].",
+    .opts = (const struct cmd_opt[]){CMD_OPT_JSON, {0}},
     .run = run,
 };

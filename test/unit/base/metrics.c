@@ -8,8 +8,10 @@
 enum { QUERIES, REFUSED, CONNS, LATENCY };
 
 static const struct metric_def defs[] = {
-    [QUERIES] = {"mcp_dns_answers_total", "Answers.", METRIC_COUNTER, .labels = "rcode=\"noerror\""},
-    [REFUSED] = {"mcp_dns_answers_total", "Answers.", METRIC_COUNTER, .labels = "rcode=\"refused\""},
+    [QUERIES] = {"mcp_dns_answers_total", "Answers.", METRIC_COUNTER,
+        .labels = "rcode=\"noerror\""},
+    [REFUSED] = {"mcp_dns_answers_total", "Answers.", METRIC_COUNTER,
+        .labels = "rcode=\"refused\""},
     [CONNS] = {"mcp_conns", "Open\nconnections \\ now.", METRIC_GAUGE},
     [LATENCY] = {"mcp_a_seconds", "Time.", METRIC_HISTOGRAM, .lo = 1024, .hi = 4096},
 };
@@ -23,27 +25,26 @@ static void test_format(void **state)
     metric_add(b, QUERIES, 3);
     metric_set_value(a, CONNS, 1.5);
     metric_set_value(b, CONNS, 2);
-    metric_observe(a, LATENCY, 1024);  /* le is inclusive */
+    metric_observe(a, LATENCY, 1024); /* le is inclusive */
     metric_observe(b, LATENCY, 1025);
     metric_observe(b, LATENCY, 9000);
     _cleanup_str_ struct str out = STR_INIT;
     metrics_format(m, &out);
-    assert_string_equal(out.buf,
-        "# HELP mcp_a_seconds Time.\n"
-        "# TYPE mcp_a_seconds histogram\n"
-        "mcp_a_seconds_bucket{le=\"0.001024\"} 1\n"
-        "mcp_a_seconds_bucket{le=\"0.002048\"} 2\n"
-        "mcp_a_seconds_bucket{le=\"0.004096\"} 2\n"
-        "mcp_a_seconds_bucket{le=\"+Inf\"} 3\n"
-        "mcp_a_seconds_sum 0.011049\n"
-        "mcp_a_seconds_count 3\n"
-        "# HELP mcp_conns Open\\nconnections \\\\ now.\n"
-        "# TYPE mcp_conns gauge\n"
-        "mcp_conns 3.5\n"
-        "# HELP mcp_dns_answers_total Answers.\n"
-        "# TYPE mcp_dns_answers_total counter\n"
-        "mcp_dns_answers_total{rcode=\"noerror\"} 5\n"
-        "mcp_dns_answers_total{rcode=\"refused\"} 0\n");
+    assert_string_equal(out.buf, "# HELP mcp_a_seconds Time.\n"
+                                 "# TYPE mcp_a_seconds histogram\n"
+                                 "mcp_a_seconds_bucket{le=\"0.001024\"} 1\n"
+                                 "mcp_a_seconds_bucket{le=\"0.002048\"} 2\n"
+                                 "mcp_a_seconds_bucket{le=\"0.004096\"} 2\n"
+                                 "mcp_a_seconds_bucket{le=\"+Inf\"} 3\n"
+                                 "mcp_a_seconds_sum 0.011049\n"
+                                 "mcp_a_seconds_count 3\n"
+                                 "# HELP mcp_conns Open\\nconnections \\\\ now.\n"
+                                 "# TYPE mcp_conns gauge\n"
+                                 "mcp_conns 3.5\n"
+                                 "# HELP mcp_dns_answers_total Answers.\n"
+                                 "# TYPE mcp_dns_answers_total counter\n"
+                                 "mcp_dns_answers_total{rcode=\"noerror\"} 5\n"
+                                 "mcp_dns_answers_total{rcode=\"refused\"} 0\n");
     metrics_set_free(b);
     str_clear(&out);
     metrics_format(m, &out);
@@ -63,12 +64,11 @@ static void test_labels_are_escaped_and_sorted(void **state)
     }
     _cleanup_str_ struct str out = STR_INIT;
     metrics_format(m, &out);
-    assert_string_equal(out.buf,
-        "# HELP mcp_up Up.\n"
-        "# TYPE mcp_up gauge\n"
-        "mcp_up{a=\"b\",name=\"m\"} 2\n"
-        "mcp_up{a=\"b\",name=\"q\\\"u\\\\o\\nte\"} 1\n"
-        "mcp_up{a=\"b\",name=\"z\"} 0\n");
+    assert_string_equal(out.buf, "# HELP mcp_up Up.\n"
+                                 "# TYPE mcp_up gauge\n"
+                                 "mcp_up{a=\"b\",name=\"m\"} 2\n"
+                                 "mcp_up{a=\"b\",name=\"q\\\"u\\\\o\\nte\"} 1\n"
+                                 "mcp_up{a=\"b\",name=\"z\"} 0\n");
     metrics_free(m);
 }
 
@@ -154,23 +154,22 @@ static void test_merge_groups_families(void **state)
               "# HELP a_seconds A.\n# TYPE a_seconds histogram\na_seconds_bucket{le=\"+Inf\"} 2\n"
               "a_seconds_sum 1e-3\na_seconds_count 2\n",
         "# HELP b_total Other text.\n# TYPE b_total counter\nb_total 9\n", &out);
-    assert_string_equal(out.buf,
-        "# HELP a_seconds A.\n"
-        "# TYPE a_seconds histogram\n"
-        "a_seconds_bucket{role=\"dns\",le=\"+Inf\"} 2\n"
-        "a_seconds_sum{role=\"dns\"} 1e-3\n"
-        "a_seconds_count{role=\"dns\"} 2\n"
-        "# HELP b_total B.\n"
-        "# TYPE b_total counter\n"
-        "b_total{role=\"dns\",x=\"1\"} 1\n"
-        "b_total{role=\"edge\"} 9\n");
+    assert_string_equal(out.buf, "# HELP a_seconds A.\n"
+                                 "# TYPE a_seconds histogram\n"
+                                 "a_seconds_bucket{role=\"dns\",le=\"+Inf\"} 2\n"
+                                 "a_seconds_sum{role=\"dns\"} 1e-3\n"
+                                 "a_seconds_count{role=\"dns\"} 2\n"
+                                 "# HELP b_total B.\n"
+                                 "# TYPE b_total counter\n"
+                                 "b_total{role=\"dns\",x=\"1\"} 1\n"
+                                 "b_total{role=\"edge\"} 9\n");
 }
 
 static void test_merge_drops_what_is_not_a_sample(void **state)
 {
-    static const char *const bad[] = {"x{a=\"1\" 1\n", "x{a=\"1\\q\"} 1\n", "x{role=\"dns\"} 1\n", "x 1 2 3\n",
-        "1x 1\n", "x\n", "x{a=1} 1\n", "x one\n", "x{} 1", "# EVIL x y\n", "# TYPE x evil\n", "x{=\"1\"} 1\n",
-        "x  1\n"};
+    static const char *const bad[] = {"x{a=\"1\" 1\n", "x{a=\"1\\q\"} 1\n", "x{role=\"dns\"} 1\n",
+        "x 1 2 3\n", "1x 1\n", "x\n", "x{a=1} 1\n", "x one\n", "x{} 1", "# EVIL x y\n",
+        "# TYPE x evil\n", "x{=\"1\"} 1\n", "x  1\n"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         _cleanup_str_ struct str out = STR_INIT;
         merge_two(bad[i], "y 1\n", &out);

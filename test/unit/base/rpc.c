@@ -564,6 +564,35 @@ static void test_client(void **state)
     assert_non_null(strstr(e.fix, "mcp host"));
 }
 
+/* A process that is stopped still has connections accepted for it by the kernel, until its backlog is full: then
+ * connect(2) itself would wait. */
+static void test_client_is_not_held_up_by_a_frozen_peer(void **state)
+{
+    char dir[] = "/tmp/mcp-rpc.XXXXXX", path[64];
+    struct rpc_client *c;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/s", dir);
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    str_copy(sa.sun_path, sizeof sa.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), waiting[2];
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    struct err e = {0};
+    assert_int_equal(rpc_client_connect_within(path, "hk1", 20, &c, &e), ERR_TIMEOUT);
+    assert_string_equal(e.message, "hk1: no answer in time");
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++) {
+        waiting[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int r = connect(waiting[i], (struct sockaddr *)&sa, sizeof sa);
+        assert_true(r == 0 || errno == EAGAIN);
+    }
+    assert_int_equal(rpc_client_connect_within(path, "hk1", 20, &c, &e), ERR_TIMEOUT);
+    for (size_t i = 0; i < ARRAY_SIZE(waiting); i++)
+        close(waiting[i]);
+    close(fd);
+    unlink(path);
+    rmdir(dir);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -582,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_stranger_without_hello_is_dropped),
         cmocka_unit_test(test_unclaimed_descriptors_are_bounded),
         cmocka_unit_test(test_client),
+        cmocka_unit_test(test_client_is_not_held_up_by_a_frozen_peer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

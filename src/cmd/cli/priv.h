@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pieces of the command line that have a test of their own. */
+#pragma once
+
+#include "cmd/cli/cmd.h"
+
+#include <sys/types.h>
+
+#define CMD_OPTS_MAX 32
+#define CMD_WORDS_MAX 3 /* "lab kill" has two words; room for one more */
+
+/* The entry whose name is the longest run of leading words; *ret_words is how many. NULL: none. */
+const struct cmd *cmd_find(const struct cmd *const *table, int argc, char **argv, int *ret_words);
+/* Is `word` the first word of several ("lab")? */
+bool cmd_is_group(const struct cmd *const *table, const char *word);
+/* No command begins like this: says so, with the nearest one. Returns ERR_USAGE. */
+int cmd_unknown(const struct cmd *const *table, int argc, char **argv, struct err *e);
+/* Options and operands into ctx, whose `values` and `operands` have room for them all. */
+MUST_CHECK int cmd_parse(struct cmd_ctx *ctx, int argc, char **argv, bool *ret_help, struct err *e);
+/* Before parsing succeeds: does a word in front of "--" ask for JSON? */
+bool cmd_wants_json(int argc, char **argv);
+
+void cmd_usage(const struct cmd *cmd, struct str *out);
+/* All commands, or those of one group. */
+void cmd_overview(const struct cmd *const *table, const char *group, struct str *out);
+/* {"error": {...}}, with "details" when there are any (borrowed). */
+json_t *cmd_error_json(const struct err *e, json_t *details);
+
+/* What the lab keeps in its lab.json about a host. */
+struct cmd_lab_host {
+    char name[64];
+    pid_t pid;           /* of its first process, as this machine counts; 0: none */
+    uint64_t start_time; /* field 22 of /proc/PID/stat: a pid is used again, a pair is not */
+};
+
+/* Names the platform of a declaration without parsing the rest of it: this runs before every command. "" when it
+ * has none. ERR_NOT_FOUND: no such file. */
+MUST_CHECK int cmd_scan_platform(const char *path, char *ret, size_t size, struct err *e);
+/* The folder that pins a living process: its path stays the process's own even if the pid is used again. */
+MUST_CHECK int cmd_open_process(const struct cmd_lab_host *h, int *ret_fd, struct err *e);

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include "domain/compile/compile.h"
+#include "domain/status/status.h"
+
+static const char platform[] =
+    "platform: p\n"
+    "domain: example.com\n"
+    "regions:\n"
+    "  ap-a: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}\n"
+    "  ap-b: {duty: dr, address: 203.0.113.40, network: 10.40.0.0/16}\n"
+    "hosts:\n"
+    "  a1: {region: ap-a, address: 10.20.0.11, public: true}\n"
+    "  a2: {region: ap-a, address: 10.20.0.12}\n"
+    "  b1: {region: ap-b, address: 10.40.0.11, public: true}\n"
+    "state: {members: [a1, a2, b1]}\n"
+    "routing: {nameservers: {ns1: ap-a, ns2: ap-b}, default: [ap-a], on_failure: [dr, main]}\n"
+    "modules:\n"
+    "  api:\n"
+    "    image: oci:images/api\n"
+    "    port: 8080\n"
+    "    route: {names: [api.example.com], path: /, auth: none}\n"
+    "    regions: {ap-a: 2, ap-b: {standby: 1}}\n";
+
+struct fixture {
+    struct model *model;
+    struct status_report hosts[3];
+    struct status_name name;
+    struct status_input in;
+};
+
+static json_t *report(int64_t revision, const char *units)
+{
+    json_t *j = json_pack("{s:I,s:[],s:[{s:s}],s:{s:s,s:b,s:s}}", "revision", (json_int_t)revision, "roles", "alarms",
+        "text", "something is wrong", "state_store", "kind", "etcd", "connected", 1, "reason", "");
+    json_object_set_new(j, "units", json_loads(units, 0, NULL));
+    return j;
+}
+
+#define READY_UNITS                                                                                                    \
+    "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":7,\"restarts\":0},"       \
+    "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":8,\"restarts\":1}]"
+
+static int setup(void **state)
+{
+    struct fixture *f = xcalloc(1, sizeof *f);
+    struct err e = {0};
+    struct str errors = STR_INIT;
+    int r = model_parse(platform, strlen(platform), "p", &f->model, &errors, &e);
+    if (r < 0)
+        fail_msg("%s", str_cstr(&errors));
+    str_done(&errors);
+    f->hosts[0] = (struct status_report){.report = report(3, READY_UNITS), .up = true};
+    f->hosts[1] = (struct status_report){.report = report(3, "[]"), .up = true};
+    f->hosts[2] = (struct status_report){.report = report(3,
+                                             "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":"
+                                             "\"pending\",\"standby\":true}]"),
+        .up = true};
+    f->name = (struct status_name){"api.example.com", 0, "up", 0};
+    f->in = (struct status_input){.model = f->model, .revision = 3, .asked_host = "a1", .hosts = f->hosts,
+        .names = &f->name, .n_names = 1};
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 3; i++)
+        json_decref((json_t *)f->hosts[i].report);
+    model_free(f->model);
+    free(f);
+    return 0;
+}
+
+static json_t *compose(struct fixture *f, bool ready, const char *why)
+{
+    json_t *s = status_compose(&f->in);
+    assert_non_null(s);
+    assert_int_equal(json_opt_bool(s, "ready", !ready), ready);
+    if (!strstr(json_opt_str(s, "not_ready", "?"), why))
+        fail_msg("not_ready is '%s', not '%s'", json_opt_str(s, "not_ready", "?"), why);
+    return s;
+}
+
+static void test_all_well(void **state)
+{
+    struct fixture *f = *state;
+    json_t *s = compose(f, true, "");
+    assert_int_equal(json_array_size(json_object_get(s, "regions")), 2);
+    assert_int_equal(json_array_size(json_object_get(s, "hosts")), 3);
+    assert_int_equal(json_array_size(json_object_get(s, "units")), 3);
+    json_t *u = json_array_get(json_object_get(s, "units"), 1);
+    assert_string_equal(json_opt_str(u, "region", ""), "ap-a");
+    assert_string_equal(json_opt_str(u, "host", ""), "a1");
+    assert_string_equal(json_opt_str(json_array_get(json_object_get(s, "alarms"), 0), "text", ""),
+        "a1: something is wrong");
+    json_decref(s);
+}
+
+static void test_a_silent_host_makes_its_units_unknown(void **state)
+{
+    struct fixture *f = *state;
+    f->hosts[0].up = false;
+    f->hosts[0].age_ms = 12345;
+    json_t *s = compose(f, false, "a1 is not heard");
+    json_t *u = json_array_get(json_object_get(s, "units"), 0);
+    assert_string_equal(json_opt_str(u, "state", ""), "unknown");
+    assert_string_equal(json_opt_str(u, "reason", ""), "a1 is not heard; last report 12s ago");
+    assert_int_equal(json_opt_int(u, "pid", -1), 0);
+    json_decref(s);
+}
+
+static void test_an_instance_less_or_a_revision_behind_is_not_ready(void **state)
+{
+    struct fixture *f = *state;
+    json_t *one = report(3, "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\"},"
+                            "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"backoff\"}]");
+    json_t *kept = (json_t *)f->hosts[0].report;
+    f->hosts[0].report = one;
+    json_decref(compose(f, false, "a1: 1 of 2 instances ready"));
+    f->hosts[0].report = kept;
+    json_decref(one);
+    json_t *behind = report(2, "[]");
+    kept = (json_t *)f->hosts[1].report;
+    f->hosts[1].report = behind;
+    json_decref(compose(f, false, "a2 is at revision 2"));
+    f->hosts[1].report = kept;
+    json_decref(behind);
+}
+
+static void test_a_name_that_is_down_somewhere(void **state)
+{
+    struct fixture *f = *state;
+    f->name.state = "down";
+    json_t *s = compose(f, false, "api.example.com is down in ap-a");
+    assert_string_equal(json_opt_str(json_array_get(json_object_get(s, "regions"), 0), "state", ""), "down");
+    json_decref(s);
+}
+
+static void test_units_of_a_host(void **state)
+{
+    struct fixture *f = *state;
+    json_t *snapshot;
+    struct err e;
+    json_t *files = json_object();
+    const struct model_host *a1 = model_find_host(f->model, "a1");
+    assert_int_equal(compile_units(f->model, files, a1, 3, &snapshot, &e), ERR_NOT_FOUND);
+    json_object_set_new(files, "oci:images/api",
+        json_string("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
+    assert_int_equal(compile_units(f->model, files, a1, 3, &snapshot, &e), 0);
+    json_t *units = json_object_get(snapshot, "units");
+    assert_int_equal(json_array_size(units), 2);
+    assert_string_equal(json_opt_str(json_array_get(units, 1), "name", ""), "api-2");
+    assert_string_equal(json_opt_str(json_object_get(json_array_get(units, 0), "env"), "MCP_REGION", ""), "ap-a");
+    json_decref(snapshot);
+    assert_int_equal(compile_units(f->model, files, model_find_host(f->model, "b1"), 3, &snapshot, &e), 0);
+    units = json_object_get(snapshot, "units");
+    assert_int_equal(json_array_size(units), 1);
+    assert_true(json_opt_bool(json_array_get(units, 0), "standby", false));
+    json_decref(snapshot);
+    json_decref(files);
+    assert_int_equal(compile_wanted(f->model, a1), 2);
+    assert_int_equal(compile_wanted(f->model, model_find_host(f->model, "b1")), 0);
+}
+
+static void test_internal_names_hold_ready_units_only(void **state)
+{
+    struct fixture *f = *state;
+    json_t *units = json_loads("[{\"module\":\"api\",\"state\":\"ready\",\"address\":\"100.127.0.2\"},"
+                               "{\"module\":\"api\",\"state\":\"starting\",\"address\":\"100.127.0.3\"}]",
+        0, NULL);
+    json_t *names = compile_names(f->model, units);
+    json_t *api = json_object_get(json_object_get(names, "names"), "api.mcp.internal");
+    assert_int_equal(json_array_size(api), 1);
+    assert_string_equal(json_string_value(json_array_get(api, 0)), "100.127.0.2");
+    json_decref(names);
+    json_decref(units);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_all_well, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_silent_host_makes_its_units_unknown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_instance_less_or_a_revision_behind_is_not_ready, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_name_that_is_down_somewhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_units_of_a_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_internal_names_hold_ready_units_only, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
