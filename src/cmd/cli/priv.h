@@ -26,6 +26,12 @@ void cmd_overview(const struct cmd *const *table, const char *group, struct str 
 /* {"error": {...}}, with "details" when there are any (borrowed). */
 json_t *cmd_error_json(const struct err *e, json_t *details);
 
+/* A `status` answer as text. What a control of another version leaves out is shown as "-". */
+void cmd_status_format(const json_t *status, int64_t now_wall_ms, const struct table_style *style, struct str *out);
+/* "12s", "5m", "30h", "9d": what an operator compares at a glance. "-" when it is not known (0) or ahead of us. */
+#define CMD_AGE_SIZE 24
+const char *cmd_age(int64_t since_wall_ms, int64_t now_wall_ms, char out[CMD_AGE_SIZE]);
+
 /* What the lab keeps in its lab.json about a host. */
 struct cmd_lab_host {
     char name[64];

@@ -11,6 +11,8 @@ extern const struct cmd cmd_lab_list;
 extern const struct cmd cmd_lab_mend;
 extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
+extern const struct cmd cmd_revisions;
+extern const struct cmd cmd_status;
 extern const struct cmd cmd_version;
 
 const struct cmd *const cmd_table[] = {
@@ -24,6 +26,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_lab_mend,
     &cmd_lab_role,
     &cmd_lab_slow,
+    &cmd_status,
+    &cmd_revisions,
     &cmd_version,
     NULL,
 };
