@@ -2,6 +2,7 @@
 #include "cmd/cli/priv.h"
 
 #define LEFT_COLUMNS 26 /* wide enough for all but the longest option: those get their own line */
+#define TEXT_COLUMNS 78u
 
 static void add_row(struct str *out, const char *left, const char *right)
 {
@@ -26,13 +27,35 @@ static void add_option(struct str *out, const struct cmd_opt *o)
     add_row(out, left.buf, o->help);
 }
 
+/* Prose at TEXT_COLUMNS; a line break in it is a blank, two are a paragraph. */
+static void add_text(struct str *out, const char *text)
+{
+    size_t used = 0;
+    for (const char *p = text; *p;) {
+        size_t blanks = strspn(p, " \n"), len = strcspn(p + blanks, " \n");
+        bool paragraph = memmem(p, blanks, "\n\n", 2) != NULL;
+        _cleanup_free_ char *word = xasprintf("%.*s", (int)len, p + blanks);
+        size_t width = table_text_width(word);
+        if (paragraph)
+            str_add(out, "\n\n");
+        else if (used && len)
+            str_add_ch(out, used + 1 + width > TEXT_COLUMNS ? '\n' : ' ');
+        used = paragraph || used + 1 + width > TEXT_COLUMNS ? width : used + (used ? 1 : 0) + width;
+        str_add(out, word);
+        p += blanks + len;
+    }
+    str_add_ch(out, '\n');
+}
+
 void cmd_usage(const struct cmd *cmd, struct str *out)
 {
     bool has_opts = cmd->opts && cmd->opts->name;
     str_addf(out, "usage: mcp %s%s%s%s\n\n%s.\n", cmd->name, has_opts ? " [OPTION]..." : "",
         *cmd->operands ? " " : "", cmd->operands, cmd->summary);
-    if (cmd->text)
-        str_addf(out, "\n%s\n", cmd->text);
+    if (cmd->text) {
+        str_add_ch(out, '\n');
+        add_text(out, cmd->text);
+    }
     str_add(out, "\nOptions:\n");
     for (const struct cmd_opt *o = cmd->opts; o && o->name; o++)
         add_option(out, o);

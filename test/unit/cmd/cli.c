@@ -8,6 +8,9 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+/* 74 columns, 15 words. */
+#define KOREAN_74 "홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩 홍콩"
+
 static int never(struct cmd_ctx *ctx, struct err *e)
 {
     return 0;
@@ -22,7 +25,9 @@ static const struct cmd kill_cmd = {.name = "lab kill", .operands = "HOST", .sum
 static const struct cmd heal = {
     .name = "lab heal", .operands = "HOST", .summary = "Heal", .max_operands = -1, .run = never};
 static const struct cmd role = {
-    .name = "role", .operands = "NAME", .summary = "Internal", .hidden = true, .raw = true, .run = never};
+    .name = "role", .operands = "NAME", .summary = "Internal",
+    .text = "One short\nline, broken.\n\n" KOREAN_74 " 홍콩 b",
+    .hidden = true, .raw = true, .run = never};
 static const struct cmd *const table[] = {&apply, &kill_cmd, &heal, &role, NULL};
 
 static int parse(const struct cmd *cmd, const char **values, struct cmd_ctx *ctx, char **words, struct err *e)
@@ -167,6 +172,9 @@ static void test_help_texts(void **state)
                                  "  -w, --watch                 go on\n"
                                  "      --json                  print JSON\n"
                                  "  -h, --help                  explain this command\n");
+    str_clear(&out);
+    cmd_usage(&role, &out);
+    assert_non_null(strstr(out.buf, "\n\nOne short line, broken.\n\n" KOREAN_74 "\n홍콩 b\n\nOptions:"));
     str_clear(&out);
     cmd_overview(table, "lab", &out);
     assert_non_null(strstr(out.buf, "\n  lab kill"));
