@@ -20,6 +20,7 @@ struct spawn_fd {
 };
 
 struct spawn_opts { /* zeroed: sensible */
+    const char *path;       /* program file; NULL: argv[0] */
     const char *const *env; /* "NAME=value", NULL-terminated; NULL: ours */
     const char *dir;        /* working directory; NULL: ours */
     /* Descriptors of the child. 0 and 1 not named: /dev/null; 2 not named: ours. */

@@ -179,7 +179,7 @@ int spawn_start(const char *const *argv, const struct spawn_opts *opts, struct s
         opts = &defaults;
     if (opts->n_fds > FDS_MAX)
         return err_set(e, ERR_LIMIT, "more than %d descriptors for a child", FDS_MAX);
-    int r = find_program(argv[0], &path, e);
+    int r = find_program(opts->path ? opts->path : argv[0], &path, e);
     if (r < 0)
         return r;
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -13,6 +13,8 @@ extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
 extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_status;
+extern const struct cmd cmd_host;
+extern const struct cmd cmd_role;
 extern const struct cmd cmd_version;
 
 const struct cmd *const cmd_table[] = {
@@ -28,6 +30,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_lab_slow,
     &cmd_status,
     &cmd_revisions,
+    &cmd_host,
+    &cmd_role,
     &cmd_version,
     NULL,
 };

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "role/frame/stub.h"
+
+#include "base/log/log.h"
+
+static void linked(struct role *r)
+{
+    log_info("stub", "linked to control", "host=%s", r->host);
+}
+
+static void peer_linked(struct role *r, struct rpc_conn *peer)
+{
+    log_info("stub", "role linked", "peer=%s", rpc_conn_peer_name(peer));
+}
+
+const struct role_def role_stub_control = {
+    .name = "control", .profile = SANDBOX_CONTROL, .peer_linked = peer_linked};
+const struct role_def role_stub_agent = {.name = "agent", .profile = SANDBOX_NONE, .linked = linked};
+const struct role_def role_stub_dns = {.name = "dns", .profile = SANDBOX_NETWORK, .linked = linked};
+const struct role_def role_stub_resolver = {.name = "resolver", .profile = SANDBOX_NETWORK, .linked = linked};
+const struct role_def role_stub_edge = {.name = "edge", .profile = SANDBOX_NETWORK, .linked = linked};

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside role/host: the process table (proc.c), folders (tree.c), what is told about it (report.c). */
+#pragma once
+
+#include "role/host/host.h"
+
+#include "base/rnd/rnd.h"
+#include "base/spawn/spawn.h"
+#include "domain/spec/boot.h"
+#include "role/frame/frame.h"
+#include "role/host/listen.h"
+#include "role/host/supervise.h"
+
+#define HOST_LOCK ROLE_RUN_ROOT "/host.lock"
+#define HOST_PING_MS 10000u
+#define HOST_PINGS_MAX 6u       /* unanswered: a minute of silence is a hang, a slow disk is not */
+#define HOST_LINK_RETRY_MS 100u /* a role does not read its channel */
+#define HOST_OPEN_RETRY_MS 5000u
+#define HOST_MESSAGES_MAX 200u /* of one role within HOST_PING_MS */
+
+struct host_role {
+    char name[ROLE_NAME_MAX + 1];
+    struct sup sup;
+    struct spawn_proc proc; /* pidfd -1: no process */
+    int channel;            /* -1: none */
+    uint64_t generation;    /* of the process; 0: never started */
+    uint64_t linked, linked_control; /* the generations of both ends that hold the present link */
+    uint64_t print;                  /* of the boot record and sockets that it was given */
+    int64_t since_ms;                /* wall clock, of the last change of state */
+    unsigned unanswered, messages;
+    uint64_t oom_kills; /* of the machine when it started */
+    char reason[96];    /* of its last end */
+};
+
+struct host {
+    struct boot *boot;
+    uint64_t boot_print;
+    struct listens listens;
+    struct host_role roles[BOOT_ROLES_MAX];
+    size_t n_roles;
+    struct rnd rnd;
+    uint64_t generations;
+    int signal_fd, lock_fd;
+    uint64_t ping_at_ms, open_at_ms; /* open_at_ms 0: all sockets are open */
+    bool stopping, links_due, report_due, is_ready;
+};
+
+/* tree.c */
+MUST_CHECK int host_tree_prepare(const struct boot *boot, struct err *e);
+MUST_CHECK int host_lock(int *ret_fd, struct err *e);
+
+/* proc.c */
+struct host_role *host_role_find(struct host *h, const char *name);
+struct host_role *host_role_add(struct host *h, const char *name);
+void host_role_event(struct host *h, struct host_role *r, enum sup_event event);
+void host_role_ended(struct host *h, struct host_role *r);   /* its pidfd is readable */
+void host_role_message(struct host *h, struct host_role *r); /* its channel is */
+void host_links_renew(struct host *h);
+void host_roles_ping(struct host *h);
+uint64_t host_role_print(const struct host *h, const char *name);
+
+/* report.c */
+void host_report(struct host *h); /* to control */
+void host_notify_systemd(const char *state);
+uint64_t host_oom_kills(void);
