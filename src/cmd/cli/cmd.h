@@ -62,6 +62,8 @@ MUST_CHECK int cmd_number(const char *word, const char *what, int64_t *ret, stru
 const char *cmd_platform_file(const struct cmd_ctx *ctx);
 /* Reads and parses it. When it is wrong, every error of it goes to ctx->details. */
 MUST_CHECK int cmd_load_model(struct cmd_ctx *ctx, struct model **ret, struct err *e);
+/* The same, and every file that it names as a digest (service/files); a missing one is an error of the declaration. */
+MUST_CHECK int cmd_load_resolved(struct cmd_ctx *ctx, struct model **ret, json_t **ret_files, struct err *e);
 /* Connects to control: $MCP_SOCKET; else the lab on this machine that --platform or the declaration names, through any
  * host of it that lives (only `host` if not NULL); else this host's own /run/mcp/mcp.sock, whose control reaches the
  * other hosts itself; else, if nothing was named, the only lab that runs here. A named lab that does not run, with no

@@ -16,6 +16,8 @@ extern const struct cmd cmd_status;
 extern const struct cmd cmd_host;
 extern const struct cmd cmd_role;
 extern const struct cmd cmd_version;
+extern const struct cmd cmd_init;
+extern const struct cmd cmd_plan;
 
 const struct cmd *const cmd_table[] = {
     &cmd_up,
@@ -33,5 +35,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_host,
     &cmd_role,
     &cmd_version,
+    &cmd_init,
+    &cmd_plan,
     NULL,
 };
