@@ -214,6 +214,11 @@ void curl_loop_free(struct curl_loop *c)
     uv_close((uv_handle_t *)&c->reaper, on_handle_closed);
 }
 
+void curl_loop_set_connections(struct curl_loop *c, long n)
+{
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, n);
+}
+
 CURL *curl_easy_prepared(const char *url, long timeout_ms)
 {
     CURL *easy = curl_easy_init();

@@ -27,6 +27,8 @@ typedef int (*curl_chunk_fn)(void *ctx, const char *data, size_t len);
 MUST_CHECK int curl_loop_new(uv_loop_t *loop, struct curl_loop **ret, struct err *e);
 /* Cancels everything (completions come with CURLE_ABORTED_BY_CALLBACK); the handles close on the loop. */
 void curl_loop_free(struct curl_loop *c);
+/* How many idle connections are kept for reuse; libcurl's own rule keeps few while few requests run. */
+void curl_loop_set_connections(struct curl_loop *c, long n);
 /* A fresh handle with sane defaults: no signals, no redirects, no proxy, http(s) only, timeout in ms (0: none). */
 CURL *curl_easy_prepared(const char *url, long timeout_ms);
 /* Takes `easy` and `headers` (may be NULL). Body (streams: what waits to be delivered) at most max_body bytes. */

@@ -16,28 +16,23 @@ void steer_region_state(
         .own = t->own.class};
 }
 
-json_t *steer_choices_format(const struct steer *s)
+json_t *steer_choices_format(const struct steer *s, uint64_t seq)
 {
     const struct steer_plan *p = s->plan;
-    json_t *regions = json_array(), *lists = json_array(), *names = json_object();
-    for (size_t r = 0; r < p->space.n_regions; r++)
-        json_array_append_new(regions, json_string(p->space.regions[r]));
-    for (size_t l = 0; l < p->n_lists; l++) {
-        json_t *order = json_array();
-        for (size_t i = 0; i < p->lists[l].n; i++)
-            json_array_append_new(order, json_integer(p->lists[l].order[i]));
-        json_array_append_new(lists, order);
-    }
+    json_t *names = json_object();
     for (size_t n = 0; n < p->space.n_names; n++) {
-        json_t *row = json_array();
+        json_t *choice = json_array();
+        uint32_t ttl_s = p->ttl_s;
         for (size_t l = 0; l < p->n_lists; l++) {
             struct steer_choice c = steer_choice(s, n, l);
-            json_array_append_new(row, json_pack("[i,i]", (int)c.region, (int)c.ttl_s));
+            json_array_append_new(choice, json_integer(c.region));
+            ttl_s = MIN(ttl_s, c.ttl_s); /* a zone keeps one TTL a name */
         }
-        json_object_set_new(names, p->space.names[n], row);
+        json_object_set_new(names, p->space.names[n],
+            json_pack("{s:I,s:o}", "ttl_s", (json_int_t)ttl_s, "choice", choice));
     }
-    return json_pack("{s:I,s:o,s:o,s:o}", "revision", (json_int_t)p->revision, "regions", regions,
-        "lists", lists, "names", names);
+    return json_pack("{s:I,s:I,s:o}", "revision", (json_int_t)p->revision, "seq", (json_int_t)seq,
+        "names", names);
 }
 
 static json_t *region_names(const struct steer_plan *p, uint64_t mask)

@@ -165,7 +165,10 @@ static void ask_due_probes(struct steer *s, struct steer_actions *a)
                 t->in_flight = false;
             if (!t->in_flight && t->due_ms <= s->now_ms) {
                 struct steer_probe *probe = GROW(a->probes, a->n_probes, a->cap_probes);
-                *probe = (struct steer_probe){.region = r, .name = n, .plan_seq = s->plan_seq};
+                *probe = (struct steer_probe){.region = r,
+                    .name = n,
+                    .plan_seq = s->plan_seq,
+                    .after_failure = !health_class_is_ok(t->own.class)};
                 uint64_t gap = gap_ms(s, t);
                 /* Counted from when it was due: lateness does not add up. Unless this host slept.
                  */
@@ -241,6 +244,11 @@ void steer_step(struct steer *s, struct steer_event *ev, uint64_t now_ms, struct
 const struct steer_plan *steer_plan_of(const struct steer *s)
 {
     return s->plan;
+}
+
+uint64_t steer_plan_seq(const struct steer *s)
+{
+    return s->plan_seq;
 }
 
 const struct health_view *steer_view(const struct steer *s)

@@ -95,6 +95,7 @@ struct steer_event {
 struct steer_probe {
     size_t region, name;
     uint64_t plan_seq;
+    bool after_failure; /* the last one of this target was none that it works */
 };
 
 /* What the step wants done. Zeroed at first; the caller empties it with steer_actions_clear()
@@ -119,8 +120,9 @@ struct steer *steer_new(const struct steer_options *o, const json_t *journal);
 void steer_free(struct steer *s); /* NULL is fine */
 void steer_step(struct steer *s, struct steer_event *ev, uint64_t now_ms, struct steer_actions *a);
 
-const struct steer_plan *steer_plan_of(
-    const struct steer *s); /* NULL before the first STEER_CONFIG */
+/* NULL before the first STEER_CONFIG. */
+const struct steer_plan *steer_plan_of(const struct steer *s);
+uint64_t steer_plan_seq(const struct steer *s); /* grows with every plan that is taken over */
 /* The own view, to be formatted and sent; valid until the next step. */
 const struct health_view *steer_view(const struct steer *s);
 json_t *steer_journal_format(const struct steer *s);
@@ -133,9 +135,9 @@ struct steer_choice {
 struct steer_choice steer_choice(const struct steer *s, size_t name, size_t list);
 /* Regions that answers of this name are chosen from now. */
 uint64_t steer_up_mask(const struct steer *s, size_t name);
-/* {"revision", "regions": [region], "lists": [[region index]], "names": {name: [[region index,
- * ttl_s] per list]}}: the flat array of the dns role. */
-json_t *steer_choices_format(const struct steer *s);
+/* The health message of domain/zone: {"revision", "seq", "names": {name: {"ttl_s", "choice":
+ * [region index per list]}}}; lists are in the zone's order. */
+json_t *steer_choices_format(const struct steer *s, uint64_t seq);
 
 /* One region for one name, as it is acted on, and why. */
 struct steer_region_state {

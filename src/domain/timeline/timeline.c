@@ -124,8 +124,7 @@ json_t *timeline_entry_format(const struct timeline_entry *t)
     return j;
 }
 
-/* "2026-11-23T05:30:12.345Z", the one form that we write. */
-static bool parse_stamp(const char *text, int64_t *ret_ms)
+bool timeline_time_parse(const char *text, int64_t *ret_ms)
 {
     struct tm tm = {0};
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -156,7 +155,7 @@ int timeline_entry_parse(const json_t *j, struct timeline_entry *ret, struct err
         r = json_get_str(j, "region", &region, e);
     if (r < 0)
         return r;
-    if (!parse_stamp(stamp, &t.wall_ms))
+    if (!timeline_time_parse(stamp, &t.wall_ms))
         return err_set(e, ERR_INVALID, "time: expected RFC 3339 with milliseconds, UTC");
     t.seq = (uint64_t)seq;
     t.boot_ms = (uint64_t)boot;

@@ -41,6 +41,8 @@ void timeline_draft_setf(struct timeline_draft *d, const char *kind, const char 
 MUST_CHECK int timeline_draft_parse(const json_t *j, struct timeline_draft *ret, struct err *e);
 json_t *timeline_draft_format(const struct timeline_draft *d);
 
+/* The one form of time that entries have: "2026-11-23T05:30:12.345Z". */
+bool timeline_time_parse(const char *text, int64_t *ret_ms);
 MUST_CHECK int timeline_entry_parse(const json_t *j, struct timeline_entry *ret, struct err *e);
 json_t *timeline_entry_format(const struct timeline_entry *t);
 /* "05:30:12.345 hk1 health ap-seoul/x: down (3 of 3 observers: timeout)". Appends, no newline. */
