@@ -30,6 +30,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         _cleanup_free_ char *twice = json_text(again->tree);
         ASSERT(!strcmp(once, twice));
         model_free(again);
+        again = NULL;
+        ASSERT(model_parse_json(m->tree, &again, &e) == 0);
+        _cleanup_free_ char *direct = json_text(again->tree);
+        ASSERT(!strcmp(once, direct));
+        model_free(again);
         model_free(m);
     }
     problems_done(&p);

@@ -34,6 +34,8 @@ struct yaml_node {
 /* Returns the root, or NULL with at least one problem added. An empty text is a scalar without text. Problems that
  * leave a tree (a key twice) are added and the tree is still returned: compare p->total. */
 struct yaml_node *yaml_tree_parse(struct arena *a, const char *text, size_t len, size_t max_len, struct problems *p);
+/* The tree that the JSON's text would give, without places (all stand at 1:1). NULL: over a limit. */
+struct yaml_node *yaml_tree_from_json(struct arena *a, const json_t *json, struct problems *p);
 /* The value of a key, NULL when absent. Linear: for maps with a handful of keys. */
 const struct yaml_node *yaml_map_get(const struct yaml_node *map, const char *key);
 /* A plain scalar that says "nothing": empty, ~ or null. */

@@ -3,6 +3,8 @@
 
 #include "domain/model/priv.h"
 
+#define ARENA_CHUNK (64u * 1024)
+
 const char *region_duty_name(enum region_duty duty)
 {
     static const char *const names[] = {[REGION_MAIN] = "main", [REGION_DR] = "dr", [REGION_SERVING] = "serving"};
@@ -16,11 +18,8 @@ char *model_route_path(struct arena *a, const char *path)
 }
 
 /* The root of a declaration is a map; "nothing" is the usual slip of an empty file. */
-static bool parse_decl(struct arena *a, const char *text, size_t len, struct decl *d, struct problems *p)
+static bool parse_decl(struct arena *a, const struct yaml_node *root, struct decl *d, struct problems *p)
 {
-    const struct yaml_node *root = yaml_tree_parse(a, text, len, MODEL_TEXT_MAX, p);
-    if (!root)
-        return false;
     if (yaml_is_null(root)) {
         problem_fix(problems_add(p, 1, 1, "the file declares nothing"), "`mcp init` writes one to start from");
         return false;
@@ -36,17 +35,36 @@ static bool parse_decl(struct arena *a, const char *text, size_t len, struct dec
     return p->total == 0;
 }
 
-int model_parse_problems(const char *text, size_t len, struct model **ret, struct problems *p)
+/* Takes the arena that the tree lives in; root NULL: it could not be read, and p says why. */
+static int parse_tree(struct arena *arena, const struct yaml_node *root, struct model **ret, struct problems *p)
 {
-    _cleanup_arena_ struct arena *a = arena_new(64 * 1024);
+    _cleanup_arena_ struct arena *a = arena;
     struct decl d = {0};
-    if (!parse_decl(a, text, len, &d, p))
+    if (!root || !parse_decl(a, root, &d, p))
         return ERR_INVALID;
     struct model *m = arena_alloc(a, sizeof *m);
     m->arena = util_steal_ptr(&a);
     decl_build(&d, m);
     *ret = m;
     return 0;
+}
+
+int model_parse_problems(const char *text, size_t len, struct model **ret, struct problems *p)
+{
+    struct arena *a = arena_new(ARENA_CHUNK);
+    return parse_tree(a, yaml_tree_parse(a, text, len, MODEL_TEXT_MAX, p), ret, p);
+}
+
+int model_parse_json(const json_t *tree, struct model **ret, struct err *e)
+{
+    struct problems p;
+    problems_init(&p, "platform");
+    struct arena *a = arena_new(ARENA_CHUNK);
+    int r = parse_tree(a, yaml_tree_from_json(a, tree, &p), ret, &p);
+    if (r < 0)
+        problems_err(&p, e);
+    problems_done(&p);
+    return r;
 }
 
 int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors, struct err *e)

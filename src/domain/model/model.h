@@ -182,6 +182,8 @@ struct model {
 
 /* Adds everything that is wrong to p (and returns ERR_INVALID); *ret is untouched then. */
 MUST_CHECK int model_parse_problems(const char *text, size_t len, struct model **ret, struct problems *p);
+/* A canonical tree, as a revision holds it: no text is parsed again. Errors have keys, no lines. */
+MUST_CHECK int model_parse_json(const json_t *tree, struct model **ret, struct err *e);
 /* `name` is the file as shown in errors. On failure every error of the text is in `errors`, one a line,
  * "file:line:col: message; fix: ..." (may be NULL), and *e summarises (its message holds them all when they fit). */
 MUST_CHECK int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors,

@@ -79,8 +79,7 @@ static int parse_members(struct revision *r, struct err *e)
     r->number = (uint64_t)number;
     r->note = json_opt_str(r->json, "note", "");
     r->files = files;
-    _cleanup_free_ char *text = json_text(platform);
-    if ((rc = model_parse(text, strlen(text), "platform", &r->model, NULL, e)) < 0)
+    if ((rc = model_parse_json(platform, &r->model, e)) < 0)
         return err_wrap(e, "revision %lld", (long long)number);
     return check_files(r, e);
 }
