@@ -100,6 +100,31 @@ size_t str_utf8_cut(const char *s, size_t max)
     return n;
 }
 
+size_t str_utf8_next(const char *text, size_t left, uint32_t *ret)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *s = (const unsigned char *)text;
+    if (left == 0)
+        return 0;
+    if (s[0] < 0x80) {
+        *ret = s[0];
+        return 1;
+    }
+    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4 || n > left)
+        return 0;
+    uint32_t c = s[0] & (0xffu >> (n + 1));
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return 0;
+    *ret = c;
+    return n;
+}
+
 bool str_eq(const char *a, const char *b)
 {
     return a == b || (a && b && !strcmp(a, b));

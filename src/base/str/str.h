@@ -29,6 +29,8 @@ const char *str_cstr(const struct str *s);
 
 /* Copies into dst[size], always terminated. Returns false when it did not fit (dst then holds the start). */
 bool str_copy(char *dst, size_t size, const char *src);
+/* Length of the UTF-8 sequence at s, its character in *ret; 0: none there (RFC 3629: no overlong forms, no surrogates). */
+size_t str_utf8_next(const char *s, size_t left, uint32_t *ret);
 /* The most of at most `max` bytes of s that does not cut a UTF-8 character. */
 size_t str_utf8_cut(const char *s, size_t max);
 bool str_eq(const char *a, const char *b); /* NULL equals NULL only */

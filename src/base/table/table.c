@@ -31,7 +31,7 @@ static void add_clean(struct str *out, const char *text, size_t len)
 {
     for (size_t at = 0; at < len;) {
         uint32_t c = 0;
-        size_t n = table_utf8_next(text + at, len - at, &c);
+        size_t n = str_utf8_next(text + at, len - at, &c);
         if (n == 0 || steers(c))
             str_add_ch(out, '?');
         else

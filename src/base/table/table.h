@@ -40,5 +40,3 @@ void table_mark_text(struct str *out, const struct table_style *style, enum tabl
 size_t table_text_width(const char *text);
 /* The most bytes of it that fit `width` columns; never cuts a character or what combines with it. */
 size_t table_text_fit(const char *text, size_t width);
-/* Length of the UTF-8 sequence at s (RFC 3629), its character in *ret; 0: none there. */
-size_t table_utf8_next(const char *s, size_t left, uint32_t *ret);

@@ -58,37 +58,12 @@ static size_t char_width(uint32_t c)
     return c <= wide[ARRAY_SIZE(wide) - 1].last && within(wide, ARRAY_SIZE(wide), c) ? 2 : 1;
 }
 
-size_t table_utf8_next(const char *text, size_t left, uint32_t *ret)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char *s = (const unsigned char *)text;
-    if (left == 0)
-        return 0;
-    if (s[0] < 0x80) {
-        *ret = s[0];
-        return 1;
-    }
-    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || n > left)
-        return 0;
-    uint32_t c = s[0] & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3fu);
-    }
-    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-        return 0;
-    *ret = c;
-    return n;
-}
-
 size_t table_text_fit(const char *text, size_t width)
 {
     size_t len = strlen(text), at = 0, used = 0;
     while (at < len) {
         uint32_t c = 0;
-        size_t n = table_utf8_next(text + at, len - at, &c);
+        size_t n = str_utf8_next(text + at, len - at, &c);
         size_t w = n ? char_width(c) : 1; /* a broken byte is shown as '?' */
         if (used + w > width)
             break;
@@ -103,7 +78,7 @@ size_t table_text_width(const char *text)
     size_t len = strlen(text), width = 0;
     for (size_t at = 0; at < len;) {
         uint32_t c = 0;
-        size_t n = table_utf8_next(text + at, len - at, &c);
+        size_t n = str_utf8_next(text + at, len - at, &c);
         width += n ? char_width(c) : 1;
         at += n ? n : 1;
     }
