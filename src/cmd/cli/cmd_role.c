@@ -2,10 +2,11 @@
 #include "cmd/cli/cmd.h"
 
 #include "base/str/str.h"
+#include "role/control/control.h"
 #include "role/frame/stub.h"
 
 static const struct role_def *const roles[] = {
-    &role_stub_control,
+    &role_control,
     &role_stub_agent,
     &role_stub_dns,
     &role_stub_resolver,

@@ -3,6 +3,7 @@
 
 #include "base/arena/arena.h"
 #include "base/str/str.h"
+#include "domain/revision/revision.h"
 #include "domain/spec/spec.h"
 
 const struct model_host *compile_place(const struct model *m, const struct model_module *module,
@@ -61,7 +62,8 @@ int compile_units(const struct model *m, const json_t *files, const struct model
     _cleanup_json_ json_t *list = json_array();
     for (size_t i = 0; i < m->n_modules; i++) {
         const struct model_module *module = &m->modules[i];
-        const char *image = json_opt_str(files, module->image, NULL);
+        const char *key = revision_image_key(module->image);
+        const char *image = key ? revision_file(files, key) : NULL;
         if (!image)
             return err_set(e, ERR_NOT_FOUND, "module %s: the revision has no digest of its image %s", module->name,
                 module->image);

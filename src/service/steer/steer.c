@@ -287,3 +287,16 @@ const char *steer_service_region_state(const struct steer_service *s, const char
     }
     return !up && !down ? "unknown" : !down ? "up" : up ? "degraded" : "down";
 }
+
+void steer_service_each_name(const struct steer_service *s, steer_service_name_fn fn, void *ctx)
+{
+    const struct steer_plan *p = steer_plan_of(s->steer);
+    for (size_t n = 0; p && n < p->space.n_names; n++)
+        for (size_t r = 0; r < p->space.n_regions; r++) {
+            struct steer_region_state st;
+            if (!(p->serves[n] >> r & 1))
+                continue;
+            steer_region_state(s->steer, n, r, &st);
+            fn(ctx, p->space.names[n], r, &st);
+        }
+}

@@ -28,3 +28,9 @@ struct timeline {
 
 void timeline_tails_entry(struct timeline *t, const struct timeline_entry *entry);
 void timeline_tails_close(struct timeline *t);
+
+#define TIMELINE_LINES_DEFAULT 50
+
+/* Of the call "timeline". The filter's texts are params'. */
+MUST_CHECK int timeline_params(const json_t *params, struct timeline_filter *f, size_t *ret_lines,
+    bool *ret_follow, struct err *e);

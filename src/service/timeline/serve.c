@@ -2,7 +2,6 @@
 /* The call "timeline" of a control role. */
 #include "service/timeline/priv.h"
 
-#define LINES_DEFAULT 50
 #define BACKLOG_MAX (8u * 1024 * 1024) /* a reader that does not read is cut off */
 
 struct stream {
@@ -46,10 +45,10 @@ static void on_cancelled(void *ctx)
     on_done(s, &e);
 }
 
-static int read_params(const json_t *params, struct timeline_filter *f, size_t *ret_lines,
+int timeline_params(const json_t *params, struct timeline_filter *f, size_t *ret_lines,
     bool *ret_follow, struct err *e)
 {
-    int64_t lines = json_opt_int(params, "lines", LINES_DEFAULT),
+    int64_t lines = json_opt_int(params, "lines", TIMELINE_LINES_DEFAULT),
             after = json_opt_int(params, "after", 0);
     const char *since = json_opt_str(params, "since", NULL);
     *f = (struct timeline_filter){.since_wall_ms = INT64_MIN,
@@ -72,7 +71,7 @@ void timeline_serve(struct timeline *t, struct rpc_req *req, const json_t *param
     struct err e = {0};
     size_t lines = 0;
     bool follow = false;
-    if (read_params(params, &f, &lines, &follow, &e) < 0) {
+    if (timeline_params(params, &f, &lines, &follow, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
     }

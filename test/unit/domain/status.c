@@ -147,7 +147,7 @@ static void test_units_of_a_host(void **state)
     json_t *files = json_object();
     const struct model_host *a1 = model_find_host(f->model, "a1");
     assert_int_equal(compile_units(f->model, files, a1, 3, &snapshot, &e), ERR_NOT_FOUND);
-    json_object_set_new(files, "oci:images/api",
+    json_object_set_new(files, "images/api",
         json_string("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
     assert_int_equal(compile_units(f->model, files, a1, 3, &snapshot, &e), 0);
     json_t *units = json_object_get(snapshot, "units");

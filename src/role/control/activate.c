@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the current revision to what this host's roles do. A revision that this version cannot read leaves what runs
+ * untouched and raises an alarm. */
+#include "role/control/priv.h"
+
+#include "base/log/log.h"
+#include "base/str/str.h"
+#include "domain/compile/compile.h"
+#include "domain/route/route.h"
+#include "domain/zone/zone.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+static const struct model_host *own_host(const struct control *c)
+{
+    return c->model ? model_find_host(c->model, c->host) : NULL;
+}
+
+static void tell_agent(struct control *c, struct rpc_conn *to)
+{
+    struct err e;
+    json_t *snapshot;
+    const struct model_host *host = own_host(c);
+    if (!host) { /* not in the declaration (any more): nothing runs here */
+        rpc_notify(to, "units", json_pack("{s:I,s:[]}", "revision", (json_int_t)c->number, "units"));
+        return;
+    }
+    if (compile_units(c->model, c->files, host, c->number, &snapshot, &e) < 0) {
+        str_copy(c->alarm, sizeof c->alarm, e.message);
+        return;
+    }
+    rpc_notify(to, "units", snapshot);
+}
+
+const char *control_geo_path(const struct control *c)
+{
+    const char *declared = c->model->routing.geo_database;
+    return declared ? declared : json_opt_str(c->role->boot, "geo", "/usr/share/mcp/country.mmdb");
+}
+
+static void tell_dns(struct control *c, struct rpc_conn *to)
+{
+    int fd = open(control_geo_path(c), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        snprintf(c->alarm, sizeof c->alarm,
+            "no country database at %s (%s): every buyer gets the default regions; `make setup` fetches one, "
+            "routing.geo_database names another",
+            control_geo_path(c), strerror(errno));
+        log_error("dns", "no country database", "path=%s error=%s", control_geo_path(c), strerror(errno));
+    }
+    json_t *zone = zone_snapshot_from_model(c->model, (uint64_t)c->number, json_opt_bool(c->role->boot, "lab", false));
+    if (fd >= 0)
+        rpc_notify_fd(to, "zone", zone, fd);
+    else
+        rpc_notify(to, "zone", zone);
+    control_tell_health(c, to);
+}
+
+static void tell_resolver(struct control *c, struct rpc_conn *to)
+{
+    json_t *names = compile_names(c->model, c->units);
+    json_object_set(names, "forward", json_object_get(c->role->boot, "forward"));
+    rpc_notify(to, "names", names);
+}
+
+static void tell_edge(struct control *c, struct rpc_conn *to)
+{
+    struct err e;
+    const struct model_host *host = own_host(c);
+    json_t *routes;
+    if (!host)
+        return;
+    if (control_edge_routes(c, host, &routes, &e) < 0) {
+        str_copy(c->alarm, sizeof c->alarm, e.message);
+        log_error("edge", "no routes", "error=%s", e.message);
+        return;
+    }
+    rpc_notify(to, "routes", routes);
+}
+
+void control_tell_role(struct control *c, const char *role)
+{
+    struct rpc_conn *to = control_link(c, role);
+    if (!to || !c->model)
+        return;
+    if (!strcmp(role, "agent"))
+        tell_agent(c, to);
+    else if (!strcmp(role, "dns"))
+        tell_dns(c, to);
+    else if (!strcmp(role, "resolver"))
+        tell_resolver(c, to);
+    else if (!strcmp(role, "edge"))
+        tell_edge(c, to);
+}
+
+void control_tell_units(struct control *c)
+{
+    struct rpc_conn *edge = control_link(c, "edge");
+    control_tell_role(c, "resolver");
+    if (edge && c->model)
+        rpc_notify(edge, "endpoints", control_edge_endpoints(c));
+}
+
+static void set_peers(struct control *c)
+{
+    struct peers_target *targets = xcalloc(c->model->n_hosts, sizeof *targets);
+    for (size_t i = 0; i < c->model->n_hosts; i++) {
+        const struct model_host *h = &c->model->hosts[i];
+        targets[i] = (struct peers_target){h->name, h->addresses.v, h->addresses.n};
+    }
+    peers_set(c->peers, targets, c->model->n_hosts);
+    free(targets);
+}
+
+void control_activate(struct control *c, const json_t *revision)
+{
+    struct err e;
+    struct model *model;
+    _cleanup_str_ struct str errors = STR_INIT;
+    int64_t number = json_opt_int(revision, "revision", 0);
+    _cleanup_free_ char *text = json_text(json_object_get(revision, "platform"));
+    if (model_parse(text, strlen(text), "revision", &model, &errors, &e) < 0) {
+        snprintf(c->alarm, sizeof c->alarm, "revision %lld cannot be used by this version: %s", (long long)number,
+            e.message);
+        log_error("revision", "not usable", "revision=%lld error=%s", (long long)number, e.message);
+        control_report_soon(c);
+        return;
+    }
+    struct model *old = c->model;
+    c->alarm[0] = '\0';
+    c->model = model;
+    c->number = number;
+    json_decref(c->revision);
+    c->revision = json_deep_copy(revision);
+    c->files = json_object_get(c->revision, "files");
+    set_peers(c);
+    if (steer_service_set_model(c->steer, model, (uint64_t)number, &e) < 0)
+        str_copy(c->alarm, sizeof c->alarm, e.message);
+    for (size_t i = 0; i < c->n_links; i++)
+        control_tell_role(c, c->links[i].name);
+    model_free(old);
+    log_info("revision", "active", "revision=%lld", (long long)number);
+    char message[64];
+    snprintf(message, sizeof message, "revision %lld is active", (long long)number);
+    control_note(c, "revision", c->host, message, json_opt_str(revision, "by", ""));
+    control_report_soon(c);
+}

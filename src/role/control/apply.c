@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `apply`: validate, write the next revision, and (with "wait") stay until every host runs it and is ready. */
+#include "role/control/priv.h"
+
+#include "base/str/str.h"
+#include "domain/revision/revision.h"
+
+#define WAIT_DEFAULT_MS 300000
+#define WAIT_MAX_MS 3600000
+
+struct waiter {
+    struct waiter *next, *prev;
+    struct control *c;
+    struct rpc_req *req;
+    int64_t number;
+    bool unchanged;
+    char last[512]; /* what was said last */
+    uv_timer_t deadline;
+};
+
+struct apply {
+    struct control *c;
+    struct rpc_req *req;
+    bool wait;
+    int64_t timeout_ms;
+};
+
+static void on_deadline_closed(uv_handle_t *h)
+{
+    free(CONTAINER_OF(h, struct waiter, deadline));
+}
+
+static void finish(struct waiter *w, bool ready, const struct err *e)
+{
+    if (e)
+        rpc_reply_error(w->req, e);
+    else
+        rpc_reply(w->req, json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)w->number, "unchanged", w->unchanged,
+                              "ready", ready));
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        w->c->waiters = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    uv_close((uv_handle_t *)&w->deadline, on_deadline_closed);
+}
+
+static void on_deadline(uv_timer_t *t)
+{
+    struct waiter *w = CONTAINER_OF(t, struct waiter, deadline);
+    struct err e;
+    err_set(&e, ERR_TIMEOUT, "revision %lld is applied but not ready yet: %s", (long long)w->number, w->last);
+    err_fix(&e, "the platform goes on towards it; look at `mcp status` and `mcp timeline`");
+    finish(w, false, &e);
+}
+
+static void on_cancelled(void *ctx)
+{
+    struct err e;
+    err_set(&e, ERR_CANCELED, "no longer waited for");
+    finish(ctx, false, &e);
+}
+
+static void check(struct waiter *w, const json_t *status)
+{
+    const char *why = json_opt_str(status, "not_ready", "");
+    if (json_opt_int(status, "revision", 0) >= w->number && json_opt_bool(status, "ready", false)) {
+        finish(w, true, NULL);
+    } else if (!str_eq(why, w->last)) {
+        str_copy(w->last, sizeof w->last, why);
+        rpc_reply_more(w->req, json_pack("{s:s}", "text", why));
+    }
+}
+
+void control_waiters_check(struct control *c)
+{
+    if (!c->waiters)
+        return;
+    _cleanup_json_ json_t *status = control_status(c);
+    for (struct waiter *w = c->waiters, *next; w; w = next) {
+        next = w->next;
+        check(w, status);
+    }
+}
+
+static void wait_ready(struct apply *a, int64_t number, bool unchanged)
+{
+    struct waiter *w = xcalloc(1, sizeof *w);
+    *w = (struct waiter){.next = a->c->waiters, .c = a->c, .req = a->req, .number = number, .unchanged = unchanged};
+    if (w->next)
+        w->next->prev = w;
+    a->c->waiters = w;
+    uv_timer_init(&a->c->role->loop, &w->deadline);
+    uv_timer_start(&w->deadline, on_deadline, (uint64_t)a->timeout_ms, 0);
+    rpc_req_watch(a->req, NULL, on_cancelled, w);
+    control_waiters_check(a->c);
+}
+
+static void on_applied(void *ctx, int64_t number, bool unchanged, const struct err *e)
+{
+    struct apply *a = ctx;
+    if (e)
+        rpc_reply_error(a->req, e);
+    else if (a->wait)
+        wait_ready(a, number, unchanged);
+    else
+        rpc_reply(a->req,
+            json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)number, "unchanged", unchanged, "ready", 0));
+    free(a);
+}
+
+static int validate(struct control *c, const json_t *platform, const json_t *files, struct err *e)
+{
+    struct model *m;
+    _cleanup_str_ struct str errors = STR_INIT;
+    _cleanup_free_ char *text = json_text(platform);
+    int r = model_parse(text, strlen(text), "platform", &m, &errors, e);
+    if (r < 0)
+        return r;
+    if (strcmp(m->platform, c->platform) != 0)
+        r = err_set(e, ERR_REFUSED, "this is the platform %s, the file declares %s", c->platform, m->platform);
+    for (size_t i = 0; r >= 0 && i < m->n_modules; i++) {
+        const char *key = revision_image_key(m->modules[i].image);
+        if (key && !revision_file(files, key))
+            r = err_set(e, ERR_INVALID, "module %s: no digest for its image %s", m->modules[i].name, m->modules[i].image);
+    }
+    model_free(m);
+    return r;
+}
+
+void control_apply(struct control *c, struct rpc_req *req, json_t *params)
+{
+    struct err e;
+    json_t *platform, *files;
+    if (json_get_obj(params, "platform", &platform, &e) < 0 || json_get_obj(params, "files", &files, &e) < 0
+        || validate(c, platform, files, &e) < 0) {
+        rpc_reply_error(req, &e);
+        return;
+    }
+    struct apply *a = xcalloc(1, sizeof *a);
+    *a = (struct apply){.c = c, .req = req, .wait = json_opt_bool(params, "wait", false)};
+    int64_t timeout = json_opt_int(params, "timeout_ms", WAIT_DEFAULT_MS);
+    a->timeout_ms = MIN(MAX(timeout, (int64_t)1), (int64_t)WAIT_MAX_MS);
+    revisions_apply(c->revisions, platform, files, json_opt_str(params, "by", "root"), json_opt_str(params, "note", ""),
+        json_opt_int(params, "expect", -1), on_applied, a);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the command line may ask of control. A method that needs another host goes through its control: "host" is a
+ * call {"host", "method", "params"} that is answered there. */
+#include "role/control/priv.h"
+
+#include "base/str/str.h"
+#include "service/relay/relay.h"
+
+typedef void (*method_fn)(struct control *c, struct rpc_req *req, json_t *params);
+
+static void fail(struct rpc_req *req, int code, const char *message, const char *fix)
+{
+    struct err e;
+    err_set(&e, code, "%s", message);
+    err_fix(&e, "%s", fix);
+    rpc_reply_error(req, &e);
+}
+
+static void do_status(struct control *c, struct rpc_req *req, json_t *params)
+{
+    rpc_reply(req, control_status(c));
+}
+
+static void on_revision(void *ctx, const json_t *revision, const struct err *e)
+{
+    if (e)
+        rpc_reply_error(ctx, e);
+    else
+        rpc_reply(ctx, json_deep_copy(revision));
+}
+
+static void do_revision(struct control *c, struct rpc_req *req, json_t *params)
+{
+    int64_t number = json_opt_int(params, "revision", 0);
+    if ((!number || number == c->number) && revisions_current(c->revisions))
+        rpc_reply(req, json_deep_copy(revisions_current(c->revisions))); /* also without the state store */
+    else
+        revisions_get(c->revisions, number, on_revision, req);
+}
+
+static void do_revisions(struct control *c, struct rpc_req *req, json_t *params)
+{
+    revisions_list(c->revisions, on_revision, req);
+}
+
+static void do_explain_dns(struct control *c, struct rpc_req *req, json_t *params)
+{
+    struct err e;
+    json_t *answer;
+    if (steer_service_explain(c->steer, params, &answer, &e) < 0)
+        rpc_reply_error(req, &e);
+    else
+        rpc_reply(req, answer);
+}
+
+/* ---- units: logs and exec go to the hosts that have them */
+
+static bool host_has(struct control *c, const struct model_host *h, const json_t *params, const char **ret_unit)
+{
+    const char *module = json_opt_str(params, "module", NULL), *unit = json_opt_str(params, "unit", NULL);
+    const char *region = json_opt_str(params, "region", NULL);
+    if (region && strcmp(region, h->region->name) != 0)
+        return false;
+    _cleanup_json_ json_t *status = control_status(c);
+    size_t i;
+    json_t *u;
+    json_array_foreach(json_object_get(status, "units"), i, u)
+    {
+        const char *name = json_opt_str(u, "name", ""), *of = json_opt_str(u, "module", "");
+        if (!str_eq(json_opt_str(u, "host", NULL), h->name))
+            continue;
+        if (unit ? !strcmp(unit, name) : module && (!strcmp(module, of) || !strcmp(module, name))) {
+            *ret_unit = NULL;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The targets for a host's agent: ours directly, others' through their control. False: not reachable now. */
+static bool target_of(struct control *c, const struct model_host *h, const char *method, json_t *params,
+    const json_t *wrap, struct relay_target *ret)
+{
+    bool own = !strcmp(h->name, c->host);
+    struct rpc_conn *to = own ? control_link(c, "agent") : peers_conn(c->peers, h->name);
+    if (!to)
+        return false;
+    *ret = (struct relay_target){.to = to, .wrap = wrap, .method = own ? method : "agent",
+        .params = own ? json_deep_copy(params)
+                      : json_pack("{s:s,s:o}", "method", method, "params", json_deep_copy(params))};
+    return true;
+}
+
+static void to_agents(struct control *c, struct rpc_req *req, const char *method, json_t *params, bool all)
+{
+    struct relay_target targets[PEERS_MAX];
+    json_t *wraps[PEERS_MAX];
+    size_t n = 0, found = 0;
+    for (size_t i = 0; c->model && i < c->model->n_hosts && n < (all ? PEERS_MAX : 1u); i++) {
+        const struct model_host *h = &c->model->hosts[i];
+        const char *unit;
+        if (!host_has(c, h, params, &unit))
+            continue;
+        found++;
+        wraps[n] = json_pack("{s:s,s:s}", "host", h->name, "region", h->region->name);
+        if (target_of(c, h, method, params, wraps[n], &targets[n]))
+            n++;
+        else
+            json_decref(wraps[n]);
+    }
+    if (n)
+        relay_fan_out(req, targets, n);
+    else if (found)
+        fail(req, ERR_UNAVAILABLE, "the host that runs it is not reachable from here", "see `mcp status`");
+    else
+        fail(req, ERR_NOT_FOUND, "no unit of that name", "`mcp status` lists the units");
+    for (size_t i = 0; i < n; i++)
+        json_decref(wraps[i]);
+}
+
+static void do_logs(struct control *c, struct rpc_req *req, json_t *params)
+{
+    to_agents(c, req, "logs", params, true);
+}
+
+static void do_exec(struct control *c, struct rpc_req *req, json_t *params)
+{
+    to_agents(c, req, "exec", params, false);
+}
+
+static const struct {
+    const char *name;
+    method_fn fn;
+} methods[] = {
+    {"status", do_status},
+    {"apply", control_apply},
+    {"revision", do_revision},
+    {"revisions", do_revisions},
+    {"explain.dns", do_explain_dns},
+    {"logs", do_logs},
+    {"exec", do_exec},
+    {"timeline", control_timeline},
+};
+
+void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+        if (!strcmp(methods[i].name, method)) {
+            methods[i].fn(c, req, params);
+            return;
+        }
+    fail(req, ERR_NOT_FOUND, "control knows no such method", "is this `mcp` newer than the platform's? `mcp version`");
+}
+
+void control_answer_peer(struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params)
+{
+    struct rpc_conn *agent = control_link(c, "agent");
+    json_t *inner = json_object_get(params, "params");
+    const char *name = json_opt_str(params, "method", "");
+    if (!strcmp(method, "timeline"))
+        control_timeline_own(c, req, params);
+    else if (strcmp(method, "agent") != 0 || (strcmp(name, "logs") != 0 && strcmp(name, "exec") != 0))
+        fail(req, ERR_DENIED, "other hosts may not ask for that", "");
+    else if (!agent)
+        fail(req, ERR_UNAVAILABLE, "the agent of that host is restarting", "try again");
+    else
+        relay_call(req, agent, name, json_incref(inner), NULL);
+}

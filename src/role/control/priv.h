@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control role of one host: follows the desired revision, tells this host's roles what to do, tells the other
+ * controls how this host is, and answers the command line. Wiring only: what decides lives in domain and service.
+ * One thread, one loop. */
+#pragma once
+
+#include "domain/model/model.h"
+#include "role/frame/frame.h"
+#include "service/peers/peers.h"
+#include "service/revisions/revisions.h"
+#include "service/scrape/scrape.h"
+#include "service/steer/steer.h"
+#include "service/timeline/timeline.h"
+
+#define ROLES_MAX 16
+#define CONTROL_PKI "/var/lib/mcp/pki/"
+
+struct role_link { /* a role of this host that is linked now */
+    char name[32];
+    struct rpc_conn *conn;
+};
+
+struct host_report { /* what another host said last */
+    char host[64];
+    json_t *report;
+    uint64_t heard_ms;
+};
+
+struct control {
+    struct role *role;
+    const char *host;
+    char platform[64];
+    struct kv *kv;
+    const char *kv_kind;
+    bool kv_connected;
+    char kv_reason[512];
+    struct revisions *revisions;
+    struct model *model;   /* of the current revision; NULL before the first */
+    const json_t *files;   /* borrowed from the current revision */
+    int64_t number;
+    json_t *revision;      /* keeps `files` alive */
+    char alarm[512];       /* the newest revision cannot be used: why; "" */
+    struct peers *peers;
+    struct scrape *scrape;
+    struct steer_service *steer;
+    struct timeline *timeline;
+    struct role_link links[ROLES_MAX];
+    size_t n_links;
+    json_t *roles; /* as the host process tells: [{name, pid, state, restarts, since_ms, reason, pss_bytes}] */
+    json_t *units; /* as the agent tells */
+    struct host_report *reports;
+    size_t n_reports, cap_reports;
+    uv_timer_t report_timer; /* gathers changes for a moment, then broadcasts */
+    uv_timer_t measure_timer;
+    uv_poll_t cli_poll;
+    struct waiter *waiters; /* applies that wait for readiness */
+};
+
+/* control.c */
+struct rpc_conn *control_link(struct control *c, const char *role); /* NULL: not linked */
+
+/* activate.c: the current revision to this host's roles */
+void control_activate(struct control *c, const json_t *revision);
+void control_tell_role(struct control *c, const char *role);
+void control_tell_units(struct control *c); /* after this host's units changed: names and endpoints */
+
+const char *control_geo_path(const struct control *c);
+
+/* steer.c */
+MUST_CHECK int control_steer_open(struct control *c, const char *region, struct err *e);
+void control_hear_view(struct control *c, const char *host, const json_t *view);
+void control_tell_health(struct control *c, struct rpc_conn *dns);
+
+/* timeline.c: this host's entries, and the platform's story for who asks */
+MUST_CHECK int control_timeline_open(struct control *c, const char *region, struct err *e);
+void control_note(struct control *c, const char *kind, const char *subject, const char *message, const char *cause);
+void control_note_draft(struct control *c, const struct timeline_draft *d);
+void control_note_json(struct control *c, const char *role, const json_t *draft);
+void control_note_roles(struct control *c, const json_t *roles);
+void control_timeline(struct control *c, struct rpc_req *req, json_t *params);
+void control_timeline_own(struct control *c, struct rpc_req *req, json_t *params);
+
+/* report.c: how this host is, to the others; how they are, to whoever asks */
+json_t *control_own_report(struct control *c);
+json_t *control_status(struct control *c); /* of `mcp status --json` */
+void control_report_soon(struct control *c);
+void control_hear_report(struct control *c, const char *host, json_t *report);
+void control_report_start(struct control *c);
+void control_report_stop(struct control *c);
+
+/* methods.c: calls of the command line, and of other controls for theirs */
+void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
+void control_answer_peer(struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params);
+
+/* edge.c */
+MUST_CHECK int control_edge_routes(const struct control *c, const struct model_host *host, json_t **ret, struct err *e);
+json_t *control_edge_endpoints(const struct control *c);
+
+/* apply.c */
+void control_apply(struct control *c, struct rpc_req *req, json_t *params);
+void control_waiters_check(struct control *c); /* something changed: is the platform ready now? */
+
+/* cli.c: the Unix socket of the command line */
+MUST_CHECK int control_cli_start(struct control *c, int fd, struct err *e);
+void control_cli_stop(struct control *c);
+
+/* scrape.c */
+void control_scrape(void *ctx, struct scrape_answer *a);
