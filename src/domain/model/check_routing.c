@@ -20,16 +20,16 @@ static bool has_duty(const struct decl *d, int duty)
     return false;
 }
 
-/* `given`: the file says so; a default may name a duty that nobody has. */
-static void check_list(struct checker *c, const struct schema_list *list, bool given)
+/* `needed`: a duty that nobody has is an error. */
+static void check_list(struct checker *c, const struct schema_list *list, bool needed)
 {
     const struct schema_text *refs = list->v;
-    for (size_t i = 0; i < list->n && given; i++) {
+    for (size_t i = 0; i < list->n; i++) {
         const struct decl_region *region = decl_find_region(c->d, refs[i].s);
         int duty = decl_duty(refs[i].s);
         if (region)
             decl_check_routable(c, &refs[i], region);
-        else if (duty >= 0 && !has_duty(c->d, duty))
+        else if (duty >= 0 && needed && !has_duty(c->d, duty))
             problem_fix(schema_problem(c->p, refs[i].at, "no region has the duty %s", refs[i].s),
                 "remove it, or give a region this duty");
         else if (duty < 0)
@@ -47,7 +47,7 @@ static void check_lists(struct checker *c)
     for (size_t i = 0; i < r->countries.n; i++)
         check_list(c, &countries[i].order, true);
     check_list(c, &r->fallback, yaml_map_get(r->head.at, "default") != NULL);
-    check_list(c, &r->on_failure, yaml_map_get(r->head.at, "on_failure") != NULL);
+    check_list(c, &r->on_failure, false); /* its default names duties; a revision holds the default written out */
     const struct decl_nameserver *ns = r->nameservers.v;
     for (size_t i = 0; i < r->nameservers.n; i++) {
         const struct decl_region *region = decl_find_region(c->d, ns[i].region.s);
