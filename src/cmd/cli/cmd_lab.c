@@ -2,17 +2,20 @@
 #include "cmd/cli/cmd_lab.h"
 
 #include "base/file/file.h"
-#include "cmd/cli/priv.h"
+#include "domain/model/model.h"
 
 int cmd_lab_name_of_file(const char *file, char **ret, struct err *e)
 {
-    char name[64];
-    int r = cmd_scan_platform(file, name, sizeof name, e);
-    if (r >= 0 && !*name)
-        return err_set(e, ERR_INVALID, "%s names no platform", file);
+    _cleanup_str_ struct str text = STR_INIT;
+    struct model *m;
+    int r = file_read(file, MODEL_TEXT_MAX, &text, e);
     if (r >= 0)
-        *ret = xstrdup(name);
-    return r;
+        r = model_parse(str_cstr(&text), text.len, file, &m, NULL, e);
+    if (r < 0)
+        return r;
+    *ret = xstrdup(m->platform);
+    model_free(m);
+    return 0;
 }
 
 static int only_name(char **ret, struct err *e)

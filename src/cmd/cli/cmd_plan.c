@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/cli/cmd.h"
+#include "cmd/cli/plan_view.h"
 
 #include "base/rpc/rpc.h"
 #include "domain/model/model.h"
 #include "domain/plan/plan.h"
 #include "domain/revision/revision.h"
-
-#define CALL_TIMEOUT_MS 10000u
 
 /* The revision that the plan starts from. None: *ret stays NULL and `why` says why. */
 static int fetch(const struct cmd_ctx *ctx, int64_t number, struct revision **ret, struct err *why, struct err *e)
@@ -15,8 +13,7 @@ static int fetch(const struct cmd_ctx *ctx, int64_t number, struct revision **re
     _cleanup_json_ json_t *answer = NULL;
     int r = cmd_connect(ctx, NULL, &client, why);
     if (r >= 0)
-        r = rpc_client_call(client, "revision", json_pack("{s:I}", "revision", (json_int_t)number), CALL_TIMEOUT_MS, NULL,
-            NULL, &answer, why);
+        r = cmd_revision_get(client, number, &answer, why);
     rpc_client_free(client);
     if (r >= 0)
         return revision_parse(answer, ret, e);
@@ -27,43 +24,9 @@ static int fetch(const struct cmd_ctx *ctx, int64_t number, struct revision **re
     return 0;
 }
 
-static enum table_mark mark_of(enum plan_verb verb)
-{
-    static const enum table_mark marks[] = {[PLAN_CREATE] = TABLE_GOOD, [PLAN_UPDATE] = TABLE_WARN,
-        [PLAN_REPLACE] = TABLE_WARN, [PLAN_REMOVE] = TABLE_BAD};
-    return marks[verb];
-}
-
-/* One group's actions as a table headed by its name. */
-static void print_group(const struct plan *p, const char *group, const struct table_style *style)
-{
-    struct table t;
-    const char *const heads[] = {group, "", "impact", "reason", NULL};
-    table_init(&t, heads);
-    for (size_t i = 0; i < p->n; i++) {
-        const struct plan_action *a = &p->actions[i];
-        if (strcmp(a->group, group) != 0)
-            continue;
-        table_cell(&t, mark_of(a->verb), "%s", plan_verb_name(a->verb));
-        table_cell(&t, TABLE_PLAIN, "%s", a->subject);
-        table_cell(&t, TABLE_DIM, "%s", a->impact);
-        table_cell(&t, TABLE_PLAIN, "%s", a->reason);
-    }
-    if (!table_empty(&t)) {
-        _cleanup_str_ struct str out = STR_INIT;
-        table_format(&t, style, &out);
-        fputs(out.buf, stdout);
-        putchar('\n');
-    }
-    table_done(&t);
-}
-
 static void print_plan(const struct cmd_ctx *ctx, const struct plan *p, const char *platform,
     const struct revision *from, const struct err *why)
 {
-    static const char *const groups[] = {"hosts", "modules", "routes", "routing", "lab"};
-    struct table_style style = cmd_style(ctx);
-    style.width = 0; /* a reason that is cut is none */
     if (!from)
         printf("%s: compared with nothing, for no running platform answers (%s)\n\n", platform, why->message);
     else if (p->n)
@@ -71,24 +34,7 @@ static void print_plan(const struct cmd_ctx *ctx, const struct plan *p, const ch
             (unsigned long long)from->number + 1);
     else
         printf("%s: nothing would change, revision %llu says the same\n", platform, (unsigned long long)from->number);
-    for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
-        print_group(p, groups[i], &style);
-    size_t counts[4] = {0};
-    for (size_t i = 0; i < p->n; i++)
-        counts[p->actions[i].verb]++;
-    if (p->n)
-        printf("%zu to create, %zu to update, %zu to replace, %zu to remove\n", counts[PLAN_CREATE],
-            counts[PLAN_UPDATE], counts[PLAN_REPLACE], counts[PLAN_REMOVE]);
-}
-
-static int check_platform(const struct model *m, const struct revision *from, struct err *e)
-{
-    if (!from || str_eq(from->model->platform, m->platform))
-        return 0;
-    err_set(e, ERR_REFUSED, "the platform that answers is %s, the declaration is %s", from->model->platform,
-        m->platform);
-    err_fix(e, "run it on a host of %s, or name the other file with -f", m->platform);
-    return ERR_REFUSED;
+    cmd_plan_print(ctx, p, SIZE_MAX);
 }
 
 static int run(struct cmd_ctx *ctx, struct err *e)
@@ -104,7 +50,7 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     if (r >= 0)
         r = fetch(ctx, number, &from, &why, e);
     if (r >= 0)
-        r = check_platform(m, from, e);
+        r = cmd_same_platform(m, from, e);
     if (r >= 0) {
         struct plan_side old = {from ? from->model : NULL, from ? from->files : NULL};
         struct plan *p = plan_make(&old, &(struct plan_side){m, files});

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/cli/cmd.h"
+#include "cmd/cli/plan_view.h"
 
 #include "base/rpc/rpc.h"
+#include "domain/model/model.h"
+#include "domain/plan/plan.h"
+#include "domain/revision/revision.h"
 
 #define ANSWER_TIMEOUT_MS 10000
-
-static int get(struct rpc_client *c, int64_t number, json_t **ret, struct err *e)
-{
-    json_t *params = json_pack("{s:I}", "revision", (json_int_t)number);
-    return rpc_client_call(c, "revision", params, ANSWER_TIMEOUT_MS, NULL, NULL, ret, e);
-}
 
 static int print_one(const struct cmd_ctx *ctx, struct rpc_client *c, struct err *e)
 {
@@ -17,9 +14,41 @@ static int print_one(const struct cmd_ctx *ctx, struct rpc_client *c, struct err
     int64_t number = 0;
     int r = cmd_number(ctx->operands[0], "revision", &number, e);
     if (r >= 0)
-        r = get(c, number, &revision, e);
+        r = cmd_revision_get(c, number, &revision, e);
     if (r >= 0)
         cmd_print_json(revision);
+    return r;
+}
+
+static int get_parsed(struct rpc_client *c, const char *word, struct revision **ret, struct err *e)
+{
+    _cleanup_json_ json_t *json = NULL;
+    int64_t number = 0;
+    int r = cmd_number(word, "revision", &number, e);
+    if (r >= 0)
+        r = cmd_revision_get(c, number, &json, e);
+    return r < 0 ? r : revision_parse(json, ret, e);
+}
+
+static int print_diff(const struct cmd_ctx *ctx, struct rpc_client *c, struct err *e)
+{
+    struct revision *a = NULL, *b = NULL;
+    int r = get_parsed(c, ctx->operands[0], &a, e);
+    if (r >= 0)
+        r = get_parsed(c, ctx->operands[1], &b, e);
+    if (r >= 0) {
+        struct plan *p = plan_make(&(struct plan_side){a->model, a->files}, &(struct plan_side){b->model, b->files});
+        _cleanup_json_ json_t *j = plan_json(p, b->model->platform, a->number, b->number);
+        if (ctx->json)
+            cmd_print_json(j);
+        else if (p->n)
+            cmd_plan_print(ctx, p, SIZE_MAX);
+        else
+            printf("revisions %s and %s say the same\n", ctx->operands[0], ctx->operands[1]);
+        plan_free(p);
+    }
+    revision_free(a);
+    revision_free(b);
     return r;
 }
 
@@ -62,24 +91,32 @@ static int print_list(const struct cmd_ctx *ctx, struct rpc_client *c, struct er
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
     struct rpc_client *c;
+    bool diff = cmd_flag(ctx, "diff");
+    if (diff ? ctx->n_operands != 2 : ctx->n_operands > 1)
+        return err_set(e, ERR_USAGE, "one revision to print, or --diff and two to compare");
     int r = cmd_connect(ctx, NULL, &c, e);
     if (r < 0)
         return r;
-    r = ctx->n_operands ? print_one(ctx, c, e) : print_list(ctx, c, e);
+    if (diff)
+        r = print_diff(ctx, c, e);
+    else
+        r = ctx->n_operands ? print_one(ctx, c, e) : print_list(ctx, c, e);
     rpc_client_free(c);
     return r;
 }
 
 const struct cmd cmd_revisions = {
     .name = "revisions",
-    .operands = "[N]",
-    .summary = "List what was applied, or print one revision",
+    .operands = "[N | --diff A B]",
+    .summary = "List what was applied, print one revision, or compare two",
     .text =
-        "Every `mcp apply` that changes something makes a revision: numbered, never changed afterwards, with every\n"
-        "file it refers to resolved to a digest. The newest hundred are kept. With a number, that revision is\n"
+        "Every `mcp apply` that changes something makes a revision: numbered, never changed afterwards, with every "
+        "file it refers to resolved to a digest. The newest hundred are kept. With a number, that revision is "
         "printed whole, as JSON; 0 means the current one. `mcp apply --revision N` makes its content current again.\n\n"
+        "--diff A B shows what going from revision A to revision B changes, as `mcp plan` does.\n\n"
         "JSON: [{revision, created, by, note, current}], newest first.",
-    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
-    .max_operands = 1,
+    .opts = (const struct cmd_opt[]){{"diff", 0, NULL, "compare the two revisions named"}, CMD_OPT_FILE,
+        CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
+    .max_operands = 2,
     .run = run,
 };

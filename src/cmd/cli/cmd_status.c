@@ -107,17 +107,17 @@ const struct cmd cmd_status = {
     .operands = "",
     .summary = "Show what the platform is doing",
     .text =
-        "The first line says whether everything declared is up and, if not, why. Then: the state store, alarms,\n"
-        "regions with their duty, the names that some region does not serve, hosts with their roles, and units.\n"
+        "The first line says whether everything declared is up and, if not, why. Then: the state store, alarms, "
+        "regions with their duty, the names that some region does not serve, hosts with their roles, and units. "
         "The answer comes from one living host, which says what it knows of the others.\n\n"
-        "A standby unit waits for a promotion and is no reason to be not ready. AGE is the time since the unit's\n"
+        "A standby unit waits for a promotion and is no reason to be not ready. AGE is the time since the unit's "
         "state changed; RESTARTS counts since the unit was created; REASON is why it is in that state.\n\n"
-        "--watch draws it again each second in place, and goes on while the host that was asked dies; in a pipe it\n"
+        "--watch draws it again each second in place, and goes on while the host that was asked dies; in a pipe it "
         "prints one block, or with --json one line, each second.\n\n"
-        "JSON: platform, revision, ready, regions[] {name, duty, state, address[]}, hosts[] {name, region, state,\n"
-        "roles[] {name, pid, pss_bytes, restarts, since_ms}}, units[] {name, kind, region, host, state, pid,\n"
-        "restarts, reason, since_ms}, names[] {name, regions[] {region, state, since_ms}}, state_store {kind,\n"
-        "connected, reason}, alarms[] {text}, asked_host. Times are milliseconds since 1970. The exit status is 0\n"
+        "JSON: platform, revision, ready, not_ready (why), regions[] {name, duty, state, address[]}, hosts[] {name, "
+        "region, state, revision, age_ms, roles[] {name, pid, pss_bytes, restarts, since_ms}}, units[] {name, kind, "
+        "region, host, state, pid, restarts, reason, since_ms}, names[] {name, regions[] {region, state, since_ms}}, "
+        "state_store {kind, connected, reason}, alarms[] {text}, asked_host. Times are milliseconds since 1970. The exit status is 0 "
         "whenever there was an answer, ready or not.",
     .opts = (const struct cmd_opt[]){{"watch", 'w', NULL, "show it again each second"}, CMD_OPT_FILE,
         CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},

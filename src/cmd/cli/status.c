@@ -3,7 +3,7 @@
  * as it should be in red, always in the same places. */
 #include "cmd/cli/priv.h"
 
-#define BECAUSE_MAX 4 /* reasons in the first line; the tables below hold the rest */
+#define BECAUSE_MAX 5 /* clauses in the first line; the tables below hold the rest */
 
 static const struct {
     const char *state;
@@ -64,43 +64,28 @@ static bool in_region(const json_t *row, const char *region)
 
 /* --- the first lines --- */
 
-struct because {
-    struct str text;
-    size_t n;
-};
-
-static void add_because(struct because *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void add_because(struct because *b, const char *fmt, ...)
+/* Control says why as one line of clauses: the first few are enough to start with. */
+static void add_because(const char *why, const struct table_style *style, struct str *out)
 {
-    if (b->n++ >= BECAUSE_MAX)
-        return;
-    if (b->n > 1)
-        str_add(&b->text, "; ");
-    va_list ap;
-    va_start(ap, fmt);
-    str_addv(&b->text, fmt, ap);
-    va_end(ap);
-}
-
-/* The worst first: a region, then hosts, then units. */
-static void find_because(const json_t *status, struct because *b)
-{
-    size_t i;
-    json_t *row;
-    if (json_opt_int(status, "revision", 0) == 0)
-        add_because(b, "nothing is applied yet: `mcp apply`");
-    json_array_foreach(json_object_get(status, "regions"), i, row)
-        if (!is_up(row))
-            add_because(b, "region %s is %s", json_opt_str(row, "name", "?"), json_opt_str(row, "state", "unknown"));
-    json_array_foreach(json_object_get(status, "hosts"), i, row)
-        if (!is_up(row))
-            add_because(b, "host %s is %s", json_opt_str(row, "name", "?"), json_opt_str(row, "state", "unknown"));
-    json_array_foreach(json_object_get(status, "units"), i, row)
-        if (!unit_is_fine(row))
-            add_because(b, "%s on %s is %s", json_opt_str(row, "name", "?"), json_opt_str(row, "host", "?"),
-                json_opt_str(row, "state", "unknown"));
-    if (b->n > BECAUSE_MAX)
-        str_addf(&b->text, "; and %zu more", b->n - BECAUSE_MAX);
+    _cleanup_str_ struct str shown = STR_INIT;
+    size_t n = 0, left = 0;
+    for (const char *p = why; *p; n++) {
+        const char *end = strstr(p, "; ");
+        size_t len = end ? (size_t)(end - p) : strlen(p);
+        if (n < BECAUSE_MAX) {
+            str_add(&shown, n ? "; " : "");
+            str_add_mem(&shown, p, len);
+        } else {
+            left++;
+        }
+        p += len + (end ? 2 : 0);
+    }
+    if (left)
+        str_addf(&shown, "; and %zu more", left);
+    if (shown.len) {
+        str_add(out, " because ");
+        table_mark_text(out, style, TABLE_PLAIN, shown.buf);
+    }
 }
 
 static void add_ready(const json_t *status, const struct table_style *style, struct str *out)
@@ -114,15 +99,9 @@ static void add_ready(const json_t *status, const struct table_style *style, str
         str_add_ch(out, '\n');
         return;
     }
-    struct because b = {0};
-    find_because(status, &b);
     table_mark_text(out, style, TABLE_BAD, "NOT READY");
-    if (b.n) {
-        str_add(out, " because ");
-        table_mark_text(out, style, TABLE_PLAIN, b.text.buf);
-    }
+    add_because(json_opt_str(status, "not_ready", ""), style, out);
     str_add_ch(out, '\n');
-    str_done(&b.text);
 }
 
 static void add_store(const json_t *status, const struct table_style *style, struct str *out)

@@ -11,6 +11,7 @@ extern const struct cmd cmd_lab_list;
 extern const struct cmd cmd_lab_mend;
 extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
+extern const struct cmd cmd_apply;
 extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_host;
@@ -31,6 +32,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_lab_role,
     &cmd_lab_slow,
     &cmd_status,
+    &cmd_apply,
     &cmd_revisions,
     &cmd_host,
     &cmd_role,

@@ -48,7 +48,8 @@ static void test_all_well(void **state)
 
 static void test_what_is_wrong_comes_first(void **state)
 {
-    expect("{\"platform\":\"p\",\"revision\":0,\"ready\":false,\"asked_host\":\"b\","
+    expect("{\"platform\":\"p\",\"revision\":2,\"ready\":false,"
+           "\"not_ready\":\"a is not heard; b is at revision 1; b: 1 of 2 instances ready; x; y; z; api.x is down in r\",\"asked_host\":\"b\","
            "\"state_store\":{\"kind\":\"etcd\",\"connected\":false,\"reason\":\"no quorum: 1 of 3 answer\"},"
            "\"alarms\":[{\"text\":\"answers of api.x are frozen\"}],"
            "\"regions\":[{\"name\":\"r\",\"duty\":\"dr\",\"state\":\"down\",\"address\":[]}],"
@@ -57,8 +58,8 @@ static void test_what_is_wrong_comes_first(void **state)
            "\"hosts\":[{\"name\":\"a\",\"region\":\"r\",\"state\":\"silent\",\"roles\":[]}],"
            "\"units\":[{\"name\":\"u-1\",\"host\":\"a\",\"region\":\"r\",\"state\":\"backoff\",\"restarts\":7,"
            "\"reason\":\"exited 1\\u001b[2J\"},{\"name\":\"u-2\",\"host\":\"a\",\"region\":\"r\",\"state\":\"failed\"}]}",
-        "p, revision 0: NOT READY because nothing is applied yet: `mcp apply`; region r is down; host a is silent; "
-        "u-1 on a is backoff; and 1 more\n"
+        "p, revision 2: NOT READY because a is not heard; b is at revision 1; b: 1 of 2 instances ready; x; y; "
+        "and 2 more\n"
         "state store etcd: not connected (no quorum: 1 of 3 answer); everything goes on as it was, only nothing new "
         "can be applied; as host b sees it\n"
         "ALARM answers of api.x are frozen\n"
@@ -80,12 +81,11 @@ static void test_what_is_wrong_comes_first(void **state)
 /* A control of another version, or one that is broken, must not take the command down. */
 static void test_anything_can_be_shown(void **state)
 {
-    expect("{}", "?, revision 0: NOT READY because nothing is applied yet: `mcp apply`\n"
+    expect("{}", "?, revision 0: NOT READY\n"
                  "state store ?: not connected; everything goes on as it was, only nothing new can be applied; "
                  "as host ? sees it\n");
     expect("{\"revision\":\"x\",\"regions\":7,\"hosts\":[1,{\"roles\":{}}],\"units\":[null],\"names\":[{}],\"alarms\":[0]}",
-        "?, revision 0: NOT READY because nothing is applied yet: `mcp apply`; host ? is unknown; host ? is unknown; "
-        "? on ? is unknown\n"
+        "?, revision 0: NOT READY\n"
         "state store ?: not connected; everything goes on as it was, only nothing new can be applied; "
         "as host ? sees it\n"
         "ALARM ?\n"
