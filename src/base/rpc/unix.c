@@ -127,14 +127,12 @@ static int flush(struct rpc_conn *c)
 static void on_poll(uv_poll_t *p, int status, int events)
 {
     struct rpc_conn *c = p->data;
-    if (status < 0) {
-        rpc_conn_end(c, ERR_UNAVAILABLE, "poll: %s", uv_strerror(status));
-        return;
-    }
     /* Reading first: what a peer said before it hung up is worth having. */
-    if (events & UV_READABLE)
+    if (status < 0 || events & UV_READABLE)
         for (int i = 0; i < READS_PER_TURN && !c->ending && read_once(c); i++)
             ;
+    if (status < 0) /* libuv's word for an error on the socket; reading has mostly told a better one */
+        rpc_conn_end(c, ERR_UNAVAILABLE, "the other end hung up");
     if (c->ending)
         return;
     int err = events & UV_WRITABLE ? flush(c) : 0;

@@ -172,10 +172,6 @@ static void write_some(struct tls_stream *s)
 static void on_poll(uv_poll_t *p, int status, int events)
 {
     struct tls_stream *s = p->data;
-    if (status < 0) {
-        end(s, ERR_UNAVAILABLE, "poll: %s", uv_strerror(status));
-        return;
-    }
     s->wants_write = false;
     if (!s->ready)
         handshake(s);
@@ -183,12 +179,20 @@ static void on_poll(uv_poll_t *p, int status, int events)
         read_some(s);
     if (s->ready && !s->ending)
         write_some(s);
+    if (status < 0) /* libuv's word for an error on the socket; reading has mostly told a better one */
+        end(s, ERR_UNAVAILABLE, "the other end hung up");
     watch(s);
 }
 
 static void on_handshake_late(uv_timer_t *t)
 {
-    end(t->data, ERR_TIMEOUT, "no TLS handshake within %u s", HANDSHAKE_TIMEOUT_MS / 1000);
+    end(t->data, ERR_TIMEOUT, "no TLS handshake in time");
+}
+
+void tls_stream_handshake_timeout(struct tls_stream *s, uint64_t timeout_ms)
+{
+    if (!s->ready && !s->ending)
+        uv_timer_start(&s->timer, on_handshake_late, timeout_ms, 0);
 }
 
 /* Inside OpenSSL's verification, so that the peer gets an alert and not a closed door. */
