@@ -2,20 +2,17 @@
 #include "cmd/cli/cmd_lab.h"
 
 #include "base/file/file.h"
-#include "domain/model/model.h"
+#include "cmd/cli/priv.h"
 
 int cmd_lab_name_of_file(const char *file, char **ret, struct err *e)
 {
-    _cleanup_str_ struct str text = STR_INIT;
-    struct model *m;
-    int r = file_read(file, MODEL_TEXT_MAX, &text, e);
+    char name[64];
+    int r = cmd_scan_platform(file, name, sizeof name, e);
+    if (r >= 0 && !*name)
+        return err_set(e, ERR_INVALID, "%s names no platform", file);
     if (r >= 0)
-        r = model_parse(str_cstr(&text), text.len, file, &m, NULL, e);
-    if (r < 0)
-        return r;
-    *ret = xstrdup(m->platform);
-    model_free(m);
-    return 0;
+        *ret = xstrdup(name);
+    return r;
 }
 
 static int only_name(char **ret, struct err *e)

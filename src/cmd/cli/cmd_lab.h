@@ -5,12 +5,9 @@
 #include "cmd/cli/cmd.h"
 #include "service/lab/lab.h"
 
-#define CMD_LAB_OPTS                                                                               \
-    {"file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"},           \
-        {"platform", 0, "NAME", "the lab of this name, whatever file lies here"}
-
 /* The lab that --platform, -f, $MCP_FILE or ./platform.yaml names, else the only one there is. Heap. */
 MUST_CHECK int cmd_lab_name(const struct cmd_ctx *ctx, char **ret, struct err *e);
+/* "" never: a file without a platform is an error. */
 MUST_CHECK int cmd_lab_name_of_file(const char *file, char **ret, struct err *e);
 /* Opens it with its lock, for changing, or for reading. */
 MUST_CHECK int cmd_lab_open(const struct cmd_ctx *ctx, struct lab **ret, struct err *e);

@@ -104,6 +104,6 @@ const struct cmd cmd_lab_list = {
     .summary = "Show the labs of this machine: hosts, addresses, what is cut",
     .text = "Each lab with its machines, their addresses and processes, and what was done to the links between them. "
             "JSON: {labs[]}.",
-    .opts = (const struct cmd_opt[]){{"platform", 0, "NAME", "only this one"}, {"json", 0, NULL, "print JSON"}, {0}},
+    .opts = (const struct cmd_opt[]){{"platform", 0, "NAME", "only this one"}, CMD_OPT_JSON, {0}},
     .run = run,
 };

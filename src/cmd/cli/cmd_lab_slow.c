@@ -62,7 +62,7 @@ const struct cmd cmd_lab_slow = {
     .summary = "Give the line between two lab hosts or regions delay, loss or a rate",
     .text = "Each way gets what is given here in place of what the declaration says; what is not given stays. "
             "`mcp lab mend` undoes it.",
-    .opts = (const struct cmd_opt[]){CMD_LAB_OPTS, {"delay", 0, "D", "one-way delay: 50ms"},
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, {"delay", 0, "D", "one-way delay: 50ms"},
         {"loss", 0, "P", "share of packets lost: 5%, 0.05"}, {"rate", 0, "R", "bits per second: 10mbit; 0: no limit"},
         {"one-way", 0, NULL, "only from A to B"}, {0}},
     .min_operands = 2,

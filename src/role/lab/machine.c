@@ -247,6 +247,9 @@ static void handle(struct machine *m, const char *op, struct err *e, int *r)
             kill(m->service, SIGKILL);
         else
             m->start_at_ms = clock_boot_ms();
+    } else if (!strcmp(op, "reload")) { /* not running: it reads everything when it starts */
+        if (m->service)
+            kill(m->service, SIGHUP);
     } else if (!strcmp(op, "stop")) {
         stop(m);
     } else if (strcmp(op, "status") != 0) {

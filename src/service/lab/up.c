@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/lab/up.h"
 
+#include "base/arena/arena.h"
+#include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "domain/model/model.h"
 #include "service/lab/disk.h"
 #include "service/lab/priv.h"
+#include "service/lab/provision.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,6 +68,7 @@ static int check_file_system(const char *name, struct err *e)
 int up_check(const struct up_params *p, struct err *e)
 {
     const char *root;
+    char geo[PATH_MAX];
     tell(p, UP_CHECK, NULL, "rights, devices, tools");
     if (geteuid() != 0) {
         err_set(e, ERR_DENIED, "a lab makes namespaces and mounts: only root may");
@@ -87,6 +91,8 @@ int up_check(const struct up_params *p, struct err *e)
     if (r >= 0 && p->model->n_members)
         r = check_tool("etcd", "etcd-server", e);
     if (r >= 0)
+        r = provision_find_geo(p->model, p->file, geo, e);
+    if (r >= 0)
         tell(p, UP_CHECK, NULL, NULL);
     return r;
 }
@@ -98,6 +104,7 @@ struct job {
     bool started;
     struct lab *lab;
     const struct up_params *params;
+    const struct provision *provision;
     json_t *host;
     int (*work)(struct job *job, struct err *e);
     int result;
@@ -111,13 +118,15 @@ static void *run_job(void *arg)
     return NULL;
 }
 
-static int for_each_host(struct lab *l, const struct up_params *p, int (*work)(struct job *, struct err *), struct err *e)
+static int for_each_host(struct lab *l, const struct up_params *p, const struct provision *provision,
+    int (*work)(struct job *, struct err *), struct err *e)
 {
     const json_t *hosts = json_object_get(l->state, "hosts");
     size_t n = json_array_size(hosts);
     _cleanup_free_ struct job *jobs = xcalloc(n, sizeof *jobs);
     for (size_t i = 0; i < n; i++) {
-        jobs[i] = (struct job){.lab = l, .params = p, .host = json_array_get(hosts, i), .work = work};
+        jobs[i] = (struct job){
+            .lab = l, .params = p, .provision = provision, .host = json_array_get(hosts, i), .work = work};
         jobs[i].started = pthread_create(&jobs[i].thread, NULL, run_job, &jobs[i]) == 0;
         if (!jobs[i].started)
             run_job(&jobs[i]);
@@ -141,6 +150,15 @@ static int make_disk(struct job *job, struct err *e)
     return disk_make(image, job->params->image_size_bytes, e);
 }
 
+static int provision_one(struct job *job, struct err *e)
+{
+    const char *name = json_opt_str(job->host, "name", "");
+    _cleanup_free_ char *root = lab_host_path(job->host, "");
+    bool changed = false;
+    int r = provision_host(job->provision, model_find_host(job->params->model, name), root, &changed, e);
+    return r < 0 || !changed ? r : lab_machine_call(job->lab, name, "reload", NULL, e);
+}
+
 /* ---- hosts ---- */
 
 static int start_machines(struct lab *l, struct err *e)
@@ -152,12 +170,32 @@ static int start_machines(struct lab *l, struct err *e)
     return r < 0 ? r : lab_power_on(l, rest, false, e);
 }
 
+/* The CA, its root where a browser can be told of it, and everything on the hosts' disks. */
+static int provision(struct lab *l, const struct up_params *p, struct err *e)
+{
+    char geo[PATH_MAX];
+    _cleanup_arena_ struct arena *a = arena_new(0);
+    _cleanup_pki_ca_ struct pki_ca *ca = NULL;
+    _cleanup_free_ char *dir = xasprintf("%s/ca", l->dir), *root = xasprintf("%s/ca/root.pem", l->dir);
+    struct provision shared = {.model = p->model, .geo = geo};
+    int r = provision_find_geo(p->model, p->file, geo, e);
+    if (r >= 0)
+        r = pki_ca_open(dir, p->model->platform, clock_wall_ms(), &ca, e);
+    if (r < 0)
+        return r;
+    shared.ca = ca;
+    shared.names = provision_edge_names(p->model, a, &shared.n_names);
+    json_object_set_new(l->state, "ca", json_string(root));
+    r = for_each_host(l, p, &shared, provision_one, e);
+    return r < 0 ? r : lab_save(l, e);
+}
+
 int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
 {
     tell(p, UP_DISKS, NULL, "ext4 images, one a host");
     int r = lab_lay_out(l, p->model, p->file, e);
     if (r >= 0)
-        r = for_each_host(l, p, make_disk, e);
+        r = for_each_host(l, p, NULL, make_disk, e);
     if (r < 0)
         return r;
     tell(p, UP_DISKS, NULL, NULL);
@@ -167,7 +205,9 @@ int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
         return r;
     tell(p, UP_MACHINES, NULL, NULL);
     tell(p, UP_HOSTS, NULL, "certificates, boot records, mcp host");
-    r = lab_power_on(l, json_object_get(l->state, "hosts"), true, e);
+    r = provision(l, p, e);
+    if (r >= 0)
+        r = lab_power_on(l, json_object_get(l->state, "hosts"), true, e);
     if (r >= 0)
         tell(p, UP_HOSTS, NULL, NULL);
     return r;

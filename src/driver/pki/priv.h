@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the files of this folder. */
+#pragma once
+
+#include "driver/pki/pki.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+struct pki_ca {
+    X509 *root, *intermediate;
+    EVP_PKEY *key; /* the intermediate's */
+};
+
+static inline void x509_free_p(X509 **x)
+{
+    X509_free(*x);
+}
+static inline void pkey_free_p(EVP_PKEY **k)
+{
+    EVP_PKEY_free(*k);
+}
+#define _cleanup_x509_ _cleanup_(x509_free_p)
+#define _cleanup_pkey_ _cleanup_(pkey_free_p)
+
+enum cert_kind { CERT_ROOT, CERT_INTERMEDIATE, CERT_LEAF };
+
+struct cert_spec {
+    enum cert_kind kind;
+    const struct pki_leaf *leaf; /* of a leaf */
+    const char *common_name;
+    EVP_PKEY *key;        /* of the subject */
+    X509 *issuer;         /* NULL: itself */
+    EVP_PKEY *issuer_key;
+    int64_t now_ms;
+    unsigned days;
+};
+
+/* Fills *e with OpenSSL's own words. Returns ERR_FAILED. */
+int ssl_err(struct err *e, const char *what);
+MUST_CHECK int cert_make(const struct cert_spec *spec, X509 **ret, struct err *e);
+/* Whether it names exactly what the leaf asks for. */
+bool cert_names_equal(X509 *cert, const struct pki_leaf *leaf);
+/* Share of its life that is left, 0 when expired or not begun. */
+double cert_life_left(X509 *cert, int64_t now_ms);
+
+/* ---- pem.c ---- */
+
+MUST_CHECK int pem_read_cert(const char *path, X509 **ret, struct err *e); /* the first of the file */
+MUST_CHECK int pem_read_key(const char *path, EVP_PKEY **ret, struct err *e);
+MUST_CHECK int pem_write_certs(const char *path, X509 *const *certs, size_t n, struct err *e);
+MUST_CHECK int pem_write_key(const char *path, EVP_PKEY *key, struct err *e);
