@@ -86,7 +86,7 @@ struct schema_row {
     const char *example;            /* a value, for the documentation */
 };
 
-/* Fills *dst (zeroed by the caller) and adds what is wrong to p. `name` stands for the root in messages ("" none). */
+/* Fills *dst (zeroed by the caller) and adds what is wrong to p. */
 void schema_parse(const struct schema_row *root, const struct yaml_node *node, void *dst, struct arena *a,
     struct problems *p);
 /* Where a key's value stands, else where its struct does. */
@@ -97,14 +97,15 @@ struct problem *schema_problem(struct problems *p, const struct yaml_node *at, c
 /* The canonical form of a parsed struct: defaults filled in, shorthands written out. Parses back to an equal one. */
 json_t *schema_json(const struct schema_row *row, const void *src);
 
-/* Draft 2020-12. */
+/* The JSON Schema (draft 2020-12) of what parsing accepts; words of later versions are left out. */
 json_t *schema_json_schema(const struct schema_row *root, const char *title);
-/* One line a key: path, type, default, first sentence. */
-void schema_table(const struct schema_row *root, struct str *out);
-/* Man page source of all keys: the body of a section. */
+/* The type in words: "list of address (1 to 16)", "main | dr | serving", "duration (1s to 1h)". */
+void schema_type_text(const struct schema_row *row, struct str *out);
+/* Every key from the outside in, `path` like "hosts.HOST.region". Words of later versions too. */
+typedef void (*schema_each_fn)(void *ctx, const char *path, const struct schema_row *row);
+void schema_each(const struct schema_row *root, schema_each_fn fn, void *ctx);
+/* Man page source: one section below `root` for each of its keys. */
 void schema_man(const struct schema_row *root, struct str *out);
-/* Escapes text for a man page's line. */
-void schema_man_text(const char *text, struct str *out);
 
 /* Checks that tables share. */
 const char *schema_check_dns_name(const char *text); /* labels of letters, digits, hyphens; at least two */
