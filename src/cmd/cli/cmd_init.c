@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/cli/cmd.h"
+#include "cmd/cli/priv.h"
 
 #include "base/file/file.h"
 
@@ -7,7 +7,7 @@
 #include <fcntl.h>
 
 /* Every address is from a documentation or private range (RFC 5737, RFC 1918), so nothing answers by accident. */
-static const char template[] =
+const char cmd_init_template[] =
     "# A platform, declared once. `mcp plan` shows what it would do, `mcp up` brings it up on this machine.\n"
     "# platform.yaml(5) explains every key; `mcp schema` lists them.\n"
     "platform: demo                     # two platforms on one machine need two names\n"
@@ -43,7 +43,7 @@ static int write_new(const char *path, struct err *e)
 {
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd >= 0)
-        return file_write_fd(fd, template, sizeof template - 1, e);
+        return file_write_fd(fd, cmd_init_template, sizeof cmd_init_template - 1, e);
     if (errno != EEXIST)
         return err_errno(e, errno, "create %s", path);
     err_set(e, ERR_REFUSED, "%s is there already", path);

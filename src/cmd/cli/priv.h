@@ -26,6 +26,11 @@ void cmd_overview(const struct cmd *const *table, const char *group, struct str 
 /* {"error": {...}}, with "details" when there are any (borrowed). */
 json_t *cmd_error_json(const struct err *e, json_t *details);
 
+extern const char cmd_init_template[]; /* what `mcp init` writes */
+/* The words typed after `mcp`, the last one unfinished, to candidates: one a line, "word" or "word\ttext"; ":files"
+ * asks the shell for paths. */
+void cmd_complete(const struct cmd *const *table, int argc, char **argv, struct str *out);
+
 /* A `status` answer as text. What a control of another version leaves out is shown as "-". */
 void cmd_status_format(const json_t *status, int64_t now_wall_ms, const struct table_style *style, struct str *out);
 /* "12s", "5m", "30h", "9d": what an operator compares at a glance. "-" when it is not known (0) or ahead of us. */

@@ -19,6 +19,10 @@ extern const struct cmd cmd_role;
 extern const struct cmd cmd_version;
 extern const struct cmd cmd_init;
 extern const struct cmd cmd_plan;
+extern const struct cmd cmd_schema;
+extern const struct cmd cmd_completion;
+extern const struct cmd cmd_man;
+extern const struct cmd cmd_complete_words;
 
 const struct cmd *const cmd_table[] = {
     &cmd_up,
@@ -39,5 +43,9 @@ const struct cmd *const cmd_table[] = {
     &cmd_version,
     &cmd_init,
     &cmd_plan,
+    &cmd_schema,
+    &cmd_completion,
+    &cmd_man,
+    &cmd_complete_words,
     NULL,
 };

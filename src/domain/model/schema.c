@@ -296,7 +296,8 @@ static const struct schema_row rows[] = {
     {0},
 };
 
-const struct schema_row decl_schema = {"platform.yaml", SCHEMA_STRUCT, .rows = rows};
+const struct schema_row decl_schema = {"platform.yaml", SCHEMA_STRUCT, .rows = rows,
+    .prose = "A platform of the Modular Cloud Platform, declared once."};
 
 const struct schema_row *model_schema(void)
 {
