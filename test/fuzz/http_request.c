@@ -36,7 +36,7 @@ static void check_forward(const struct http_request *r)
     ASSERT(uri_path_normalise(path, (size_t)n, 0, again) == n && !memcmp(path, again, (size_t)n));
     if (r->authority.len == 0)
         return;
-    struct http_forward f = {.target = {path, (size_t)n}, .client = {"192.0.2.1", 9}, .request_id = {"id", 2}};
+    struct http_forward f = {.path = {path, (size_t)n}, .client = {"192.0.2.1", 9}, .request_id = {"id", 2}};
     struct http_out o = {.p = buf, .cap = sizeof buf};
     http_request_forward(r, &f, &o);
     ASSERT(!o.full);

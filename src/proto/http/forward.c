@@ -115,7 +115,11 @@ void http_request_forward(const struct http_request *r, const struct http_forwar
 {
     http_out_text(o, r->method);
     http_out_str(o, " ");
-    http_out_text(o, f->target);
+    http_out_text(o, f->path);
+    if (r->has_query) {
+        http_out_mem(o, "?", 1);
+        http_out_text(o, r->query);
+    }
     http_out_str(o, " HTTP/1.1\r\n");
     out_field(o, "Host", r->authority);
     out_fields(o, &r->fields, skip_in_request);

@@ -213,7 +213,7 @@ void http_out_last_chunk(struct http_out *o);
 
 /* What a gateway writes into what it forwards. */
 struct http_forward {
-    struct http_text target;     /* requests: normal path and query */
+    struct http_text path;       /* requests: in normal form; the query goes along as received */
     struct http_text client;     /* requests: for X-Forwarded-For */
     struct http_text request_id; /* X-Request-Id of both ways */
     bool tls;                    /* requests: X-Forwarded-Proto: https */

@@ -208,7 +208,7 @@ static void test_request_parts(void **state)
 
 static void test_forwarded_request(void **state)
 {
-    const char *head = "POST /x HTTP/1.1\r\nhost: a.example:443\r\nContent-Length: 2\r\nConnection: x-secret, close\r\n"
+    const char *head = "POST /x?z HTTP/1.1\r\nhost: a.example:443\r\nContent-Length: 2\r\nConnection: x-secret, close\r\n"
                        "X-Secret: 1\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
                        "Forwarded: for=6.6.6.6\r\nX-Request-Id: forged\r\nTE: trailers\r\nKeep-Alive: 5\r\n"
                        "Proxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\nTrailer: x\r\nAccept: */*\r\n"
@@ -221,7 +221,7 @@ static void test_forwarded_request(void **state)
     assert_true(http_request_parse(head, strlen(head), &scanned, &r) > 0);
     char buf[1024];
     struct http_out o = {.p = buf, .cap = sizeof buf};
-    struct http_forward f = {.target = {"/y?z", 4}, .client = {"192.0.2.1", 9}, .request_id = {"77", 2}, .tls = true};
+    struct http_forward f = {.path = {"/y", 2}, .client = {"192.0.2.1", 9}, .request_id = {"77", 2}, .tls = true};
     http_request_forward(&r, &f, &o);
     buf[o.len] = '\0';
     assert_string_equal(buf, want);

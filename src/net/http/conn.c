@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HOT PATH. Client connections: handshake, heads, one transaction after the other. */
+#include "net/http/priv.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define LINGER_BYTES_MAX (1024u * 1024)
+
+static void on_conn(struct source *source, uint32_t events)
+{
+    struct conn *c = CONTAINER_OF(source, struct conn, s.source);
+    if (c->state == CONN_DEAD)
+        return;
+    stream_events(&c->s, events);
+    if (events & (EPOLLERR | EPOLLHUP)) /* gone both ways; a client that only stopped sending is still there */
+        c->s.broken = true;
+    conn_run(c);
+}
+
+static void on_conn_timeout(struct timer *timer, enum timer_kind kind)
+{
+    struct conn *c = CONTAINER_OF(timer, struct conn, timer);
+    if (kind == TIMER_HANDSHAKE)
+        stat_add(c->t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
+    conn_close(c, false);
+}
+
+static struct conn *conn_get(struct thread *t)
+{
+    struct conn *c = t->free_conns;
+    if (c)
+        t->free_conns = c->next;
+    else
+        c = xmalloc(sizeof *c);
+    *c = (struct conn){.t = t, .tls_version = ""};
+    c->s.source.ready = on_conn;
+    c->timer.fire = on_conn_timeout;
+    c->prev = t->conns.prev;
+    c->next = &t->conns;
+    t->conns.prev->next = c;
+    t->conns.prev = c;
+    t->n_conns++;
+    stat_add(t, HTTP_STAT_OPEN, 1);
+    return c;
+}
+
+static void set_client(struct conn *c, const struct sockaddr *from)
+{
+    struct ip_addr addr;
+    uint16_t port;
+    if (ip_from_sockaddr(from, &addr, &port))
+        ip_format(&addr, c->client);
+    c->client_len = (uint8_t)strlen(c->client);
+}
+
+void conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    stat_add(t, HTTP_STAT_ACCEPTED, 1);
+    struct conn *c = conn_get(t);
+    set_client(c, from);
+    c->state = tls ? CONN_HANDSHAKE : CONN_HEAD;
+    if (tls) {
+        c->s.ssl = SSL_new(t->server->front);
+        ASSERT(c->s.ssl);
+        SSL_set_app_data(c->s.ssl, c);
+        SSL_set_fd(c->s.ssl, fd);
+        SSL_set_accept_state(c->s.ssl);
+    }
+    if (stream_open(t, &c->s, fd) < 0) {
+        conn_close(c, true);
+        return;
+    }
+    timer_set(t, &c->timer, tls ? TIMER_HANDSHAKE : TIMER_HEAD);
+}
+
+void conn_close(struct conn *c, bool reset)
+{
+    struct thread *t = c->t;
+    ASSERT(c->state != CONN_DEAD && !c->tx);
+    if (reset) {
+        struct linger now = {.l_onoff = 1};
+        setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    } else if (c->s.ssl && !c->s.broken && SSL_is_init_finished(c->s.ssl)) {
+        ERR_clear_error();
+        SSL_shutdown(c->s.ssl);
+    }
+    timer_unset(&c->timer);
+    stream_close(t, &c->s);
+    c->prev->next = c->next;
+    c->next->prev = c->prev;
+    t->n_conns--;
+    stat_add(t, HTTP_STAT_OPEN, (uint64_t)-1);
+    c->state = CONN_DEAD;
+    if (!c->in_again) { /* an event of this round may still name it */
+        c->next = t->dead;
+        t->dead = c;
+    }
+}
+
+/* Closing with unread bytes would reset the connection, and the client might lose our answer. */
+void conn_linger(struct conn *c)
+{
+    if (c->s.ssl) {
+        ERR_clear_error();
+        SSL_shutdown(c->s.ssl);
+    }
+    shutdown(c->s.fd, SHUT_WR);
+    buf_put(c->t, &c->s.in);
+    c->scanned = 0; /* counts what is thrown away */
+    c->state = CONN_LINGER;
+    c->s.can_read = true;
+    timer_set(c->t, &c->timer, TIMER_LINGER);
+}
+
+static void linger(struct conn *c)
+{
+    while (c->scanned < LINGER_BYTES_MAX) {
+        /* With MSG_TRUNC, TCP throws the bytes away without copying them. */
+        ssize_t n = recv(c->s.fd, NULL, LINGER_BYTES_MAX, MSG_TRUNC | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n <= 0)
+            break;
+        c->scanned += (size_t)n;
+    }
+    conn_close(c, false);
+}
+
+/* False: it has to wait, or is closed. */
+static bool handshake(struct conn *c)
+{
+    struct thread *t = c->t;
+    ERR_clear_error();
+    int r = SSL_do_handshake(c->s.ssl);
+    if (r == 1) {
+        stat_add(t, HTTP_STAT_HANDSHAKES, 1);
+        stat_add(t, HTTP_STAT_HANDSHAKES_RESUMED, (uint64_t)SSL_session_reused(c->s.ssl));
+        c->tls_version = tls_version_of(c->s.ssl);
+        c->state = CONN_HEAD;
+        timer_set(t, &c->timer, TIMER_HEAD);
+        return true;
+    }
+    int e = SSL_get_error(c->s.ssl, r);
+    if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
+        return false;
+    stat_add(t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
+    conn_close(c, false);
+    return false;
+}
+
+/* Heads start at the buffer's start: the rest of it is the transaction's room. */
+static void head_to_front(struct conn *c)
+{
+    struct buf *b = c->s.in;
+    if (!b->start || c->scanned)
+        return;
+    memmove(b->data, buf_at(b), buf_len(b));
+    b->end -= b->start;
+    b->start = 0;
+}
+
+/* True: there is a transaction now. */
+static bool parse_head(struct conn *c)
+{
+    head_to_front(c);
+    struct tx *tx = tx_get(c->t);
+    int n = http_request_parse(buf_at(c->s.in), buf_len(c->s.in), &c->scanned, &tx->request);
+    if (n == 0) {
+        tx_put(c->t, tx);
+        if (c->timer.kind != TIMER_HEAD)
+            timer_set(c->t, &c->timer, TIMER_HEAD);
+        return false;
+    }
+    timer_unset(&c->timer);
+    tx_start(c, tx, n > 0 ? (size_t)n : 0, n < 0 ? (enum http_reject)-n : HTTP_REJECT_NONE);
+    return true;
+}
+
+static bool read_head(struct conn *c)
+{
+    if (c->s.in && parse_head(c))
+        return true;
+    for (;;) {
+        switch (stream_fill(c->t, &c->s)) {
+        case IO_OK:
+            if (parse_head(c))
+                return true;
+            break;
+        case IO_WAIT:
+            return false;
+        default:
+            conn_close(c, false);
+            return false;
+        }
+    }
+}
+
+void conn_run(struct conn *c)
+{
+    for (unsigned requests = 0;;) {
+        switch (c->state) {
+        case CONN_HANDSHAKE:
+            if (!handshake(c))
+                return;
+            break;
+        case CONN_HEAD:
+            if (requests++ == REQUESTS_PER_TURN) {
+                thread_again(c);
+                return;
+            }
+            if (!read_head(c))
+                return;
+            break;
+        case CONN_BUSY:
+            if (!tx_run(c->tx))
+                return;
+            break;
+        case CONN_LINGER:
+            linger(c);
+            return;
+        case CONN_DEAD:
+            return;
+        }
+    }
+}
+
+void conn_drain(struct conn *c)
+{
+    if (c->state == CONN_BUSY)
+        c->tx->close = true;
+    else if (c->state != CONN_LINGER)
+        conn_close(c, false);
+}
+
+bool conn_evict_idle(struct thread *t)
+{
+    struct timer *first = t->timers[TIMER_IDLE].next;
+    if (first == &t->timers[TIMER_IDLE])
+        return false;
+    conn_close(CONTAINER_OF(first, struct conn, timer), false);
+    return true;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of net/http. One thread owns everything below `struct thread`; nothing here is locked. */
+#pragma once
+
+#include "net/http/http.h"
+
+#include "base/rnd/rnd.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Holds a head of HTTP_HEAD_MAX with what forwarding adds, or a head and the texts derived from it. */
+#define BUF_BYTES (32u * 1024 - 16)
+#define BUFS_KEPT 512         /* per thread, free */
+#define TARGETS_TRIED_MAX 3   /* instances a request is offered to */
+#define POOL_PER_PEER_MAX 128 /* unused connections kept to one instance, per thread */
+#define REQUESTS_PER_TURN 32  /* of one connection, before others get theirs */
+#define PIECES_PER_TURN 16    /* buffers moved for one transaction, before others get theirs */
+
+struct thread;
+struct conn;
+struct tx;
+struct upstream;
+struct peer;
+
+/* -- buffers: recycled, data between start and end ------------------------------------------------ */
+struct buf {
+    struct buf *next;
+    uint32_t start, end;
+    char data[BUF_BYTES];
+};
+
+struct buf *buf_get(struct thread *t);
+void buf_put(struct thread *t, struct buf **b); /* NULL is fine */
+static inline size_t buf_len(const struct buf *b)
+{
+    return b ? b->end - b->start : 0;
+}
+static inline char *buf_at(struct buf *b)
+{
+    return b->data + b->start;
+}
+/* Drops what was consumed; moves the rest to the front if that makes room. */
+void buf_compact(struct buf *b);
+
+/* -- timers: one list per kind, all of a kind last equally long, so the lists are sorted ------------------- */
+enum timer_kind {
+    TIMER_HANDSHAKE,
+    TIMER_HEAD,
+    TIMER_IDLE,
+    TIMER_BODY,
+    TIMER_SEND,
+    TIMER_CONNECT,
+    TIMER_ANSWER,
+    TIMER_EXPECT,
+    TIMER_POOL,
+    TIMER_LINGER,
+    TIMER_KINDS,
+};
+
+struct timer {
+    struct timer *prev, *next; /* next NULL: not set */
+    uint64_t deadline_ms;
+    void (*fire)(struct timer *t, enum timer_kind kind);
+    enum timer_kind kind;
+};
+
+void timer_set(struct thread *t, struct timer *timer, enum timer_kind kind);
+void timer_unset(struct timer *timer);
+int timers_wait_ms(const struct thread *t); /* for epoll_wait(): -1 when none is set */
+void timers_fire(struct thread *t);
+void timers_init(struct thread *t, const struct http_timeouts *timeouts);
+void http_timeouts_default(struct http_timeouts *t);
+
+/* -- streams: a non-blocking socket, plain or TLS, with its buffers; edge triggered ------------------------------- */
+struct source { /* what epoll gives back */
+    void (*ready)(struct source *s, uint32_t events);
+};
+
+struct stream {
+    struct source source;
+    int fd;
+    SSL *ssl;
+    bool can_read, can_write; /* as far as known: cleared by a short read or a full socket, set by an event */
+    bool hangup;              /* the peer closed its side; there may be bytes in front of that */
+    bool eof, broken;
+    struct buf *in, *out;
+};
+
+enum io {
+    IO_OK,
+    IO_WAIT,
+    IO_FULL, /* fill: no room; the reader must take something first */
+    IO_EOF,
+    IO_ERROR,
+};
+
+MUST_CHECK int stream_open(struct thread *t, struct stream *s, int fd); /* registers; negative errno */
+void stream_close(struct thread *t, struct stream *s);
+void stream_events(struct stream *s, uint32_t events);
+enum io stream_fill(struct thread *t, struct stream *s);  /* one read; IO_OK: bytes came */
+enum io stream_flush(struct thread *t, struct stream *s); /* IO_OK: nothing left of `out` */
+
+/* -- client connections ---------------------------------------------------------------------------- */
+enum conn_state {
+    CONN_HANDSHAKE,
+    CONN_HEAD,   /* waits for a request, or reads its head */
+    CONN_BUSY,   /* has a transaction */
+    CONN_LINGER, /* answered for the last time, reads on for a moment */
+    CONN_DEAD,   /* closed; memory is reused after this round of events */
+};
+
+struct conn {
+    struct stream s;
+    struct timer timer;
+    struct thread *t;
+    struct conn *prev, *next; /* all of the thread, or the free list */
+    struct conn *again;       /* list of those that had their turn */
+    struct tx *tx;
+    enum conn_state state;
+    size_t scanned; /* of the head in s.in */
+    bool in_again;
+    uint8_t client_len;
+    const char *tls_version;
+    char client[IP_TEXT_SIZE];
+};
+
+void conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls);
+void conn_run(struct conn *c);
+void conn_close(struct conn *c, bool reset);
+void conn_linger(struct conn *c);
+void conn_drain(struct conn *c); /* the thread stops */
+bool conn_evict_idle(struct thread *t); /* the one that has been idle longest; false: none is */
+
+/* -- transactions ------------------------------------------------------------------------------------- */
+#define TX_STEPS(X)                                                                                \
+    X(DECIDE, step_decide)     /* the application replies or names targets */                      \
+    X(ACQUIRE, step_acquire)   /* a connection to one of them */                                   \
+    X(CONNECT, step_connect)   /* being made */                                                    \
+    X(EXCHANGE, step_exchange) /* request out, answer's head awaited */                            \
+    X(RELAY, step_relay)       /* answer's content to the client */                                \
+    X(REPLY, step_reply)       /* our own answer to the client */                                  \
+    X(END, step_end)           /* told, released, next request */
+
+enum tx_step {
+#define X(name, fn) TX_##name,
+    TX_STEPS(X)
+#undef X
+    TX_STEP_COUNT,
+};
+
+struct tx {
+    struct http_tx pub; /* first: the application's view */
+    struct conn *conn;
+    struct tx *next; /* free list */
+    struct timer timer;
+    enum tx_step step;
+    struct buf *head; /* the request's head; behind it the room of http_tx_alloc() */
+    struct buf *sent; /* the request as the upstream gets it, kept whole while it may be sent again */
+    bool replayable;  /* `sent` holds all of it from its start */
+    bool request_ended;   /* its content is in `sent` to the end */
+    bool request_dropped; /* the upstream takes no more of it, but may answer */
+    bool begun;           /* bytes of the final answer went to the client */
+    bool answered;        /* the final answer's head is written (to s.out at least) */
+    bool close;           /* the client's connection ends with this answer */
+    bool cut;             /* ... in the middle of it */
+    bool chunked;         /* framing towards the client */
+    bool moved;           /* bytes went somewhere since the timer was set */
+    bool expecting;       /* the client waits for 100 Continue */
+    bool upstream_closes; /* ... its connection after this answer */
+    uint8_t interim;      /* 1xx answers so far */
+    struct http_body request_body, answer_body;
+    struct upstream *up;
+    const struct http_target *targets;
+    size_t n_targets;
+    const struct http_target *tried[TARGETS_TRIED_MAX];
+    uint64_t upstream_start_us;
+    struct http_request request; /* last: large, cleared by its parser */
+};
+
+struct tx *tx_get(struct thread *t); /* with an empty request, to parse into */
+void tx_put(struct thread *t, struct tx *tx);
+/* The connection's request begins: a head of head_len bytes at the start of c->s.in was parsed into tx->request, or
+ * refused. */
+void tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject reject);
+bool tx_run(struct tx *tx); /* true: it has ended, the connection has moved on; tx is gone */
+void tx_abort(struct tx *tx, enum http_end end); /* no (further) answer: the client's connection is cut */
+
+/* reply.c */
+void reply_write(struct tx *tx, const struct http_reply *reply);
+void reply_error(struct tx *tx, unsigned status, const char *text); /* with a body that says so */
+void reply_continue(struct tx *tx);
+
+/* relay.c */
+enum pump {
+    PUMP_WAIT, /* all moved that could be */
+    PUMP_MORE, /* had its turn, there is more */
+    PUMP_CLIENT_GONE,
+    PUMP_CLIENT_BAD, /* tx->pub.reject says how */
+    PUMP_UPSTREAM_GONE,
+    PUMP_UPSTREAM_BAD,
+    PUMP_DONE, /* answer: all of it is with the kernel */
+};
+enum io client_flush(struct tx *tx);
+enum pump pump_request(struct tx *tx);
+enum pump pump_answer(struct tx *tx);
+
+/* -- upstreams ------------------------------------------------------------------------------------------- */
+struct peer { /* one instance, as this thread sees it */
+    struct peer *next; /* hash chain, or free list */
+    struct ip_addr address;
+    uint16_t port;
+    struct upstream *idle; /* most recently used first */
+    unsigned n_idle, n_busy;
+    unsigned failures; /* connections refused in a row */
+    uint64_t ejected_until_ms;
+    uint64_t used_ms;
+};
+
+struct upstream {
+    struct stream s;
+    struct timer timer;
+    struct thread *t;
+    struct peer *peer;
+    struct upstream *prev, *next; /* idle list, or free list */
+    struct tx *tx;                /* NULL: idle or dead */
+    bool dead, reused, connecting;
+    size_t scanned; /* of the answer's head in s.in */
+};
+
+#define PEER_BUCKETS 1024
+/* A target that was not tried yet, least loaded first, ejected ones last; NULL: all were tried. */
+const struct http_target *upstream_pick(struct tx *tx);
+/* A kept or new connection for tx; NULL: it cannot even be tried (errno). */
+struct upstream *upstream_get(struct tx *tx, const struct http_target *target);
+void upstream_keep(struct upstream *u);
+void upstream_drop(struct upstream *u);
+void upstream_connected(struct upstream *u);
+void upstream_refused(struct upstream *u); /* counts against the peer; drop it afterwards */
+void upstream_drop_idle(struct thread *t);
+void peers_sweep(struct thread *t); /* forgets instances that are gone */
+void peers_free(struct thread *t);
+
+/* -- threads ---------------------------------------------------------------------------------------------- */
+struct listener {
+    struct source source;
+    struct thread *t;
+    int fd;
+    bool tls;
+};
+
+struct thread {
+    struct http_server *server;
+    unsigned index;
+    pthread_t id;
+    int epoll, wake;
+    struct source wake_source;
+    void *app; /* of thread_start() */
+    const struct http_app *calls;
+    uint64_t now_ms, now_us;
+    int64_t wall_ms;
+    char date[32]; /* IMF-fixdate of wall_ms */
+    int64_t date_s;
+    struct rnd rnd;
+    struct timer timers[TIMER_KINDS]; /* list heads */
+    uint32_t timeout_ms[TIMER_KINDS];
+    struct listener *listeners;
+    size_t n_listeners;
+    bool accepting, draining;
+    uint64_t drain_until_ms, accept_again_ms, sweep_ms;
+    unsigned n_conns, max_conns;
+    struct conn conns;    /* list head */
+    struct conn *again;   /* had their turn, have more to do */
+    struct conn *dead;    /* of this round of events */
+    struct upstream *dead_upstreams;
+    struct buf *free_bufs;
+    unsigned n_free_bufs;
+    struct conn *free_conns;
+    struct tx *free_txs;
+    struct upstream *free_upstreams;
+    struct peer *peers[PEER_BUCKETS];
+    unsigned next_target; /* where spreading starts, so that equals take turns */
+    struct http_response response; /* scratch: a head is parsed and forwarded at once */
+    _Atomic uint64_t stats[HTTP_STAT_COUNT];
+};
+
+struct http_server {
+    struct thread *threads;
+    unsigned n_threads;
+    const struct http_app *app;
+    void *ctx;
+    struct http_timeouts timeouts;
+    SSL_CTX *front; /* every handshake starts here; app->certificate() puts the right certificate in */
+    _Atomic bool draining;
+    _Atomic unsigned running;
+};
+
+static inline void stat_add(struct thread *t, enum http_stat stat, uint64_t n)
+{
+    _Atomic uint64_t *c = &t->stats[stat]; /* one writer: no locked add */
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+void *thread_main(void *arg);
+void thread_again(struct conn *c); /* run it once more before waiting */
+void thread_accept_pause(struct thread *t, bool pause);
+
+/* tls.c */
+MUST_CHECK int front_ctx_new(SSL_CTX **ret, struct err *e);
+const char *tls_version_of(const SSL *ssl);
