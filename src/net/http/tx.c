@@ -426,17 +426,24 @@ static bool forward_interim(struct tx *tx, const struct http_response *r)
     return true;
 }
 
-/* The head of an answer, if it is there. False: the step has changed, or it has to wait. */
-static bool take_answer(struct tx *tx)
+enum answer {
+    ANSWER_PARTIAL, /* its head is not there whole */
+    ANSWER_INTERIM, /* taken; the final one is still to come */
+    ANSWER_FINAL,   /* the step has changed: relayed, or failed */
+};
+
+static enum answer take_answer(struct tx *tx)
 {
     struct upstream *u = tx->up;
     struct http_response *r = &tx->conn->t->response;
+    if (!u->s.in)
+        return ANSWER_PARTIAL;
     int n = http_response_parse(buf_at(u->s.in), buf_len(u->s.in), &u->scanned, tx->request.is_head, r);
     if (n == 0)
-        return true;
+        return ANSWER_PARTIAL;
     if (n < 0 || (r->status < 200 && !forward_interim(tx, r))) {
         fail(tx, 502, HTTP_END_UPSTREAM_BAD, "the instance's answer is not valid");
-        return false;
+        return ANSWER_FINAL;
     }
     if (r->status >= 200)
         forward_answer(tx, r);
@@ -444,20 +451,25 @@ static bool take_answer(struct tx *tx)
     u->s.in->start += (uint32_t)n;
     if (!buf_len(u->s.in))
         buf_put(u->t, &u->s.in);
-    return r->status < 200;
+    return r->status < 200 ? ANSWER_INTERIM : ANSWER_FINAL;
 }
 
 static enum step_result step_exchange(struct tx *tx)
 {
     struct upstream *u = tx->up;
     for (;;) {
-        if (tx->conn->s.out && client_flush(tx) != IO_OK) /* an interim answer */
+        if (tx->conn->s.out && client_flush(tx) == IO_WAIT) /* an interim answer */
             return wait_for(tx);
+        if (tx->conn->s.broken) {
+            tx_abort(tx, HTTP_END_CLIENT_GONE);
+            return STEP_NEXT;
+        }
         if (!send_on(tx))
             return STEP_NEXT;
-        if (u->s.in && !take_answer(tx))
+        enum answer answer = take_answer(tx);
+        if (answer == ANSWER_FINAL)
             return STEP_NEXT;
-        if (tx->conn->s.out)
+        if (answer == ANSWER_INTERIM)
             continue;
         switch (stream_fill(u->t, &u->s)) {
         case IO_OK:

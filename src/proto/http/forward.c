@@ -8,7 +8,8 @@ void http_out_mem(struct http_out *o, const void *p, size_t len)
         o->full = true;
         return;
     }
-    memcpy(o->p + o->len, p, len);
+    if (len)
+        memcpy(o->p + o->len, p, len);
     o->len += len;
 }
 
