@@ -2,7 +2,7 @@
 /* HOT PATH. Buffers come from the thread's free list; the system is asked only while the list is empty. */
 #include "net/http/priv.h"
 
-struct buf *buf_get(struct thread *t)
+struct buf *http_buf_get(struct thread *t)
 {
     struct buf *b = t->free_bufs;
     if (b) {
@@ -10,14 +10,14 @@ struct buf *buf_get(struct thread *t)
         t->n_free_bufs--;
     } else {
         b = xmalloc(sizeof *b);
-        stat_add(t, HTTP_STAT_BUFFERS, 1);
+        http_stat_add(t, HTTP_STAT_BUFFERS, 1);
     }
     b->next = NULL;
     b->start = b->end = 0;
     return b;
 }
 
-void buf_put(struct thread *t, struct buf **b)
+void http_buf_put(struct thread *t, struct buf **b)
 {
     struct buf *old = *b;
     *b = NULL;
@@ -32,7 +32,7 @@ void buf_put(struct thread *t, struct buf **b)
     t->n_free_bufs++;
 }
 
-void buf_compact(struct buf *b)
+void http_buf_compact(struct buf *b)
 {
     if (b->start == b->end) {
         b->start = b->end = 0;

@@ -15,18 +15,18 @@ static void on_conn(struct source *source, uint32_t events)
     struct conn *c = CONTAINER_OF(source, struct conn, s.source);
     if (c->state == CONN_DEAD)
         return;
-    stream_events(&c->s, events);
+    http_stream_events(&c->s, events);
     if (events & (EPOLLERR | EPOLLHUP)) /* gone both ways; a client that only stopped sending is still there */
         c->s.broken = true;
-    conn_run(c);
+    http_conn_run(c);
 }
 
 static void on_conn_timeout(struct timer *timer, enum timer_kind kind)
 {
     struct conn *c = CONTAINER_OF(timer, struct conn, timer);
     if (kind == TIMER_HANDSHAKE)
-        stat_add(c->t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
-    conn_close(c, false);
+        http_stat_add(c->t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
+    http_conn_close(c, false);
 }
 
 static struct conn *conn_get(struct thread *t)
@@ -44,7 +44,7 @@ static struct conn *conn_get(struct thread *t)
     t->conns.prev->next = c;
     t->conns.prev = c;
     t->n_conns++;
-    stat_add(t, HTTP_STAT_OPEN, 1);
+    http_stat_add(t, HTTP_STAT_OPEN, 1);
     return c;
 }
 
@@ -57,11 +57,11 @@ static void set_client(struct conn *c, const struct sockaddr *from)
     c->client_len = (uint8_t)strlen(c->client);
 }
 
-void conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls)
+void http_conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls)
 {
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    stat_add(t, HTTP_STAT_ACCEPTED, 1);
+    http_stat_add(t, HTTP_STAT_ACCEPTED, 1);
     struct conn *c = conn_get(t);
     set_client(c, from);
     c->state = tls ? CONN_HANDSHAKE : CONN_HEAD;
@@ -72,14 +72,14 @@ void conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls
         SSL_set_fd(c->s.ssl, fd);
         SSL_set_accept_state(c->s.ssl);
     }
-    if (stream_open(t, &c->s, fd) < 0) {
-        conn_close(c, true);
+    if (http_stream_open(t, &c->s, fd) < 0) {
+        http_conn_close(c, true);
         return;
     }
-    timer_set(t, &c->timer, tls ? TIMER_HANDSHAKE : TIMER_HEAD);
+    http_timer_set(t, &c->timer, tls ? TIMER_HANDSHAKE : TIMER_HEAD);
 }
 
-void conn_close(struct conn *c, bool reset)
+void http_conn_close(struct conn *c, bool reset)
 {
     struct thread *t = c->t;
     ASSERT(c->state != CONN_DEAD && !c->tx);
@@ -90,12 +90,12 @@ void conn_close(struct conn *c, bool reset)
         ERR_clear_error();
         SSL_shutdown(c->s.ssl);
     }
-    timer_unset(&c->timer);
-    stream_close(t, &c->s);
+    http_timer_unset(&c->timer);
+    http_stream_close(t, &c->s);
     c->prev->next = c->next;
     c->next->prev = c->prev;
     t->n_conns--;
-    stat_add(t, HTTP_STAT_OPEN, (uint64_t)-1);
+    http_stat_add(t, HTTP_STAT_OPEN, (uint64_t)-1);
     c->state = CONN_DEAD;
     if (!c->in_again) { /* an event of this round may still name it */
         c->next = t->dead;
@@ -104,18 +104,18 @@ void conn_close(struct conn *c, bool reset)
 }
 
 /* Closing with unread bytes would reset the connection, and the client might lose our answer. */
-void conn_linger(struct conn *c)
+void http_conn_linger(struct conn *c)
 {
     if (c->s.ssl) {
         ERR_clear_error();
         SSL_shutdown(c->s.ssl);
     }
     shutdown(c->s.fd, SHUT_WR);
-    buf_put(c->t, &c->s.in);
+    http_buf_put(c->t, &c->s.in);
     c->scanned = 0; /* counts what is thrown away */
     c->state = CONN_LINGER;
     c->s.can_read = true;
-    timer_set(c->t, &c->timer, TIMER_LINGER);
+    http_timer_set(c->t, &c->timer, TIMER_LINGER);
 }
 
 static void linger(struct conn *c)
@@ -131,7 +131,7 @@ static void linger(struct conn *c)
             break;
         c->scanned += (size_t)n;
     }
-    conn_close(c, false);
+    http_conn_close(c, false);
 }
 
 /* False: it has to wait, or is closed. */
@@ -141,18 +141,18 @@ static bool handshake(struct conn *c)
     ERR_clear_error();
     int r = SSL_do_handshake(c->s.ssl);
     if (r == 1) {
-        stat_add(t, HTTP_STAT_HANDSHAKES, 1);
-        stat_add(t, HTTP_STAT_HANDSHAKES_RESUMED, (uint64_t)SSL_session_reused(c->s.ssl));
-        c->tls_version = tls_version_of(c->s.ssl);
+        http_stat_add(t, HTTP_STAT_HANDSHAKES, 1);
+        http_stat_add(t, HTTP_STAT_HANDSHAKES_RESUMED, (uint64_t)SSL_session_reused(c->s.ssl));
+        c->tls_version = http_tls_version_of(c->s.ssl);
         c->state = CONN_HEAD;
-        timer_set(t, &c->timer, TIMER_HEAD);
+        http_timer_set(t, &c->timer, TIMER_HEAD);
         return true;
     }
     int e = SSL_get_error(c->s.ssl, r);
     if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
         return false;
-    stat_add(t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
-    conn_close(c, false);
+    http_stat_add(t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
+    http_conn_close(c, false);
     return false;
 }
 
@@ -162,7 +162,7 @@ static void head_to_front(struct conn *c)
     struct buf *b = c->s.in;
     if (!b->start || c->scanned)
         return;
-    memmove(b->data, buf_at(b), buf_len(b));
+    memmove(b->data, http_buf_at(b), http_buf_len(b));
     b->end -= b->start;
     b->start = 0;
 }
@@ -171,16 +171,16 @@ static void head_to_front(struct conn *c)
 static bool parse_head(struct conn *c)
 {
     head_to_front(c);
-    struct tx *tx = tx_get(c->t);
-    int n = http_request_parse(buf_at(c->s.in), buf_len(c->s.in), &c->scanned, &tx->request);
+    struct tx *tx = http_tx_get(c->t);
+    int n = http_request_parse(http_buf_at(c->s.in), http_buf_len(c->s.in), &c->scanned, &tx->request);
     if (n == 0) {
-        tx_put(c->t, tx);
+        http_tx_put(c->t, tx);
         if (c->timer.kind != TIMER_HEAD)
-            timer_set(c->t, &c->timer, TIMER_HEAD);
+            http_timer_set(c->t, &c->timer, TIMER_HEAD);
         return false;
     }
-    timer_unset(&c->timer);
-    tx_start(c, tx, n > 0 ? (size_t)n : 0, n < 0 ? (enum http_reject)-n : HTTP_REJECT_NONE);
+    http_timer_unset(&c->timer);
+    http_tx_start(c, tx, n > 0 ? (size_t)n : 0, n < 0 ? (enum http_reject)-n : HTTP_REJECT_NONE);
     return true;
 }
 
@@ -189,7 +189,7 @@ static bool read_head(struct conn *c)
     if (c->s.in && parse_head(c))
         return true;
     for (;;) {
-        switch (stream_fill(c->t, &c->s)) {
+        switch (http_stream_fill(c->t, &c->s)) {
         case IO_OK:
             if (parse_head(c))
                 return true;
@@ -197,13 +197,13 @@ static bool read_head(struct conn *c)
         case IO_WAIT:
             return false;
         default:
-            conn_close(c, false);
+            http_conn_close(c, false);
             return false;
         }
     }
 }
 
-void conn_run(struct conn *c)
+void http_conn_run(struct conn *c)
 {
     for (unsigned requests = 0;;) {
         switch (c->state) {
@@ -213,14 +213,14 @@ void conn_run(struct conn *c)
             break;
         case CONN_HEAD:
             if (requests++ == REQUESTS_PER_TURN) {
-                thread_again(c);
+                http_thread_again(c);
                 return;
             }
             if (!read_head(c))
                 return;
             break;
         case CONN_BUSY:
-            if (!tx_run(c->tx))
+            if (!http_tx_run(c->tx))
                 return;
             break;
         case CONN_LINGER:
@@ -232,19 +232,19 @@ void conn_run(struct conn *c)
     }
 }
 
-void conn_drain(struct conn *c)
+void http_conn_drain(struct conn *c)
 {
     if (c->state == CONN_BUSY)
         c->tx->close = true;
     else if (c->state != CONN_LINGER)
-        conn_close(c, false);
+        http_conn_close(c, false);
 }
 
-bool conn_evict_idle(struct thread *t)
+bool http_conn_evict_idle(struct thread *t)
 {
     struct timer *first = t->timers[TIMER_IDLE].next;
     if (first == &t->timers[TIMER_IDLE])
         return false;
-    conn_close(CONTAINER_OF(first, struct conn, timer), false);
+    http_conn_close(CONTAINER_OF(first, struct conn, timer), false);
     return true;
 }

@@ -30,18 +30,18 @@ struct buf {
     char data[BUF_BYTES];
 };
 
-struct buf *buf_get(struct thread *t);
-void buf_put(struct thread *t, struct buf **b); /* NULL is fine */
-static inline size_t buf_len(const struct buf *b)
+struct buf *http_buf_get(struct thread *t);
+void http_buf_put(struct thread *t, struct buf **b); /* NULL is fine */
+static inline size_t http_buf_len(const struct buf *b)
 {
     return b ? b->end - b->start : 0;
 }
-static inline char *buf_at(struct buf *b)
+static inline char *http_buf_at(struct buf *b)
 {
     return b->data + b->start;
 }
 /* Drops what was consumed; moves the rest to the front if that makes room. */
-void buf_compact(struct buf *b);
+void http_buf_compact(struct buf *b);
 
 /* -- timers: one list per kind, all of a kind last equally long, so the lists are sorted ------------------- */
 enum timer_kind {
@@ -65,11 +65,11 @@ struct timer {
     enum timer_kind kind;
 };
 
-void timer_set(struct thread *t, struct timer *timer, enum timer_kind kind);
-void timer_unset(struct timer *timer);
-int timers_wait_ms(const struct thread *t); /* for epoll_wait(): -1 when none is set */
-void timers_fire(struct thread *t);
-void timers_init(struct thread *t, const struct http_timeouts *timeouts);
+void http_timer_set(struct thread *t, struct timer *timer, enum timer_kind kind);
+void http_timer_unset(struct timer *timer);
+int http_timers_wait_ms(const struct thread *t); /* for epoll_wait(): -1 when none is set */
+void http_timers_fire(struct thread *t);
+void http_timers_init(struct thread *t, const struct http_timeouts *timeouts);
 void http_timeouts_default(struct http_timeouts *t);
 
 /* -- streams: a non-blocking socket, plain or TLS, with its buffers; edge triggered ------------------------------- */
@@ -95,11 +95,11 @@ enum io {
     IO_ERROR,
 };
 
-MUST_CHECK int stream_open(struct thread *t, struct stream *s, int fd); /* registers; negative errno */
-void stream_close(struct thread *t, struct stream *s);
-void stream_events(struct stream *s, uint32_t events);
-enum io stream_fill(struct thread *t, struct stream *s);  /* one read; IO_OK: bytes came */
-enum io stream_flush(struct thread *t, struct stream *s); /* IO_OK: nothing left of `out` */
+MUST_CHECK int http_stream_open(struct thread *t, struct stream *s, int fd); /* registers; negative errno */
+void http_stream_close(struct thread *t, struct stream *s);
+void http_stream_events(struct stream *s, uint32_t events);
+enum io http_stream_fill(struct thread *t, struct stream *s);  /* one read; IO_OK: bytes came */
+enum io http_stream_flush(struct thread *t, struct stream *s); /* IO_OK: nothing left of `out` */
 
 /* -- client connections ---------------------------------------------------------------------------- */
 enum conn_state {
@@ -125,12 +125,12 @@ struct conn {
     char client[IP_TEXT_SIZE];
 };
 
-void conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls);
-void conn_run(struct conn *c);
-void conn_close(struct conn *c, bool reset);
-void conn_linger(struct conn *c);
-void conn_drain(struct conn *c); /* the thread stops */
-bool conn_evict_idle(struct thread *t); /* the one that has been idle longest; false: none is */
+void http_conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls);
+void http_conn_run(struct conn *c);
+void http_conn_close(struct conn *c, bool reset);
+void http_conn_linger(struct conn *c);
+void http_conn_drain(struct conn *c); /* the thread stops */
+bool http_conn_evict_idle(struct thread *t); /* the one that has been idle longest; false: none is */
 
 /* -- transactions ------------------------------------------------------------------------------------- */
 #define TX_STEPS(X)                                                                                \
@@ -178,18 +178,18 @@ struct tx {
     struct http_request request; /* last: large, cleared by its parser */
 };
 
-struct tx *tx_get(struct thread *t); /* with an empty request, to parse into */
-void tx_put(struct thread *t, struct tx *tx);
+struct tx *http_tx_get(struct thread *t); /* with an empty request, to parse into */
+void http_tx_put(struct thread *t, struct tx *tx);
 /* The connection's request begins: a head of head_len bytes at the start of c->s.in was parsed into tx->request, or
  * refused. */
-void tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject reject);
-bool tx_run(struct tx *tx); /* true: it has ended, the connection has moved on; tx is gone */
-void tx_abort(struct tx *tx, enum http_end end); /* no (further) answer: the client's connection is cut */
+void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject reject);
+bool http_tx_run(struct tx *tx); /* true: it has ended, the connection has moved on; tx is gone */
+void http_tx_abort(struct tx *tx, enum http_end end); /* no (further) answer: the client's connection is cut */
 
 /* reply.c */
-void reply_write(struct tx *tx, const struct http_reply *reply);
-void reply_error(struct tx *tx, unsigned status, const char *text); /* with a body that says so */
-void reply_continue(struct tx *tx);
+void http_reply_write(struct tx *tx, const struct http_reply *reply);
+void http_reply_error(struct tx *tx, unsigned status, const char *text); /* with a body that says so */
+void http_reply_continue(struct tx *tx);
 
 /* relay.c */
 enum pump {
@@ -201,9 +201,9 @@ enum pump {
     PUMP_UPSTREAM_BAD,
     PUMP_DONE, /* answer: all of it is with the kernel */
 };
-enum io client_flush(struct tx *tx);
-enum pump pump_request(struct tx *tx);
-enum pump pump_answer(struct tx *tx);
+enum io http_client_flush(struct tx *tx);
+enum pump http_pump_request(struct tx *tx);
+enum pump http_pump_answer(struct tx *tx);
 
 /* -- upstreams ------------------------------------------------------------------------------------------- */
 struct peer { /* one instance, as this thread sees it */
@@ -230,16 +230,16 @@ struct upstream {
 
 #define PEER_BUCKETS 1024
 /* A target that was not tried yet, least loaded first, ejected ones last; NULL: all were tried. */
-const struct http_target *upstream_pick(struct tx *tx);
+const struct http_target *http_upstream_pick(struct tx *tx);
 /* A kept or new connection for tx; NULL: it cannot even be tried (errno). */
-struct upstream *upstream_get(struct tx *tx, const struct http_target *target);
-void upstream_keep(struct upstream *u);
-void upstream_drop(struct upstream *u);
-void upstream_connected(struct upstream *u);
-void upstream_refused(struct upstream *u); /* counts against the peer; drop it afterwards */
-void upstream_drop_idle(struct thread *t);
-void peers_sweep(struct thread *t); /* forgets instances that are gone */
-void peers_free(struct thread *t);
+struct upstream *http_upstream_get(struct tx *tx, const struct http_target *target);
+void http_upstream_keep(struct upstream *u);
+void http_upstream_drop(struct upstream *u);
+void http_upstream_connected(struct upstream *u);
+void http_upstream_refused(struct upstream *u); /* counts against the peer; drop it afterwards */
+void http_upstream_drop_idle(struct thread *t);
+void http_peers_sweep(struct thread *t); /* forgets instances that are gone */
+void http_peers_free(struct thread *t);
 
 /* -- threads ---------------------------------------------------------------------------------------------- */
 struct listener {
@@ -295,16 +295,16 @@ struct http_server {
     _Atomic unsigned running;
 };
 
-static inline void stat_add(struct thread *t, enum http_stat stat, uint64_t n)
+static inline void http_stat_add(struct thread *t, enum http_stat stat, uint64_t n)
 {
     _Atomic uint64_t *c = &t->stats[stat]; /* one writer: no locked add */
     atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-void *thread_main(void *arg);
-void thread_again(struct conn *c); /* run it once more before waiting */
-void thread_accept_pause(struct thread *t, bool pause);
+void *http_thread_main(void *arg);
+void http_thread_again(struct conn *c); /* run it once more before waiting */
+void http_thread_accept_pause(struct thread *t, bool pause);
 
 /* tls.c */
-MUST_CHECK int front_ctx_new(SSL_CTX **ret, struct err *e);
-const char *tls_version_of(const SSL *ssl);
+MUST_CHECK int http_front_ctx_new(SSL_CTX **ret, struct err *e);
+const char *http_tls_version_of(const SSL *ssl);

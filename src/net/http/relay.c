@@ -10,8 +10,8 @@
 static void drop_data(struct thread *t, struct stream *s, size_t used)
 {
     s->in->start += (uint32_t)used;
-    if (!buf_len(s->in))
-        buf_put(t, &s->in);
+    if (!http_buf_len(s->in))
+        http_buf_put(t, &s->in);
 }
 
 /* Frames a piece of content, and the end behind the last one, into `to`, which has the room. */
@@ -31,7 +31,7 @@ static void put_content(struct buf *to, struct http_text data, bool chunked, boo
 static enum io upstream_flush(struct tx *tx)
 {
     uint32_t before = tx->sent->start;
-    enum io r = stream_flush(tx->conn->t, &tx->up->s);
+    enum io r = http_stream_flush(tx->conn->t, &tx->up->s);
     tx->moved |= tx->sent->start != before;
     return r;
 }
@@ -56,7 +56,7 @@ static enum pump take_request_piece(struct tx *tx)
     struct thread *t = tx->conn->t;
     struct stream *from = &tx->conn->s;
     if (!from->in) {
-        enum io r = stream_fill(t, from);
+        enum io r = http_stream_fill(t, from);
         if (r == IO_WAIT)
             return PUMP_WAIT;
         if (r != IO_OK)
@@ -65,7 +65,7 @@ static enum pump take_request_piece(struct tx *tx)
     }
     size_t used, max = BUF_BYTES - tx->sent->end - HTTP_CHUNK_OVERHEAD;
     struct http_text data;
-    int e = http_body_take(&tx->request_body, buf_at(from->in), buf_len(from->in), max, &used, &data);
+    int e = http_body_take(&tx->request_body, http_buf_at(from->in), http_buf_len(from->in), max, &used, &data);
     if (e < 0) {
         tx->pub.reject = (enum http_reject)-e;
         return PUMP_CLIENT_BAD;
@@ -77,7 +77,7 @@ static enum pump take_request_piece(struct tx *tx)
     return PUMP_MORE;
 }
 
-enum pump pump_request(struct tx *tx)
+enum pump http_pump_request(struct tx *tx)
 {
     for (unsigned pieces = 0; !tx->request_ended; pieces++) {
         if (pieces == PIECES_PER_TURN)
@@ -96,17 +96,17 @@ enum pump pump_request(struct tx *tx)
     return upstream_flush(tx) == IO_ERROR ? PUMP_UPSTREAM_GONE : PUMP_WAIT;
 }
 
-enum io client_flush(struct tx *tx)
+enum io http_client_flush(struct tx *tx)
 {
     struct stream *s = &tx->conn->s;
     uint32_t before = s->out ? s->out->start : 0;
-    enum io r = stream_flush(tx->conn->t, s);
+    enum io r = http_stream_flush(tx->conn->t, s);
     if (s->out && s->out->start != before) {
         tx->moved = true;
         tx->begun |= tx->answered;
     }
     if (r == IO_OK)
-        buf_put(tx->conn->t, &s->out);
+        http_buf_put(tx->conn->t, &s->out);
     return r;
 }
 
@@ -118,7 +118,7 @@ static enum pump take_answer_piece(struct tx *tx)
     struct http_text data = {"", 0};
     size_t used = 0;
     if (!from->in) {
-        enum io r = stream_fill(t, from);
+        enum io r = http_stream_fill(t, from);
         if (r == IO_WAIT)
             return PUMP_WAIT;
         if (r == IO_ERROR || (r == IO_EOF && !http_body_close(&tx->answer_body)))
@@ -127,7 +127,7 @@ static enum pump take_answer_piece(struct tx *tx)
     }
     if (from->in) {
         size_t max = BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD;
-        if (http_body_take(&tx->answer_body, buf_at(from->in), buf_len(from->in), max, &used, &data) < 0)
+        if (http_body_take(&tx->answer_body, http_buf_at(from->in), http_buf_len(from->in), max, &used, &data) < 0)
             return PUMP_UPSTREAM_BAD;
     }
     put_content(to, data, tx->chunked, http_body_ended(&tx->answer_body));
@@ -137,26 +137,26 @@ static enum pump take_answer_piece(struct tx *tx)
     return PUMP_MORE;
 }
 
-enum pump pump_answer(struct tx *tx)
+enum pump http_pump_answer(struct tx *tx)
 {
     struct stream *to = &tx->conn->s;
     for (unsigned pieces = 0; !http_body_ended(&tx->answer_body); pieces++) {
         if (pieces == PIECES_PER_TURN)
             return PUMP_MORE;
         if (to->out && BUF_BYTES - to->out->end < ROOM_MIN) {
-            enum io r = client_flush(tx);
+            enum io r = http_client_flush(tx);
             if (r != IO_OK)
                 return r == IO_WAIT ? PUMP_WAIT : PUMP_CLIENT_GONE;
         }
         if (!to->out)
-            to->out = buf_get(tx->conn->t);
+            to->out = http_buf_get(tx->conn->t);
         enum pump p = take_answer_piece(tx);
         if (p == PUMP_WAIT)
             break;
         if (p != PUMP_MORE)
             return p;
     }
-    switch (client_flush(tx)) {
+    switch (http_client_flush(tx)) {
     case IO_OK:
         return http_body_ended(&tx->answer_body) ? PUMP_DONE : PUMP_WAIT;
     case IO_WAIT:

@@ -10,13 +10,13 @@ static void discard_request(struct tx *tx)
     size_t used = 1;
     while (!tx->request_ended && used && c->s.in && !tx->pub.reject) {
         struct http_text data;
-        int e = http_body_take(&tx->request_body, buf_at(c->s.in), buf_len(c->s.in), SIZE_MAX, &used, &data);
+        int e = http_body_take(&tx->request_body, http_buf_at(c->s.in), http_buf_len(c->s.in), SIZE_MAX, &used, &data);
         if (e < 0)
             break;
         c->s.in->start += (uint32_t)used;
         tx->request_ended = http_body_ended(&tx->request_body);
-        if (!buf_len(c->s.in))
-            buf_put(c->t, &c->s.in);
+        if (!http_buf_len(c->s.in))
+            http_buf_put(c->t, &c->s.in);
     }
     tx->close |= !tx->request_ended;
 }
@@ -28,13 +28,13 @@ static void out_line(struct http_out *o, const char *name, struct http_text valu
     http_out_str(o, "\r\n");
 }
 
-void reply_write(struct tx *tx, const struct http_reply *reply)
+void http_reply_write(struct tx *tx, const struct http_reply *reply)
 {
     struct conn *c = tx->conn;
     discard_request(tx);
     tx->close |= reply->close || tx->request.close || c->t->draining;
     if (!c->s.out)
-        c->s.out = buf_get(c->t);
+        c->s.out = http_buf_get(c->t);
     struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};
     http_out_str(&o, "HTTP/1.1 ");
     http_out_u64(&o, reply->status);
@@ -65,7 +65,7 @@ void reply_write(struct tx *tx, const struct http_reply *reply)
     tx->step = TX_REPLY;
 }
 
-void reply_error(struct tx *tx, unsigned status, const char *text)
+void http_reply_error(struct tx *tx, unsigned status, const char *text)
 {
     char body[512];
     int n = snprintf(body, sizeof body, "{\"error\": {\"status\": %u, \"message\": \"%s\", \"request_id\": \"%.*s\"}}\n",
@@ -78,15 +78,15 @@ void reply_error(struct tx *tx, unsigned status, const char *text)
     };
     if (status == 405)
         reply.fields = (struct http_text){"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n", 53};
-    reply_write(tx, &reply);
+    http_reply_write(tx, &reply);
 }
 
-void reply_continue(struct tx *tx)
+void http_reply_continue(struct tx *tx)
 {
     struct conn *c = tx->conn;
     tx->expecting = false;
     if (!c->s.out)
-        c->s.out = buf_get(c->t);
+        c->s.out = http_buf_get(c->t);
     struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};
     http_out_str(&o, "HTTP/1.1 100 Continue\r\n\r\n");
     if (!o.full)

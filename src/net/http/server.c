@@ -57,7 +57,7 @@ static int thread_init(struct http_server *s, struct thread *t, unsigned index, 
     t->calls = config->app;
     t->conns.prev = t->conns.next = &t->conns;
     t->max_conns = MAX(config->max_connections / config->threads, 1u);
-    timers_init(t, &s->timeouts);
+    http_timers_init(t, &s->timeouts);
     uint64_t seed;
     rnd_bytes(&seed, sizeof seed);
     rnd_seed(&t->rnd, seed);
@@ -88,7 +88,7 @@ static int start_threads(struct http_server *s, struct err *e)
 {
     for (unsigned i = 0; i < s->n_threads; i++) {
         atomic_fetch_add(&s->running, 1);
-        int r = pthread_create(&s->threads[i].id, NULL, thread_main, &s->threads[i]);
+        int r = pthread_create(&s->threads[i].id, NULL, http_thread_main, &s->threads[i]);
         if (r == 0)
             continue;
         atomic_fetch_sub(&s->running, 1);
@@ -115,7 +115,7 @@ int http_server_start(const struct http_config *given, struct http_server **ret,
     http_timeouts_default(&s->timeouts);
     s->n_threads = config.threads;
     s->threads = xcalloc(s->n_threads, sizeof *s->threads);
-    int r = front_ctx_new(&s->front, e);
+    int r = http_front_ctx_new(&s->front, e);
     for (unsigned i = 0; r >= 0 && i < s->n_threads; i++)
         r = thread_init(s, &s->threads[i], i, &config, e);
     if (r >= 0)

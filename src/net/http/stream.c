@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-int stream_open(struct thread *t, struct stream *s, int fd)
+int http_stream_open(struct thread *t, struct stream *s, int fd)
 {
     s->fd = fd;
     s->can_read = s->can_write = s->hangup = s->eof = s->broken = false;
@@ -16,7 +16,7 @@ int stream_open(struct thread *t, struct stream *s, int fd)
     return epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-void stream_close(struct thread *t, struct stream *s)
+void http_stream_close(struct thread *t, struct stream *s)
 {
     if (s->ssl) {
         SSL_free(s->ssl);
@@ -25,11 +25,11 @@ void stream_close(struct thread *t, struct stream *s)
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
-    buf_put(t, &s->in);
-    buf_put(t, &s->out);
+    http_buf_put(t, &s->in);
+    http_buf_put(t, &s->out);
 }
 
-void stream_events(struct stream *s, uint32_t events)
+void http_stream_events(struct stream *s, uint32_t events)
 {
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->hangup = true;
@@ -91,7 +91,7 @@ static enum io fill_plain(struct stream *s, size_t room)
     return IO_WAIT;
 }
 
-enum io stream_fill(struct thread *t, struct stream *s)
+enum io http_stream_fill(struct thread *t, struct stream *s)
 {
     if (s->eof)
         return IO_EOF;
@@ -100,31 +100,31 @@ enum io stream_fill(struct thread *t, struct stream *s)
     if (!s->can_read)
         return IO_WAIT;
     if (s->in)
-        buf_compact(s->in);
+        http_buf_compact(s->in);
     else
-        s->in = buf_get(t);
+        s->in = http_buf_get(t);
     size_t room = BUF_BYTES - s->in->end;
     if (room == 0)
         return IO_FULL;
     enum io r = s->ssl ? fill_tls(s, room) : fill_plain(s, room);
-    if (!buf_len(s->in))
-        buf_put(t, &s->in);
+    if (!http_buf_len(s->in))
+        http_buf_put(t, &s->in);
     return r;
 }
 
 static ssize_t write_some(struct stream *s)
 {
     struct buf *b = s->out;
-    size_t len = buf_len(b);
+    size_t len = http_buf_len(b);
     if (!s->ssl) {
         ssize_t n;
         do
-            n = send(s->fd, buf_at(b), len, MSG_NOSIGNAL);
+            n = send(s->fd, http_buf_at(b), len, MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         return n;
     }
     ERR_clear_error();
-    int n = SSL_write(s->ssl, buf_at(b), (int)len);
+    int n = SSL_write(s->ssl, http_buf_at(b), (int)len);
     if (n > 0)
         return n;
     int e = SSL_get_error(s->ssl, n);
@@ -132,9 +132,9 @@ static ssize_t write_some(struct stream *s)
     return -1;
 }
 
-enum io stream_flush(struct thread *t, struct stream *s)
+enum io http_stream_flush(struct thread *t, struct stream *s)
 {
-    while (buf_len(s->out)) {
+    while (http_buf_len(s->out)) {
         if (s->broken)
             return IO_ERROR;
         if (!s->can_write)

@@ -35,7 +35,7 @@ static void read_clocks(struct thread *t)
         format_date(t);
 }
 
-void thread_again(struct conn *c)
+void http_thread_again(struct conn *c)
 {
     if (c->in_again)
         return;
@@ -56,7 +56,7 @@ static void run_again(struct thread *t)
             c->next = t->dead;
             t->dead = c;
         } else {
-            conn_run(c);
+            http_conn_run(c);
         }
     }
 }
@@ -77,7 +77,7 @@ static void reap(struct thread *t)
     }
 }
 
-void thread_accept_pause(struct thread *t, bool pause)
+void http_thread_accept_pause(struct thread *t, bool pause)
 {
     for (size_t i = 0; i < t->n_listeners && t->accepting == pause; i++) {
         struct listener *l = &t->listeners[i];
@@ -94,17 +94,17 @@ static void on_listener(struct source *source, uint32_t events)
     struct listener *l = CONTAINER_OF(source, struct listener, source);
     struct thread *t = l->t;
     for (unsigned i = 0; i < ACCEPTS_PER_EVENT && t->accepting; i++) {
-        if (t->n_conns >= t->max_conns && !conn_evict_idle(t)) {
-            thread_accept_pause(t, true); /* the others wait in the kernel's queue */
+        if (t->n_conns >= t->max_conns && !http_conn_evict_idle(t)) {
+            http_thread_accept_pause(t, true); /* the others wait in the kernel's queue */
             return;
         }
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
         int fd = accept4(l->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0)
-            conn_accept(t, fd, (struct sockaddr *)&from, l->tls);
+            http_conn_accept(t, fd, (struct sockaddr *)&from, l->tls);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            thread_accept_pause(t, true);
+            http_thread_accept_pause(t, true);
         else if (errno != EINTR && errno != ECONNABORTED)
             return;
     }
@@ -122,13 +122,13 @@ static void begin_drain(struct thread *t)
 {
     t->draining = true;
     t->drain_until_ms = t->now_ms + t->server->timeouts.drain;
-    thread_accept_pause(t, true);
+    http_thread_accept_pause(t, true);
     t->accept_again_ms = 0;
     for (struct conn *c = t->conns.next, *next; c != &t->conns; c = next) {
         next = c->next;
-        conn_drain(c);
+        http_conn_drain(c);
     }
-    upstream_drop_idle(t);
+    http_upstream_drop_idle(t);
 }
 
 static void end_drain(struct thread *t)
@@ -136,17 +136,17 @@ static void end_drain(struct thread *t)
     for (struct conn *c = t->conns.next, *next; c != &t->conns; c = next) {
         next = c->next;
         if (c->state == CONN_BUSY) {
-            tx_abort(c->tx, HTTP_END_STOPPED);
-            conn_run(c);
+            http_tx_abort(c->tx, HTTP_END_STOPPED);
+            http_conn_run(c);
         } else {
-            conn_close(c, false);
+            http_conn_close(c, false);
         }
     }
 }
 
 static int wait_ms(const struct thread *t)
 {
-    int ms = timers_wait_ms(t);
+    int ms = http_timers_wait_ms(t);
     uint64_t until = t->draining ? t->drain_until_ms : t->accept_again_ms;
     if (until) {
         int left = until > t->now_ms ? (int)MIN(until - t->now_ms, (uint64_t)60000) : 0;
@@ -159,9 +159,9 @@ static int wait_ms(const struct thread *t)
 static bool housekeeping(struct thread *t)
 {
     if (t->accept_again_ms && t->accept_again_ms <= t->now_ms)
-        thread_accept_pause(t, false);
+        http_thread_accept_pause(t, false);
     if (t->sweep_ms <= t->now_ms) {
-        peers_sweep(t);
+        http_peers_sweep(t);
         t->sweep_ms = t->now_ms + SWEEP_MS;
     }
     if (!t->draining && atomic_load_explicit(&t->server->draining, memory_order_relaxed))
@@ -180,22 +180,22 @@ static void loop(struct thread *t)
         int n = epoll_wait(t->epoll, events, EVENTS_MAX, wait_ms(t));
         urcu_qsbr_thread_online();
         read_clocks(t);
-        stat_add(t, HTTP_STAT_ITERATIONS, 1);
+        http_stat_add(t, HTTP_STAT_ITERATIONS, 1);
         t->calls->loop(t->app);
         for (int i = 0; i < n; i++) {
             struct source *source = events[i].data.ptr;
             source->ready(source, events[i].events);
         }
         run_again(t);
-        timers_fire(t);
+        http_timers_fire(t);
     } while (housekeeping(t));
 }
 
 static void thread_done(struct thread *t)
 {
-    upstream_drop_idle(t);
+    http_upstream_drop_idle(t);
     reap(t);
-    peers_free(t);
+    http_peers_free(t);
     for (struct buf *b = t->free_bufs, *next; b; b = next) {
         next = b->next;
         free(b);
@@ -214,7 +214,7 @@ static void thread_done(struct thread *t)
     }
 }
 
-void *thread_main(void *arg)
+void *http_thread_main(void *arg)
 {
     struct thread *t = arg;
     struct http_server *s = t->server;
@@ -228,7 +228,7 @@ void *thread_main(void *arg)
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &t->wake_source};
     epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev);
     read_clocks(t);
-    thread_accept_pause(t, false);
+    http_thread_accept_pause(t, false);
     t->app = t->calls->thread_start(s->ctx, t->index);
     loop(t);
     t->calls->thread_stop(t->app);

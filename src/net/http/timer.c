@@ -28,7 +28,7 @@ void http_timeouts_default(struct http_timeouts *t)
             to[i] = from[i];
 }
 
-void timers_init(struct thread *t, const struct http_timeouts *timeouts)
+void http_timers_init(struct thread *t, const struct http_timeouts *timeouts)
 {
     const uint32_t ms[TIMER_KINDS] = {
         [TIMER_HANDSHAKE] = timeouts->handshake,
@@ -47,7 +47,7 @@ void timers_init(struct thread *t, const struct http_timeouts *timeouts)
         t->timers[i].prev = t->timers[i].next = &t->timers[i];
 }
 
-void timer_unset(struct timer *timer)
+void http_timer_unset(struct timer *timer)
 {
     if (!timer->next)
         return;
@@ -56,9 +56,9 @@ void timer_unset(struct timer *timer)
     timer->prev = timer->next = NULL;
 }
 
-void timer_set(struct thread *t, struct timer *timer, enum timer_kind kind)
+void http_timer_set(struct thread *t, struct timer *timer, enum timer_kind kind)
 {
-    timer_unset(timer);
+    http_timer_unset(timer);
     struct timer *head = &t->timers[kind];
     timer->kind = kind;
     timer->deadline_ms = t->now_ms + t->timeout_ms[kind];
@@ -68,7 +68,7 @@ void timer_set(struct thread *t, struct timer *timer, enum timer_kind kind)
     head->prev = timer;
 }
 
-int timers_wait_ms(const struct thread *t)
+int http_timers_wait_ms(const struct thread *t)
 {
     uint64_t wait = UINT64_MAX;
     for (size_t i = 0; i < TIMER_KINDS; i++) {
@@ -79,12 +79,12 @@ int timers_wait_ms(const struct thread *t)
     return wait == UINT64_MAX ? -1 : (int)MIN(wait, (uint64_t)60000);
 }
 
-void timers_fire(struct thread *t)
+void http_timers_fire(struct thread *t)
 {
     for (size_t i = 0; i < TIMER_KINDS; i++) {
         struct timer *first;
         while ((first = t->timers[i].next) != &t->timers[i] && first->deadline_ms <= t->now_ms) {
-            timer_unset(first);
+            http_timer_unset(first);
             first->fire(first, (enum timer_kind)i);
         }
     }

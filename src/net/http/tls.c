@@ -52,7 +52,7 @@ static SSL_CTX *server_ctx(void)
     return ctx;
 }
 
-int front_ctx_new(SSL_CTX **ret, struct err *e)
+int http_front_ctx_new(SSL_CTX **ret, struct err *e)
 {
     SSL_CTX *ctx = server_ctx();
     /* TLS 1.2 without forward secrecy is not offered; 1.3 has its own list. */
@@ -118,7 +118,7 @@ int http_certificate_new(const char *cert_pem, const char *key_pem, SSL_CTX **re
     return r;
 }
 
-const char *tls_version_of(const SSL *ssl)
+const char *http_tls_version_of(const SSL *ssl)
 {
     return SSL_version(ssl) == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2";
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HOT PATH. One request and its answer, as a machine of steps (TX_STEPS in priv.h). Every event of the client's or the
- * upstream's socket and every timeout ends in tx_run(), which takes steps until one has to wait.
+ * upstream's socket and every timeout ends in http_tx_run(), which takes steps until one has to wait.
  *
  *   DECIDE -> REPLY -------------------------------------------> END
  *          -> ACQUIRE -> CONNECT -> EXCHANGE -> RELAY ---------> END
@@ -54,7 +54,7 @@ const char *http_end_name(enum http_end end)
 
 /* -- begin ---------------------------------------------------------------------------------------------- */
 
-struct tx *tx_get(struct thread *t)
+struct tx *http_tx_get(struct thread *t)
 {
     struct tx *tx = t->free_txs;
     if (tx)
@@ -67,7 +67,7 @@ struct tx *tx_get(struct thread *t)
     return tx;
 }
 
-void tx_put(struct thread *t, struct tx *tx)
+void http_tx_put(struct thread *t, struct tx *tx)
 {
     tx->next = t->free_txs;
     t->free_txs = tx;
@@ -88,11 +88,11 @@ static void take_head(struct conn *c, struct tx *tx, size_t head_len)
     struct buf *b = c->s.in;
     tx->head = b;
     c->s.in = NULL;
-    size_t rest = b ? buf_len(b) - head_len : 0;
+    size_t rest = b ? http_buf_len(b) - head_len : 0;
     if (!rest)
         return;
-    c->s.in = buf_get(c->t);
-    memcpy(c->s.in->data, buf_at(b) + head_len, rest);
+    c->s.in = http_buf_get(c->t);
+    memcpy(c->s.in->data, http_buf_at(b) + head_len, rest);
     c->s.in->end = (uint32_t)rest;
     b->end -= (uint32_t)rest;
 }
@@ -119,10 +119,10 @@ static enum http_reject normalise(struct tx *tx)
     return HTTP_REJECT_NONE;
 }
 
-void tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject reject)
+void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject reject)
 {
     struct thread *t = c->t;
-    stat_add(t, HTTP_STAT_REQUESTS, 1);
+    http_stat_add(t, HTTP_STAT_REQUESTS, 1);
     c->tx = tx;
     c->state = CONN_BUSY;
     tx->conn = c;
@@ -133,13 +133,13 @@ void tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject r
     tx->pub.tls_version = c->tls_version;
     tx->pub.start_us = t->now_us;
     make_id(t, tx->pub.id);
-    take_head(c, tx, reject ? buf_len(c->s.in) : head_len);
+    take_head(c, tx, reject ? http_buf_len(c->s.in) : head_len);
     if (!reject)
         reject = normalise(tx);
     if (reject) {
         tx->pub.reject = reject;
         tx->pub.end = HTTP_END_REFUSED;
-        reply_error(tx, http_reject_status(reject), http_reject_text(reject));
+        http_reply_error(tx, http_reject_status(reject), http_reject_text(reject));
         return;
     }
     http_body_init(&tx->request_body, tx->request.framing, tx->request.content_length);
@@ -173,7 +173,7 @@ void http_tx_reply(struct http_tx *pub, const struct http_reply *reply)
 {
     struct tx *tx = (struct tx *)pub;
     ASSERT(tx->step == TX_DECIDE);
-    reply_write(tx, reply);
+    http_reply_write(tx, reply);
 }
 
 void http_tx_forward(struct http_tx *pub, const struct http_target *targets, size_t n)
@@ -189,7 +189,7 @@ void http_tx_forward(struct http_tx *pub, const struct http_target *targets, siz
         .tls = pub->tls,
         .keep_expect = tx->expecting,
     };
-    tx->sent = buf_get(tx->conn->t);
+    tx->sent = http_buf_get(tx->conn->t);
     struct http_out o = {.p = tx->sent->data, .cap = BUF_BYTES};
     http_request_forward(&tx->request, &f, &o);
     ASSERT(!o.full); /* a head of 16 KiB and what we add */
@@ -204,11 +204,11 @@ void http_tx_forward(struct http_tx *pub, const struct http_target *targets, siz
 static void drop_upstream(struct tx *tx)
 {
     if (tx->up)
-        upstream_drop(tx->up);
+        http_upstream_drop(tx->up);
     tx->up = NULL;
 }
 
-void tx_abort(struct tx *tx, enum http_end end)
+void http_tx_abort(struct tx *tx, enum http_end end)
 {
     drop_upstream(tx);
     tx->pub.end = end;
@@ -221,15 +221,15 @@ static void fail(struct tx *tx, unsigned status, enum http_end end, const char *
 {
     struct stream *s = &tx->conn->s;
     if (tx->begun) {
-        tx_abort(tx, HTTP_END_TRUNCATED);
+        http_tx_abort(tx, HTTP_END_TRUNCATED);
         return;
     }
     drop_upstream(tx);
     tx->pub.end = end;
     tx->pub.bytes = 0;
     if (tx->answered) /* the head of an answer that will not come */
-        buf_put(tx->conn->t, &s->out);
-    reply_error(tx, status, text);
+        http_buf_put(tx->conn->t, &s->out);
+    http_reply_error(tx, status, text);
 }
 
 static void fail_refused(struct tx *tx)
@@ -243,10 +243,10 @@ static void upstream_failed(struct tx *tx, enum http_end why)
 {
     struct upstream *u = tx->up;
     bool stale = u->reused; /* closed while it was kept: says nothing about the instance */
-    bool silent = !buf_len(u->s.in) && !tx->interim;
+    bool silent = !http_buf_len(u->s.in) && !tx->interim;
     bool unsent = tx->sent->start == 0 && tx->replayable;
     if (u->connecting)
-        upstream_refused(u);
+        http_upstream_refused(u);
     if (!stale)
         tx->tried[tx->pub.attempts % TARGETS_TRIED_MAX] = tx->pub.target;
     if (unsent || (silent && tx->replayable && tx->request.is_idempotent)) {
@@ -254,7 +254,7 @@ static void upstream_failed(struct tx *tx, enum http_end why)
         tx->sent->start = 0;
         tx->request_dropped = false;
         tx->step = TX_ACQUIRE;
-        stat_add(tx->conn->t, HTTP_STAT_RETRIES, 1);
+        http_stat_add(tx->conn->t, HTTP_STAT_RETRIES, 1);
         return;
     }
     fail(tx, 502, why, "the instance closed the connection before it answered");
@@ -275,21 +275,21 @@ static void on_tx_timeout(struct timer *timer, enum timer_kind kind)
         fail(tx, 408, HTTP_END_CLIENT_SLOW, "the request's content did not arrive in time");
         break;
     case TIMER_EXPECT:
-        reply_continue(tx);
+        http_reply_continue(tx);
         break;
     default:
-        tx_abort(tx, HTTP_END_CLIENT_GONE);
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
         break;
     }
-    conn_run(c);
+    http_conn_run(c);
 }
 
 /* -- steps ----------------------------------------------------------------------------------------------- */
 
-bool tx_run(struct tx *tx)
+bool http_tx_run(struct tx *tx)
 {
     if (tx->conn->s.broken && tx->step != TX_END)
-        tx_abort(tx, HTTP_END_CLIENT_GONE);
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
     enum step_result r;
     do
         r = steps[tx->step](tx);
@@ -301,14 +301,14 @@ bool tx_run(struct tx *tx)
 static enum step_result wait_for(struct tx *tx)
 {
     enum timer_kind kind = TIMER_ANSWER;
-    if (buf_len(tx->conn->s.out))
+    if (http_buf_len(tx->conn->s.out))
         kind = TIMER_SEND;
     else if (tx->expecting)
         kind = TIMER_EXPECT;
-    else if (!tx->answered && !tx->request_ended && !tx->request_dropped && !buf_len(tx->sent))
+    else if (!tx->answered && !tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent))
         kind = TIMER_BODY;
     if (tx->moved || !tx->timer.next || tx->timer.kind != kind)
-        timer_set(tx->conn->t, &tx->timer, kind);
+        http_timer_set(tx->conn->t, &tx->timer, kind);
     tx->moved = false;
     return STEP_WAIT;
 }
@@ -323,14 +323,14 @@ static enum step_result step_decide(struct tx *tx)
 
 static enum step_result step_acquire(struct tx *tx)
 {
-    const struct http_target *target = tx->pub.attempts < ATTEMPTS_MAX ? upstream_pick(tx) : NULL;
+    const struct http_target *target = tx->pub.attempts < ATTEMPTS_MAX ? http_upstream_pick(tx) : NULL;
     if (!target) {
         fail(tx, 502, HTTP_END_NO_INSTANCE, "no instance could be reached");
         return STEP_NEXT;
     }
     tx->pub.target = target;
     tx->pub.attempts++;
-    tx->up = upstream_get(tx, target);
+    tx->up = http_upstream_get(tx, target);
     if (!tx->up) {
         tx->tried[tx->pub.attempts % TARGETS_TRIED_MAX] = target;
         return STEP_NEXT;
@@ -338,7 +338,7 @@ static enum step_result step_acquire(struct tx *tx)
     tx->up->s.out = tx->sent;
     tx->step = tx->up->connecting ? TX_CONNECT : TX_EXCHANGE;
     if (tx->up->connecting)
-        timer_set(tx->conn->t, &tx->timer, TIMER_CONNECT);
+        http_timer_set(tx->conn->t, &tx->timer, TIMER_CONNECT);
     return STEP_NEXT;
 }
 
@@ -353,7 +353,7 @@ static enum step_result step_connect(struct tx *tx)
         upstream_failed(tx, HTTP_END_NO_INSTANCE);
         return STEP_NEXT;
     }
-    upstream_connected(u);
+    http_upstream_connected(u);
     tx->moved = true;
     tx->step = TX_EXCHANGE;
     return STEP_NEXT;
@@ -362,11 +362,11 @@ static enum step_result step_connect(struct tx *tx)
 /* Request content that goes on while an answer is awaited or relayed. False: the step has changed. */
 static bool send_on(struct tx *tx)
 {
-    if (tx->request_dropped || (tx->request_ended && !buf_len(tx->sent)))
+    if (tx->request_dropped || (tx->request_ended && !http_buf_len(tx->sent)))
         return true;
-    switch (pump_request(tx)) {
+    switch (http_pump_request(tx)) {
     case PUMP_CLIENT_GONE:
-        tx_abort(tx, HTTP_END_CLIENT_GONE);
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
         return false;
     case PUMP_CLIENT_BAD:
         fail_refused(tx);
@@ -375,7 +375,7 @@ static bool send_on(struct tx *tx)
         tx->request_dropped = true;
         return true;
     case PUMP_MORE:
-        thread_again(tx->conn);
+        http_thread_again(tx->conn);
         return true;
     default:
         return true;
@@ -398,7 +398,7 @@ static void forward_answer(struct tx *tx, const struct http_response *r)
         .date = {c->t->date, strlen(c->t->date)},
     };
     if (!c->s.out)
-        c->s.out = buf_get(c->t);
+        c->s.out = http_buf_get(c->t);
     struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};
     http_response_forward(r, &f, &o);
     ASSERT(!o.full); /* 16 KiB and what we add, into an empty buffer */
@@ -420,7 +420,7 @@ static bool forward_interim(struct tx *tx, const struct http_response *r)
     if (++tx->interim > INTERIM_MAX)
         return false;
     if (r->status == 100 && tx->expecting)
-        reply_continue(tx);
+        http_reply_continue(tx);
     else if (r->status != 100 && tx->request.minor == 1)
         forward_answer(tx, r);
     return true;
@@ -438,7 +438,7 @@ static enum answer take_answer(struct tx *tx)
     struct http_response *r = &tx->conn->t->response;
     if (!u->s.in)
         return ANSWER_PARTIAL;
-    int n = http_response_parse(buf_at(u->s.in), buf_len(u->s.in), &u->scanned, tx->request.is_head, r);
+    int n = http_response_parse(http_buf_at(u->s.in), http_buf_len(u->s.in), &u->scanned, tx->request.is_head, r);
     if (n == 0)
         return ANSWER_PARTIAL;
     if (n < 0 || (r->status < 200 && !forward_interim(tx, r))) {
@@ -449,8 +449,8 @@ static enum answer take_answer(struct tx *tx)
         forward_answer(tx, r);
     u->scanned = 0;
     u->s.in->start += (uint32_t)n;
-    if (!buf_len(u->s.in))
-        buf_put(u->t, &u->s.in);
+    if (!http_buf_len(u->s.in))
+        http_buf_put(u->t, &u->s.in);
     return r->status < 200 ? ANSWER_INTERIM : ANSWER_FINAL;
 }
 
@@ -458,10 +458,10 @@ static enum step_result step_exchange(struct tx *tx)
 {
     struct upstream *u = tx->up;
     for (;;) {
-        if (tx->conn->s.out && client_flush(tx) == IO_WAIT) /* an interim answer */
+        if (tx->conn->s.out && http_client_flush(tx) == IO_WAIT) /* an interim answer */
             return wait_for(tx);
         if (tx->conn->s.broken) {
-            tx_abort(tx, HTTP_END_CLIENT_GONE);
+            http_tx_abort(tx, HTTP_END_CLIENT_GONE);
             return STEP_NEXT;
         }
         if (!send_on(tx))
@@ -471,7 +471,7 @@ static enum step_result step_exchange(struct tx *tx)
             return STEP_NEXT;
         if (answer == ANSWER_INTERIM)
             continue;
-        switch (stream_fill(u->t, &u->s)) {
+        switch (http_stream_fill(u->t, &u->s)) {
         case IO_OK:
             tx->moved = true;
             break;
@@ -488,15 +488,15 @@ static enum step_result step_relay(struct tx *tx)
 {
     if (!send_on(tx))
         return STEP_NEXT;
-    switch (pump_answer(tx)) {
+    switch (http_pump_answer(tx)) {
     case PUMP_DONE:
         tx->step = TX_END;
         return STEP_NEXT;
     case PUMP_MORE:
-        thread_again(tx->conn);
+        http_thread_again(tx->conn);
         return wait_for(tx);
     case PUMP_CLIENT_GONE:
-        tx_abort(tx, HTTP_END_CLIENT_GONE);
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
         return STEP_NEXT;
     case PUMP_UPSTREAM_BAD:
         fail(tx, 502, HTTP_END_UPSTREAM_BAD, "the instance's answer is not valid");
@@ -511,14 +511,14 @@ static enum step_result step_relay(struct tx *tx)
 
 static enum step_result step_reply(struct tx *tx)
 {
-    switch (client_flush(tx)) {
+    switch (http_client_flush(tx)) {
     case IO_OK:
         tx->step = TX_END;
         return STEP_NEXT;
     case IO_WAIT:
         return wait_for(tx);
     default:
-        tx_abort(tx, HTTP_END_CLIENT_GONE);
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
         return STEP_NEXT;
     }
 }
@@ -529,40 +529,40 @@ static void release_upstream(struct tx *tx)
     tx->up = NULL;
     if (!u)
         return;
-    bool clean = tx->request_ended && !tx->request_dropped && !buf_len(tx->sent) && !tx->upstream_closes
-        && !buf_len(u->s.in) && !u->s.eof && !u->s.hangup && !u->s.broken;
+    bool clean = tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent) && !tx->upstream_closes
+        && !http_buf_len(u->s.in) && !u->s.eof && !u->s.hangup && !u->s.broken;
     u->s.out = NULL;
     if (clean)
-        upstream_keep(u);
+        http_upstream_keep(u);
     else
-        upstream_drop(u);
+        http_upstream_drop(u);
 }
 
 static enum step_result step_end(struct tx *tx)
 {
     struct conn *c = tx->conn;
     struct thread *t = c->t;
-    timer_unset(&tx->timer);
+    http_timer_unset(&tx->timer);
     release_upstream(tx);
     if (tx->cut && tx->begun) /* what there is of it may still be read */
-        (void)stream_flush(t, &c->s);
+        (void)http_stream_flush(t, &c->s);
     tx->pub.duration_us = t->now_us - tx->pub.start_us;
     t->calls->done(t->app, &tx->pub);
-    buf_put(t, &tx->sent);
-    buf_put(t, &tx->head);
+    http_buf_put(t, &tx->sent);
+    http_buf_put(t, &tx->head);
     c->tx = NULL;
     c->state = CONN_HEAD;
     c->scanned = 0;
     /* An answer framed by the end of the connection must not end like a whole one. */
     bool reset = tx->cut && tx->answered && !tx->chunked && tx->answer_body.framing != HTTP_BODY_LENGTH;
     if (tx->cut)
-        conn_close(c, reset);
+        http_conn_close(c, reset);
     else if (tx->close && (!tx->request_ended || c->s.in))
-        conn_linger(c);
+        http_conn_linger(c);
     else if (tx->close || t->draining)
-        conn_close(c, false);
+        http_conn_close(c, false);
     else
-        timer_set(t, &c->timer, TIMER_IDLE);
-    tx_put(t, tx);
+        http_timer_set(t, &c->timer, TIMER_IDLE);
+    http_tx_put(t, tx);
     return STEP_DONE;
 }

@@ -36,7 +36,7 @@ static struct peer *peer_of(struct thread *t, const struct http_target *target)
     return p;
 }
 
-void peers_sweep(struct thread *t)
+void http_peers_sweep(struct thread *t)
 {
     for (size_t i = 0; i < PEER_BUCKETS; i++)
         for (struct peer **at = &t->peers[i]; *at;) {
@@ -50,7 +50,7 @@ void peers_sweep(struct thread *t)
         }
 }
 
-void peers_free(struct thread *t)
+void http_peers_free(struct thread *t)
 {
     for (size_t i = 0; i < PEER_BUCKETS; i++)
         for (struct peer *p = t->peers[i], *next; p; p = next) {
@@ -67,7 +67,7 @@ static bool was_tried(const struct tx *tx, const struct http_target *target)
     return false;
 }
 
-const struct http_target *upstream_pick(struct tx *tx)
+const struct http_target *http_upstream_pick(struct tx *tx)
 {
     struct thread *t = tx->conn->t;
     const struct http_target *best = NULL;
@@ -101,15 +101,15 @@ static void unlink_idle(struct upstream *u)
         u->next->prev = u->prev;
     u->prev = u->next = NULL;
     u->peer->n_idle--;
-    timer_unset(&u->timer);
+    http_timer_unset(&u->timer);
 }
 
 static void on_pool_timeout(struct timer *timer, enum timer_kind kind)
 {
     struct upstream *u = CONTAINER_OF(timer, struct upstream, timer);
     unlink_idle(u);
-    u->peer->n_busy++; /* upstream_drop() takes it off */
-    upstream_drop(u);
+    u->peer->n_busy++; /* http_upstream_drop() takes it off */
+    http_upstream_drop(u);
 }
 
 /* Is it really still open and silent? An event may be an old one, from before the last answer was taken. */
@@ -129,15 +129,15 @@ static void on_upstream(struct source *source, uint32_t events)
     if (u->dead)
         return;
     if (u->tx) {
-        stream_events(&u->s, events);
-        conn_run(u->tx->conn);
+        http_stream_events(&u->s, events);
+        http_conn_run(u->tx->conn);
         return;
     }
     if (!(events & ~(uint32_t)EPOLLOUT) || is_alive(u))
         return;
     unlink_idle(u);
     u->peer->n_busy++;
-    upstream_drop(u);
+    http_upstream_drop(u);
 }
 
 static struct upstream *take_idle(struct tx *tx, struct peer *p)
@@ -149,7 +149,7 @@ static struct upstream *take_idle(struct tx *tx, struct peer *p)
         /* A request that must not be sent twice gets a connection that is known to be open just now. */
         if (tx->request.is_idempotent || is_alive(u))
             return u;
-        upstream_drop(u);
+        http_upstream_drop(u);
     }
     return NULL;
 }
@@ -185,16 +185,16 @@ static struct upstream *open_new(struct thread *t, struct peer *p)
     u->s.source.ready = on_upstream;
     u->timer.fire = on_pool_timeout;
     p->n_busy++;
-    stat_add(t, HTTP_STAT_UPSTREAM_OPEN, 1);
-    stat_add(t, HTTP_STAT_UPSTREAM_OPENED, 1);
-    if (stream_open(t, &u->s, fd) < 0) {
-        upstream_drop(u);
+    http_stat_add(t, HTTP_STAT_UPSTREAM_OPEN, 1);
+    http_stat_add(t, HTTP_STAT_UPSTREAM_OPENED, 1);
+    if (http_stream_open(t, &u->s, fd) < 0) {
+        http_upstream_drop(u);
         return NULL;
     }
     return u;
 }
 
-struct upstream *upstream_get(struct tx *tx, const struct http_target *target)
+struct upstream *http_upstream_get(struct tx *tx, const struct http_target *target)
 {
     struct thread *t = tx->conn->t;
     struct peer *p = peer_of(t, target);
@@ -202,7 +202,7 @@ struct upstream *upstream_get(struct tx *tx, const struct http_target *target)
     struct upstream *u = take_idle(tx, p);
     if (u) {
         u->reused = true;
-        stat_add(t, HTTP_STAT_UPSTREAM_REUSED, 1);
+        http_stat_add(t, HTTP_STAT_UPSTREAM_REUSED, 1);
     } else {
         u = open_new(t, p);
     }
@@ -213,33 +213,33 @@ struct upstream *upstream_get(struct tx *tx, const struct http_target *target)
     return u;
 }
 
-void upstream_connected(struct upstream *u)
+void http_upstream_connected(struct upstream *u)
 {
     u->connecting = false;
     u->peer->failures = 0;
     u->peer->ejected_until_ms = 0;
 }
 
-void upstream_refused(struct upstream *u)
+void http_upstream_refused(struct upstream *u)
 {
     struct peer *p = u->peer;
     uint64_t ms = MIN(EJECT_MAX_MS, EJECT_FIRST_MS << MIN(p->failures, 10u));
     p->failures++;
     p->ejected_until_ms = u->t->now_ms + ms;
-    stat_add(u->t, HTTP_STAT_CONNECT_FAILURES, 1);
-    stat_add(u->t, HTTP_STAT_EJECTIONS, 1);
+    http_stat_add(u->t, HTTP_STAT_CONNECT_FAILURES, 1);
+    http_stat_add(u->t, HTTP_STAT_EJECTIONS, 1);
 }
 
-void upstream_keep(struct upstream *u)
+void http_upstream_keep(struct upstream *u)
 {
     struct thread *t = u->t;
     struct peer *p = u->peer;
     u->tx = NULL;
     if (p->n_idle >= POOL_PER_PEER_MAX || t->draining) {
-        upstream_drop(u);
+        http_upstream_drop(u);
         return;
     }
-    buf_put(t, &u->s.in);
+    http_buf_put(t, &u->s.in);
     u->prev = NULL;
     u->next = p->idle;
     if (p->idle)
@@ -247,24 +247,24 @@ void upstream_keep(struct upstream *u)
     p->idle = u;
     p->n_idle++;
     p->n_busy--;
-    timer_set(t, &u->timer, TIMER_POOL);
+    http_timer_set(t, &u->timer, TIMER_POOL);
 }
 
-void upstream_drop(struct upstream *u)
+void http_upstream_drop(struct upstream *u)
 {
     struct thread *t = u->t;
     u->peer->n_busy--;
     u->tx = NULL;
     u->dead = true;
     u->s.out = NULL; /* the transaction's */
-    timer_unset(&u->timer);
-    stream_close(t, &u->s);
-    stat_add(t, HTTP_STAT_UPSTREAM_OPEN, (uint64_t)-1);
+    http_timer_unset(&u->timer);
+    http_stream_close(t, &u->s);
+    http_stat_add(t, HTTP_STAT_UPSTREAM_OPEN, (uint64_t)-1);
     u->next = t->dead_upstreams; /* an event of this round may still name it */
     t->dead_upstreams = u;
 }
 
-void upstream_drop_idle(struct thread *t)
+void http_upstream_drop_idle(struct thread *t)
 {
     for (size_t i = 0; i < PEER_BUCKETS; i++)
         for (struct peer *p = t->peers[i]; p; p = p->next)
@@ -272,6 +272,6 @@ void upstream_drop_idle(struct thread *t)
                 struct upstream *u = p->idle;
                 unlink_idle(u);
                 p->n_busy++;
-                upstream_drop(u);
+                http_upstream_drop(u);
             }
 }
