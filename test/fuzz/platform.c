@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* platform.yaml from anybody: refused with places, or a model whose canonical form reads back to itself. */
+/* platform.yaml from anybody: refused with places, or a model whose canonical form reads back to
+ * itself. */
 #include "base/problems/problems.h"
 #include "domain/model/model.h"
 

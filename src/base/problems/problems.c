@@ -29,7 +29,8 @@ bool problems_full(const struct problems *p)
     return p->n >= PROBLEMS_KEPT;
 }
 
-/* Cuts at a character and takes away what could move a terminal's cursor, C1 controls (C2 80 to C2 9F) too. */
+/* Cuts at a character and takes away what could move a terminal's cursor, C1 controls (C2 80 to C2
+ * 9F) too. */
 static void make_printable(char *text, size_t max)
 {
     size_t len = str_utf8_cut(text, max);
@@ -53,7 +54,8 @@ static char *printable(const char *fmt, va_list ap)
     return text;
 }
 
-struct problem *problems_add(struct problems *p, unsigned line, unsigned column, const char *fmt, ...)
+struct problem *problems_add(
+    struct problems *p, unsigned line, unsigned column, const char *fmt, ...)
 {
     struct problem *slot = &p->scratch;
     problem_done(slot);
@@ -100,8 +102,8 @@ void problems_format(struct problems *p, struct str *out)
     size_t shown = MIN(p->n, (size_t)PROBLEMS_SHOWN);
     for (size_t i = 0; i < shown; i++) {
         const struct problem *q = &p->v[i];
-        str_addf(out, "%s:%u:%u: %s%s%s\n", p->file, q->line, q->column, q->message, q->fix ? "; fix: " : "",
-            q->fix ? q->fix : "");
+        str_addf(out, "%s:%u:%u: %s%s%s\n", p->file, q->line, q->column, q->message,
+            q->fix ? "; fix: " : "", q->fix ? q->fix : "");
     }
     if (p->total > shown)
         str_addf(out, "%s: and %zu more\n", p->file, p->total - shown);
@@ -114,8 +116,8 @@ json_t *problems_json(struct problems *p)
     for (size_t i = 0; i < MIN(p->n, (size_t)PROBLEMS_SHOWN); i++) {
         const struct problem *q = &p->v[i];
         _cleanup_free_ char *where = xasprintf("%s:%u:%u", p->file, q->line, q->column);
-        json_t *row = json_pack("{s:s,s:s,s:s}", "where", where, "message", q->message, "fix",
-            q->fix ? q->fix : "");
+        json_t *row = json_pack(
+            "{s:s,s:s,s:s}", "where", where, "message", q->message, "fix", q->fix ? q->fix : "");
         if (row) /* the file's name may be no UTF-8 */
             json_array_append_new(list, row);
     }

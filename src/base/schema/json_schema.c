@@ -18,7 +18,8 @@ static json_t *text_with(const char *pattern)
 
 static void set_bound(json_t *obj, const char *key, uint64_t v, bool decimal)
 {
-    json_object_set_new(obj, key, decimal ? json_real((double)v / 1000) : json_integer((json_int_t)v));
+    json_object_set_new(
+        obj, key, decimal ? json_real((double)v / 1000) : json_integer((json_int_t)v));
 }
 
 static json_t *number_of(const struct schema_row *row)
@@ -33,7 +34,8 @@ static json_t *number_of(const struct schema_row *row)
 
 static json_t *string_of(const struct schema_row *row)
 {
-    json_t *obj = row->type == SCHEMA_NAME ? text_with(LABEL_PATTERN) : json_pack("{s:s}", "type", "string");
+    json_t *obj =
+        row->type == SCHEMA_NAME ? text_with(LABEL_PATTERN) : json_pack("{s:s}", "type", "string");
     if (row->min)
         set_bound(obj, "minLength", row->min, false);
     if (row->max)
@@ -59,7 +61,8 @@ static json_t *struct_of(const struct schema_row *row)
         if (r->required)
             json_array_append_new(required, json_string(r->key));
     }
-    json_t *obj = json_pack("{s:s,s:o,s:b}", "type", "object", "properties", properties, "additionalProperties", 0);
+    json_t *obj = json_pack(
+        "{s:s,s:o,s:b}", "type", "object", "properties", properties, "additionalProperties", 0);
     if (json_array_size(required))
         json_object_set(obj, "required", required);
     json_decref(required);
@@ -80,8 +83,8 @@ static json_t *list_of(const struct schema_row *row)
 
 static json_t *map_of(const struct schema_row *row)
 {
-    json_t *obj = json_pack("{s:s,s:o,s:o}", "type", "object", "propertyNames", schema_of(row->name),
-        "additionalProperties", schema_of(row->item));
+    json_t *obj = json_pack("{s:s,s:o,s:o}", "type", "object", "propertyNames",
+        schema_of(row->name), "additionalProperties", schema_of(row->item));
     if (row->min)
         set_bound(obj, "minProperties", row->min, false);
     if (row->max)
@@ -111,7 +114,8 @@ static json_t *type_of(const struct schema_row *row)
     case SCHEMA_ENUM:
         return words_of(row);
     case SCHEMA_ADDRESS:
-        return json_pack("{s:s,s:[{s:s},{s:s}]}", "type", "string", "anyOf", "format", "ipv4", "format", "ipv6");
+        return json_pack(
+            "{s:s,s:[{s:s},{s:s}]}", "type", "string", "anyOf", "format", "ipv4", "format", "ipv6");
     case SCHEMA_PREFIX:
         return text_with(PREFIX_PATTERN);
     case SCHEMA_STRUCT:
@@ -157,7 +161,8 @@ static json_t *schema_of(const struct schema_row *row)
 json_t *schema_json_schema(const struct schema_row *root, const char *title)
 {
     json_t *obj = schema_of(root);
-    json_object_set_new(obj, "$schema", json_string("https://json-schema.org/draft/2020-12/schema"));
+    json_object_set_new(
+        obj, "$schema", json_string("https://json-schema.org/draft/2020-12/schema"));
     json_object_set_new(obj, "title", json_string(title));
     return obj;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tables as man page source: a section for each key of the outermost map, an entry for each key below it. */
+/* The tables as man page source: a section for each key of the outermost map, an entry for each key
+ * below it. */
 #include "base/schema/priv.h"
 
 #include "base/man/man.h"
@@ -29,8 +30,8 @@ static void add_key(void *ctx, const char *path, const struct schema_row *row)
 {
     struct page *page = ctx;
     if (row->type == SCHEMA_LATER) {
-        str_addf(&page->later, "%s`%s%s%s`", page->later.len ? ", " : "", page->section ? page->section : "",
-            page->section ? "." : "", path);
+        str_addf(&page->later, "%s`%s%s%s`", page->later.len ? ", " : "",
+            page->section ? page->section : "", page->section ? "." : "", path);
         return;
     }
     _cleanup_str_ struct str text = STR_INIT;

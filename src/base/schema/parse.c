@@ -2,8 +2,8 @@
 /* A YAML tree into C structs, by the table. Recursion is bounded by the table's depth. */
 #include "base/schema/priv.h"
 
-static void parse_value(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst);
+static void parse_value(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst);
 
 /* Extends the path; returns the length to cut it back to. */
 static size_t path_push(struct schema_parser *sp, const char *key)
@@ -22,18 +22,19 @@ static void path_pop(struct schema_parser *sp, size_t len)
         sp->path.buf[len] = '\0';
 }
 
-static struct problem *problem_at(struct schema_parser *sp, const struct yaml_node *at, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
+static struct problem *problem_at(
+    struct schema_parser *sp, const struct yaml_node *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-static struct problem *problem_at(struct schema_parser *sp, const struct yaml_node *at, const char *fmt, ...)
+static struct problem *problem_at(
+    struct schema_parser *sp, const struct yaml_node *at, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     _cleanup_str_ struct str text = STR_INIT;
     str_addv(&text, fmt, ap);
     va_end(ap);
-    return problems_add(sp->p, at->line, at->column, "%s%s%s", str_cstr(&sp->path), sp->path.len ? ": " : "",
-        str_cstr(&text));
+    return problems_add(sp->p, at->line, at->column, "%s%s%s", str_cstr(&sp->path),
+        sp->path.len ? ": " : "", str_cstr(&text));
 }
 
 static void add_words(const char *const *words, struct str *out)
@@ -42,13 +43,14 @@ static void add_words(const char *const *words, struct str *out)
         str_addf(out, "%s%s", i ? ", " : "", words[i]);
 }
 
-static void wrong_enum(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node)
+static void wrong_enum(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node)
 {
     char found[PROBLEMS_QUOTE_SIZE];
     _cleanup_str_ struct str words = STR_INIT;
     add_words(row->words, &words);
-    struct problem *q = problem_at(sp, node, "expected %s%s, found %s", row->words[1] ? "one of " : "", words.buf,
-        yaml_describe(node, found));
+    struct problem *q = problem_at(sp, node, "expected %s%s, found %s",
+        row->words[1] ? "one of " : "", words.buf, yaml_describe(node, found));
     size_t n = 0;
     while (row->words[n])
         n++;
@@ -56,8 +58,8 @@ static void wrong_enum(struct schema_parser *sp, const struct schema_row *row, c
     problem_fix(q, near ? "did you mean %s?" : "write one of %s", near ? near : words.buf);
 }
 
-static void wrong_scalar(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    bool out_of_range)
+static void wrong_scalar(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, bool out_of_range)
 {
     if (row->type == SCHEMA_ENUM) {
         wrong_enum(sp, row, node);
@@ -74,8 +76,9 @@ static void wrong_scalar(struct schema_parser *sp, const struct schema_row *row,
     if (out_of_range || row->type == SCHEMA_NAME)
         schema_range(row, &range);
     bool length = row->type == SCHEMA_STRING || row->type == SCHEMA_NAME;
-    struct problem *q = problem_at(sp, node, "expected %s%s%s%s, found %s", noun, range.len ? ", " : "",
-        str_cstr(&range), range.len && length ? " characters" : "", yaml_describe(node, found));
+    struct problem *q =
+        problem_at(sp, node, "expected %s%s%s%s, found %s", noun, range.len ? ", " : "",
+            str_cstr(&range), range.len && length ? " characters" : "", yaml_describe(node, found));
     if (s->number && node->kind == YAML_SCALAR && node->quoted)
         problem_fix(q, "write it without quotes");
     else if (row->example)
@@ -84,19 +87,20 @@ static void wrong_scalar(struct schema_parser *sp, const struct schema_row *row,
         problem_fix(q, "remove it to use the default, %s", row->def);
 }
 
-static void parse_scalar(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst)
+static void parse_scalar(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node, void *dst)
 {
     const struct schema_scalar *s = schema_scalar(row->type);
     bool out_of_range = false;
     if (row->type == SCHEMA_ENUM)
         *(int *)dst = -1;
-    if (node->kind != YAML_SCALAR || yaml_is_null(node) || (s->number && node->quoted)
-        || !s->parse(sp, row, node, dst, &out_of_range))
+    if (node->kind != YAML_SCALAR || yaml_is_null(node) || (s->number && node->quoted) ||
+        !s->parse(sp, row, node, dst, &out_of_range))
         wrong_scalar(sp, row, node, out_of_range);
 }
 
-static void unknown_key(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *key)
+static void unknown_key(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *key)
 {
     char found[PROBLEMS_QUOTE_SIZE];
     struct problem *q = problem_at(sp, key, "unknown key %s", problems_quote(key->text, found));
@@ -134,8 +138,8 @@ static void stand_at(struct yaml_node *node, const struct yaml_node *at)
 }
 
 /* Keys that the file does not have: the default, or an error if there must be one. */
-static void fill_absent(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *at,
-    char *dst)
+static void fill_absent(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *at, char *dst)
 {
     if (row->type == SCHEMA_ENUM)
         *(int *)(void *)dst = -1;
@@ -166,8 +170,8 @@ static void fill_absent(struct schema_parser *sp, const struct schema_row *row, 
 }
 
 /* `ap-seoul: 2` for `ap-seoul: {active: 2}`. */
-static const struct yaml_node *write_out(struct schema_parser *sp, const char *shorthand,
-    const struct yaml_node *scalar)
+static const struct yaml_node *write_out(
+    struct schema_parser *sp, const char *shorthand, const struct yaml_node *scalar)
 {
     struct yaml_node *key = arena_alloc(sp->arena, sizeof *key);
     struct yaml_node *map = arena_alloc(sp->arena, sizeof *map);
@@ -181,14 +185,15 @@ static const struct yaml_node *write_out(struct schema_parser *sp, const char *s
     return map;
 }
 
-static void parse_struct(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    char *dst)
+static void parse_struct(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node, char *dst)
 {
     if (node->kind == YAML_SCALAR && row->shorthand && !yaml_is_null(node))
         node = write_out(sp, row->shorthand, node);
     if (node->kind != YAML_MAP) {
         char found[PROBLEMS_QUOTE_SIZE];
-        struct problem *q = problem_at(sp, node, "expected a map of keys, found %s", yaml_describe(node, found));
+        struct problem *q =
+            problem_at(sp, node, "expected a map of keys, found %s", yaml_describe(node, found));
         problem_fix(q, "write it like %s", row->example ? row->example : "{key: value}");
         return;
     }
@@ -215,8 +220,8 @@ static void parse_struct(struct schema_parser *sp, const struct schema_row *row,
     }
 }
 
-static bool count_is_fine(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    size_t n)
+static bool count_is_fine(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node, size_t n)
 {
     if ((!row->min && !row->max) || (n >= row->min && (!row->max || n <= row->max)))
         return true;
@@ -228,10 +233,11 @@ static bool count_is_fine(struct schema_parser *sp, const struct schema_row *row
     return false;
 }
 
-/* Parses one item behind the others. It is kept only when nothing in it was wrong, unless it is a struct, whose good
- * fields are worth further checks. `key` is NULL in a list, `alone` is a list's item without the brackets. */
-static void parse_item(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *key,
-    const struct yaml_node *node, bool alone, struct schema_list *list)
+/* Parses one item behind the others. It is kept only when nothing in it was wrong, unless it is a
+ * struct, whose good fields are worth further checks. `key` is NULL in a list, `alone` is a list's
+ * item without the brackets. */
+static void parse_item(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *key, const struct yaml_node *node, bool alone, struct schema_list *list)
 {
     struct schema_text name = {0};
     char index[24];
@@ -255,13 +261,14 @@ static void parse_item(struct schema_parser *sp, const struct schema_row *row, c
     list->n++;
 }
 
-static void parse_list(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    struct schema_list *list)
+static void parse_list(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, struct schema_list *list)
 {
     bool alone = row->one && node->kind != YAML_LIST && !yaml_is_null(node);
     if (!alone && node->kind != YAML_LIST) {
         char found[PROBLEMS_QUOTE_SIZE];
-        struct problem *q = problem_at(sp, node, "expected a list, found %s", yaml_describe(node, found));
+        struct problem *q =
+            problem_at(sp, node, "expected a list, found %s", yaml_describe(node, found));
         problem_fix(q, "write it like %s", row->example ? row->example : "[a, b]");
         return;
     }
@@ -274,12 +281,13 @@ static void parse_list(struct schema_parser *sp, const struct schema_row *row, c
         parse_item(sp, row, NULL, alone ? node : node->items[i], alone, list);
 }
 
-static void parse_map(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    struct schema_list *list)
+static void parse_map(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, struct schema_list *list)
 {
     if (node->kind != YAML_MAP) {
         char found[PROBLEMS_QUOTE_SIZE];
-        struct problem *q = problem_at(sp, node, "expected a map of names, found %s", yaml_describe(node, found));
+        struct problem *q =
+            problem_at(sp, node, "expected a map of names, found %s", yaml_describe(node, found));
         problem_fix(q, "write it like %s", row->example ? row->example : "{name: value}");
         return;
     }
@@ -291,8 +299,8 @@ static void parse_map(struct schema_parser *sp, const struct schema_row *row, co
         parse_item(sp, row, node->pairs[i].key, node->pairs[i].value, false, list);
 }
 
-static void parse_value(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst)
+static void parse_value(
+    struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node, void *dst)
 {
     if (row->type == SCHEMA_STRUCT)
         parse_struct(sp, row, node, dst);
@@ -304,8 +312,8 @@ static void parse_value(struct schema_parser *sp, const struct schema_row *row, 
         parse_scalar(sp, row, node, dst);
 }
 
-void schema_parse(const struct schema_row *root, const struct yaml_node *node, void *dst, struct arena *a,
-    struct problems *p)
+void schema_parse(const struct schema_row *root, const struct yaml_node *node, void *dst,
+    struct arena *a, struct problems *p)
 {
     struct schema_parser sp = {.arena = a, .p = p};
     parse_value(&sp, root, node, dst);

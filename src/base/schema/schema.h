@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tables that say what a YAML file may hold. One row is one key: its type, default, range, prose; from the same rows
- * come parsing into plain C structs, defaults, validation, the canonical JSON, the JSON Schema and the man page, so
- * none of them can differ from another.
+/* Tables that say what a YAML file may hold. One row is one key: its type, default, range, prose;
+ * from the same rows come parsing into plain C structs, defaults, validation, the canonical JSON,
+ * the JSON Schema and the man page, so none of them can differ from another.
  *
  * What parsing fills is declared by the table's owner, one field per row (`offset`):
- *   STRING NAME           struct schema_text          ENUM      int, index in `words`; -1: none or wrong
- *   BOOL                  bool                        ADDRESS   struct schema_addr
- *   INT                   int64_t                     PREFIX    struct schema_prefix
- *   DURATION SIZE RATE    uint64_t ms, bytes, bit/s   STRUCT    its struct, starting with struct schema_head
- *   DECIMAL               int64_t, thousandths        LIST      struct schema_list of items
- *   PERCENT               double, 0 .. 1              MAP       struct schema_list of items, each starting with
- *                                                               a struct schema_text (or schema_head): its key
- * A key that is absent takes its default; without one the field stays zero and the canonical form leaves it out. A
- * value that is wrong leaves its field zero too, list items that are wrong are left out: whoever checks further
- * skips what is empty, so that one mistake is told once. Everything lives in the caller's arena. */
+ *   STRING NAME          struct schema_text
+ *   BOOL                 bool
+ *   INT                  int64_t
+ *   DECIMAL              int64_t, thousandths
+ *   PERCENT              double, 0 .. 1
+ *   DURATION SIZE RATE   uint64_t: ms, bytes, bits a second
+ *   ENUM                 int, index in `words`; -1: none or wrong
+ *   ADDRESS, PREFIX      struct schema_addr, struct schema_prefix
+ *   STRUCT               its struct, starting with struct schema_head
+ *   LIST                 struct schema_list of items
+ *   MAP                  the same, each item starting with its key: a struct schema_text or _head
+ * A key that is absent takes its default; without one the field stays zero and the canonical form
+ * leaves it out. A value that is wrong leaves its field zero too, list items that are wrong are
+ * left out: whoever checks further skips what is empty, so that one mistake is told once.
+ * Everything lives in the caller's arena. */
 #pragma once
 
 #include "base/ip/ip.h"
@@ -44,8 +49,8 @@ struct schema_text {
 };
 
 struct schema_head {
-    struct schema_text key;      /* of a map's item; else empty */
-    const struct yaml_node *at;  /* the map in the file; NULL: absent */
+    struct schema_text key;     /* of a map's item; else empty */
+    const struct yaml_node *at; /* the map in the file; NULL: absent */
 };
 
 struct schema_addr {
@@ -72,29 +77,30 @@ struct schema_row {
     enum schema_type type;
     size_t offset;
     bool required;
-    const char *def;   /* as one would write it; must be valid */
-    uint64_t min, max; /* of numbers and durations in their unit, length of texts, count of items; 0, 0: no limit */
-    const char *const *words;       /* ENUM, ends with NULL */
-    const struct schema_row *rows;  /* STRUCT, ends with a NULL key */
-    const char *shorthand;          /* STRUCT: a scalar alone stands for this key */
-    const struct schema_row *item;  /* LIST, MAP */
+    const char *def; /* as one would write it; must be valid */
+    uint64_t min, max; /* numbers in their unit, length of texts, count of items; 0, 0: no limit */
+    const char *const *words;      /* ENUM, ends with NULL */
+    const struct schema_row *rows; /* STRUCT, ends with a NULL key */
+    const char *shorthand;         /* STRUCT: a scalar alone stands for this key */
+    const struct schema_row *item; /* LIST, MAP */
     size_t item_size;
-    bool one;                       /* LIST: one item may stand without the brackets */
-    const struct schema_row *name;  /* MAP: the row (STRING or NAME) that its keys obey */
-    schema_check_fn check;          /* STRING, NAME */
-    const char *prose;              /* one or more sentences */
-    const char *example;            /* a value, for the documentation */
+    bool one;                      /* LIST: one item may stand without the brackets */
+    const struct schema_row *name; /* MAP: the row (STRING or NAME) that its keys obey */
+    schema_check_fn check;         /* STRING, NAME */
+    const char *prose;             /* one or more sentences */
+    const char *example;           /* a value, for the documentation */
 };
 
 /* Fills *dst (zeroed by the caller) and adds what is wrong to p. */
-void schema_parse(const struct schema_row *root, const struct yaml_node *node, void *dst, struct arena *a,
-    struct problems *p);
+void schema_parse(const struct schema_row *root, const struct yaml_node *node, void *dst,
+    struct arena *a, struct problems *p);
 /* Where a key's value stands, else where its struct does. */
 const struct yaml_node *schema_at(const struct schema_head *head, const char *key);
 struct problem *schema_problem(struct problems *p, const struct yaml_node *at, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-/* The canonical form of a parsed struct: defaults filled in, shorthands written out. Parses back to an equal one. */
+/* The canonical form of a parsed struct: defaults filled in, shorthands written out. Parses back to
+ * an equal one. */
 json_t *schema_json(const struct schema_row *row, const void *src);
 
 /* The JSON Schema (draft 2020-12) of what parsing accepts; words of later versions are left out. */
@@ -108,6 +114,7 @@ void schema_each(const struct schema_row *root, schema_each_fn fn, void *ctx);
 void schema_man(const struct schema_row *root, struct str *out);
 
 /* Checks that tables share. */
-const char *schema_check_dns_name(const char *text); /* labels of letters, digits, hyphens; at least two */
+const char *schema_check_dns_name(
+    const char *text); /* labels of letters, digits, hyphens; at least two */
 const char *schema_check_host_port(const char *text);
 bool schema_is_label(const char *text, size_t max);

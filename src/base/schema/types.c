@@ -28,15 +28,15 @@ static bool is_clean(const char *s)
         unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
         if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || (c == 0xc2 && next < 0xa0))
             return false;
-        if (c == 0xef && (!strncmp(s, "\xef\xbb\xbf", 3) || !strncmp(s, "\xef\xbf\xbe", 3)
-                || !strncmp(s, "\xef\xbf\xbf", 3)))
+        if (c == 0xef && (!strncmp(s, "\xef\xbb\xbf", 3) || !strncmp(s, "\xef\xbf\xbe", 3) ||
+                             !strncmp(s, "\xef\xbf\xbf", 3)))
             return false;
     }
     return true;
 }
 
-static bool parse_string(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_string(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     if (!is_clean(node->text) || !in_range(row, node->n, out_of_range))
         return false;
@@ -46,8 +46,8 @@ static bool parse_string(struct schema_parser *sp, const struct schema_row *row,
     return true;
 }
 
-static bool parse_name(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_name(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     if (!schema_is_label(node->text, row->max ? row->max : LABEL_MAX))
         return false;
@@ -63,8 +63,8 @@ static json_t *json_of_text(const struct schema_row *row, const void *src)
     return t->s ? json_string(t->s) : NULL;
 }
 
-static bool parse_bool(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_bool(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     bool yes = !strcmp(node->text, "true");
     if (!yes && strcmp(node->text, "false") != 0)
@@ -78,8 +78,8 @@ static json_t *json_of_bool(const struct schema_row *row, const void *src)
     return json_boolean(*(const bool *)src);
 }
 
-static bool parse_int(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_int(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     uint64_t v;
     if (!str_to_u64(node->text, INT64_MAX, &v) || !in_range(row, v, out_of_range))
@@ -117,8 +117,8 @@ static double nearest(double v) /* of numbers that are not negative and far belo
     return (double)(uint64_t)(v + 0.5);
 }
 
-static bool parse_decimal(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_decimal(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     double v;
     if (!parse_digits(node->text, &v) || v > 1e12)
@@ -143,8 +143,8 @@ static void range_decimal(uint64_t v, struct str *out)
     str_addf(out, "%g", (double)v / 1000);
 }
 
-static bool parse_percent(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_percent(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     char digits[32];
     if (!str_ends(node->text, "%") || !str_copy(digits, sizeof digits, node->text))
@@ -167,8 +167,8 @@ static json_t *json_of_percent(const struct schema_row *row, const void *src)
     return json_sprintf("%.7g%%", nearest(*(const double *)src * 1000000) / 10000);
 }
 
-static bool parse_duration(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_duration(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     uint64_t v;
     if (!units_parse_duration(node->text, &v) || !in_range(row, v, out_of_range))
@@ -184,8 +184,8 @@ static void range_duration(uint64_t v, struct str *out)
     str_add(out, text);
 }
 
-static bool parse_size(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_size(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     uint64_t v;
     if (!units_parse_size(node->text, &v) || !in_range(row, v, out_of_range))
@@ -201,8 +201,8 @@ static void range_size(uint64_t v, struct str *out)
     str_add(out, text);
 }
 
-static bool parse_rate(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_rate(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     uint64_t v;
     if (!units_parse_rate(node->text, &v) || !in_range(row, v, out_of_range))
@@ -229,8 +229,8 @@ static json_t *json_of_quantity(const struct schema_row *row, const void *src)
     return json_string(str_cstr(&text));
 }
 
-static bool parse_enum(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_enum(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     for (int i = 0; row->words[i]; i++)
         if (!strcmp(row->words[i], node->text)) {
@@ -246,8 +246,8 @@ static json_t *json_of_enum(const struct schema_row *row, const void *src)
     return i < 0 ? NULL : json_string(row->words[i]);
 }
 
-static bool parse_address(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_address(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     struct schema_addr *a = dst;
     a->at = node;
@@ -262,8 +262,8 @@ static json_t *json_of_address(const struct schema_row *row, const void *src)
     return a->addr.family ? json_string(text) : NULL;
 }
 
-static bool parse_prefix(struct schema_parser *sp, const struct schema_row *row, const struct yaml_node *node,
-    void *dst, bool *out_of_range)
+static bool parse_prefix(struct schema_parser *sp, const struct schema_row *row,
+    const struct yaml_node *node, void *dst, bool *out_of_range)
 {
     struct schema_prefix *p = dst;
     p->at = node;
@@ -280,23 +280,26 @@ static json_t *json_of_prefix(const struct schema_row *row, const void *src)
 
 static const struct schema_scalar scalars[] = {
     [SCHEMA_STRING] = {"a text", "text", "string", false, parse_string, json_of_text, range_int},
-    [SCHEMA_NAME] = {"a name of lower-case letters, digits and hyphens", "name", "string", false, parse_name,
-        json_of_text, range_int},
-    [SCHEMA_BOOL] = {"true or false", "true or false", "boolean", true, parse_bool, json_of_bool, NULL},
+    [SCHEMA_NAME] = {"a name of lower-case letters, digits and hyphens", "name", "string", false,
+        parse_name, json_of_text, range_int},
+    [SCHEMA_BOOL] = {"true or false", "true or false", "boolean", true, parse_bool, json_of_bool,
+        NULL},
     [SCHEMA_INT] = {"a whole number", "number", "integer", true, parse_int, json_of_int, range_int},
-    [SCHEMA_DECIMAL] = {"a number with at most three decimals", "number", "number", true, parse_decimal,
-        json_of_decimal, range_decimal},
-    [SCHEMA_PERCENT] = {"a percentage such as \"0.5%\", up to 100%", "percentage", "string", false, parse_percent,
-        json_of_percent, NULL},
-    [SCHEMA_DURATION] = {"a duration such as \"5s\", \"200ms\" or \"1h30m\"", "duration", "string", false,
-        parse_duration, json_of_quantity, range_duration},
-    [SCHEMA_SIZE] = {"a size such as \"256MiB\"", "size", "string", false, parse_size, json_of_quantity, range_size},
-    [SCHEMA_RATE] = {"a rate such as \"100Mbit\"", "rate", "string", false, parse_rate, json_of_quantity,
-        range_rate},
+    [SCHEMA_DECIMAL] = {"a number with at most three decimals", "number", "number", true,
+        parse_decimal, json_of_decimal, range_decimal},
+    [SCHEMA_PERCENT] = {"a percentage such as \"0.5%\", up to 100%", "percentage", "string", false,
+        parse_percent, json_of_percent, NULL},
+    [SCHEMA_DURATION] = {"a duration such as \"5s\", \"200ms\" or \"1h30m\"", "duration", "string",
+        false, parse_duration, json_of_quantity, range_duration},
+    [SCHEMA_SIZE] = {"a size such as \"256MiB\"", "size", "string", false, parse_size,
+        json_of_quantity, range_size},
+    [SCHEMA_RATE] = {"a rate such as \"100Mbit\"", "rate", "string", false, parse_rate,
+        json_of_quantity, range_rate},
     [SCHEMA_ENUM] = {"one of", "word", "string", false, parse_enum, json_of_enum, NULL},
-    [SCHEMA_ADDRESS] = {"an IPv4 or IPv6 address", "address", "string", false, parse_address, json_of_address, NULL},
-    [SCHEMA_PREFIX] = {"a prefix such as \"10.20.0.0/16\" or \"2001:db8::/48\" without host bits", "prefix", "string",
-        false, parse_prefix, json_of_prefix, NULL},
+    [SCHEMA_ADDRESS] = {"an IPv4 or IPv6 address", "address", "string", false, parse_address,
+        json_of_address, NULL},
+    [SCHEMA_PREFIX] = {"a prefix such as \"10.20.0.0/16\" or \"2001:db8::/48\" without host bits",
+        "prefix", "string", false, parse_prefix, json_of_prefix, NULL},
 };
 
 const struct schema_scalar *schema_scalar(enum schema_type type)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A JSON value as a tree, as if its text had been read: what a peer sends is parsed once, by jansson. */
+/* A JSON value as a tree, as if its text had been read: what a peer sends is parsed once, by
+ * jansson. */
 #include "base/yaml/yaml.h"
 
 struct converter {
@@ -10,7 +11,8 @@ struct converter {
 
 static struct yaml_node *convert(struct converter *c, const json_t *json, unsigned depth);
 
-static bool fill_list(struct converter *c, struct yaml_node *node, const json_t *json, unsigned depth)
+static bool fill_list(
+    struct converter *c, struct yaml_node *node, const json_t *json, unsigned depth)
 {
     node->kind = YAML_LIST;
     node->n = json_array_size(json);
@@ -32,13 +34,15 @@ static struct yaml_node *text_node(struct converter *c, const char *text)
     return node;
 }
 
-static bool fill_map(struct converter *c, struct yaml_node *node, const json_t *json, unsigned depth)
+static bool fill_map(
+    struct converter *c, struct yaml_node *node, const json_t *json, unsigned depth)
 {
     node->kind = YAML_MAP;
     node->pairs = arena_alloc(c->arena, json_object_size(json) * sizeof *node->pairs);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) {
+    json_object_foreach((json_t *)json, key, value)
+    {
         struct yaml_pair *pair = &node->pairs[node->n++];
         pair->key = text_node(c, key);
         pair->key->quoted = true;
@@ -62,22 +66,27 @@ static struct yaml_node *scalar_node(struct converter *c, const json_t *json)
     else if (json_is_real(json))
         snprintf(number, sizeof number, "%.15g", json_real_value(json));
     else
-        str_copy(number, sizeof number, json_is_true(json) ? "true" : json_is_false(json) ? "false" : "null");
+        str_copy(number, sizeof number,
+            json_is_true(json)    ? "true"
+            : json_is_false(json) ? "false"
+                                  : "null");
     return text_node(c, number);
 }
 
 static struct yaml_node *convert(struct converter *c, const json_t *json, unsigned depth)
 {
     if (++c->nodes > YAML_NODES_MAX || depth > YAML_DEPTH_MAX) {
-        problems_add(c->p, 1, 1, depth > YAML_DEPTH_MAX ? "nested deeper than 32 levels"
-                                                        : "the text has more than 500,000 nodes");
+        problems_add(c->p, 1, 1,
+            depth > YAML_DEPTH_MAX ? "nested deeper than 32 levels"
+                                   : "the text has more than 500,000 nodes");
         return NULL;
     }
     if (!json_is_array(json) && !json_is_object(json))
         return scalar_node(c, json);
     struct yaml_node *node = arena_alloc(c->arena, sizeof *node);
     node->line = node->column = 1;
-    bool ok = json_is_array(json) ? fill_list(c, node, json, depth) : fill_map(c, node, json, depth);
+    bool ok =
+        json_is_array(json) ? fill_list(c, node, json, depth) : fill_map(c, node, json, depth);
     return ok ? node : NULL;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The characters of a YAML text, checked before libyaml sees them: its reader's errors have no line. */
+/* The characters of a YAML text, checked before libyaml sees them: its reader's errors have no
+ * line. */
 #include "base/yaml/priv.h"
 
 /* YAML 1.1 section 5.1, c-printable; a byte order mark only in front. */
@@ -18,11 +19,14 @@ bool yaml_text_check(const char *text, size_t len, struct problems *p)
         uint32_t c;
         size_t n = str_utf8_next(text + at, len - at, &c);
         if (!n) {
-            problem_fix(problems_add(p, line, column, "byte 0x%02x is not UTF-8", (unsigned char)text[at]), "save the file as UTF-8");
+            problem_fix(
+                problems_add(p, line, column, "byte 0x%02x is not UTF-8", (unsigned char)text[at]),
+                "save the file as UTF-8");
             return false;
         }
         if (!allowed(c)) {
-            problem_fix(problems_add(p, line, column, "control character U+%04X is not allowed", c), "remove it");
+            problem_fix(problems_add(p, line, column, "control character U+%04X is not allowed", c),
+                "remove it");
             return false;
         }
         column++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libyaml's events, pushed on a stack of open containers. The stack is bounded by YAML_DEPTH_MAX and libyaml looks
- * at most 1024 characters ahead, so neither recursion nor memory depends on what the text nests. */
+/* libyaml's events, pushed on a stack of open containers. The stack is bounded by YAML_DEPTH_MAX
+ * and libyaml looks at most 1024 characters ahead, so neither recursion nor memory depends on what
+ * the text nests. */
 #include "base/yaml/yaml.h"
 
 #include "base/yaml/priv.h"
@@ -55,8 +56,9 @@ static bool attach(struct builder *b, struct yaml_node *node, yaml_mark_t mark)
         return true;
     }
     if (is_key_next(b) && (node->kind != YAML_SCALAR || (!node->n && !node->quoted))) {
-        problem_fix(problem_at(b, mark, node->kind == YAML_SCALAR ? "a key is missing before the colon"
-                                                                   : "a key must be text, found a map or a list"),
+        problem_fix(problem_at(b, mark,
+                        node->kind == YAML_SCALAR ? "a key is missing before the colon"
+                                                  : "a key must be text, found a map or a list"),
             "write `key: value`");
         return false;
     }
@@ -88,7 +90,8 @@ static bool on_scalar(struct builder *b, const yaml_event_t *ev)
     const char *text = (const char *)ev->data.scalar.value;
     size_t len = ev->data.scalar.length;
     if (memchr(text, 0, len)) {
-        problem_fix(problem_at(b, ev->start_mark, "a text cannot hold a NUL character"), "remove \\0");
+        problem_fix(
+            problem_at(b, ev->start_mark, "a text cannot hold a NUL character"), "remove \\0");
         return false;
     }
     struct yaml_node *node = new_node(b, YAML_SCALAR, ev->start_mark);
@@ -100,8 +103,10 @@ static bool on_scalar(struct builder *b, const yaml_event_t *ev)
 
 static bool on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind)
 {
-    const unsigned char *anchor = kind == YAML_MAP ? ev->data.mapping_start.anchor : ev->data.sequence_start.anchor;
-    const unsigned char *tag = kind == YAML_MAP ? ev->data.mapping_start.tag : ev->data.sequence_start.tag;
+    const unsigned char *anchor =
+        kind == YAML_MAP ? ev->data.mapping_start.anchor : ev->data.sequence_start.anchor;
+    const unsigned char *tag =
+        kind == YAML_MAP ? ev->data.mapping_start.tag : ev->data.sequence_start.tag;
     if (!is_plain_tree(b, ev, anchor, tag))
         return false;
     if (b->depth == YAML_DEPTH_MAX) {
@@ -139,8 +144,8 @@ static void drop_repeats(struct builder *b, struct yaml_node *map)
             continue;
         }
         char quoted[PROBLEMS_QUOTE_SIZE];
-        problem_fix(problems_add(b->p, key->line, key->column, "the key %s stands here a second time",
-                        problems_quote(key->text, quoted)),
+        problem_fix(problems_add(b->p, key->line, key->column,
+                        "the key %s stands here a second time", problems_quote(key->text, quoted)),
             "keep one of them; the first is in line %u", first->line);
         sorted[i]->value = NULL;
     }
@@ -190,7 +195,8 @@ static bool on_event(struct builder *b, const yaml_event_t *ev)
         return false;
     case YAML_DOCUMENT_START_EVENT:
         if (++b->documents > 1) {
-            problem_fix(problem_at(b, ev->start_mark, "a second document starts here"), "keep one document a file");
+            problem_fix(problem_at(b, ev->start_mark, "a second document starts here"),
+                "keep one document a file");
             return false;
         }
         return true;
@@ -207,7 +213,8 @@ static void on_syntax_error(struct builder *b, const char *text, size_t len)
     const char *what = y->problem ? y->problem : "cannot be read";
     if (y->error == YAML_MEMORY_ERROR)
         what = "out of memory";
-    if (y->error == YAML_SCANNER_ERROR && mark.index < len && strstr(what, "cannot start any token")) {
+    if (y->error == YAML_SCANNER_ERROR && mark.index < len &&
+        strstr(what, "cannot start any token")) {
         size_t at = 0; /* mark.index counts characters */
         for (size_t i = 0; at < len && i < mark.index; i++)
             for (at++; at < len && ((unsigned char)text[at] & 0xc0) == 0x80;)
@@ -218,10 +225,13 @@ static void on_syntax_error(struct builder *b, const char *text, size_t len)
         }
     }
     char message[256];
-    snprintf(message, sizeof message, "not YAML: %s%s%s", what, y->context ? " " : "", y->context ? y->context : "");
+    snprintf(message, sizeof message, "not YAML: %s%s%s", what, y->context ? " " : "",
+        y->context ? y->context : "");
     struct problem *q = problem_at(b, mark, message);
     if (y->context && y->context_mark.line != mark.line)
-        problem_fix(q, "look from line %zu on: a quote, bracket or colon is missing there, or the indent is off",
+        problem_fix(q,
+            "look from line %zu on: a quote, bracket or colon is missing there, or the indent is "
+            "off",
             y->context_mark.line + 1);
     else
         problem_fix(q, "look for a missing quote, bracket or colon, or a wrong indent");
@@ -245,15 +255,18 @@ static bool build(struct builder *b, const char *text, size_t len)
     }
 }
 
-struct yaml_node *yaml_tree_parse(struct arena *a, const char *text, size_t len, size_t max_len, struct problems *p)
+struct yaml_node *yaml_tree_parse(
+    struct arena *a, const char *text, size_t len, size_t max_len, struct problems *p)
 {
     if (len > max_len) {
-        problem_fix(problems_add(p, 1, 1, "the text has %zu bytes, allowed are %zu", len, max_len), "split it");
+        problem_fix(problems_add(p, 1, 1, "the text has %zu bytes, allowed are %zu", len, max_len),
+            "split it");
         return NULL;
     }
     if (!yaml_text_check(text, len, p))
         return NULL;
-    if (len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a byte order mark is no part of the text */
+    if (len >= 3 &&
+        !memcmp(text, "\xef\xbb\xbf", 3)) { /* a byte order mark is no part of the text */
         text += 3;
         len -= 3;
     }

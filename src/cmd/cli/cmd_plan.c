@@ -7,7 +7,8 @@
 #include "domain/revision/revision.h"
 
 /* The revision that the plan starts from. None: *ret stays NULL and `why` says why. */
-static int fetch(const struct cmd_ctx *ctx, int64_t number, struct revision **ret, struct err *why, struct err *e)
+static int fetch(const struct cmd_ctx *ctx, int64_t number, struct revision **ret, struct err *why,
+    struct err *e)
 {
     struct rpc_client *client = NULL;
     _cleanup_json_ json_t *answer = NULL;
@@ -28,12 +29,14 @@ static void print_plan(const struct cmd_ctx *ctx, const struct plan *p, const ch
     const struct revision *from, const struct err *why)
 {
     if (!from)
-        printf("%s: compared with nothing, for no running platform answers (%s)\n\n", platform, why->message);
+        printf("%s: compared with nothing, for no running platform answers (%s)\n\n", platform,
+            why->message);
     else if (p->n)
         printf("%s: revision %llu → %llu\n\n", platform, (unsigned long long)from->number,
             (unsigned long long)from->number + 1);
     else
-        printf("%s: nothing would change, revision %llu says the same\n", platform, (unsigned long long)from->number);
+        printf("%s: nothing would change, revision %llu says the same\n", platform,
+            (unsigned long long)from->number);
     cmd_plan_print(ctx, p, SIZE_MAX);
 }
 
@@ -72,11 +75,14 @@ const struct cmd cmd_plan = {
     .name = "plan",
     .operands = "",
     .summary = "Show what applying the declaration would do, and why",
-    .text = "Reads and checks the declaration, resolves every file it names, and compares it with the current revision of "
-            "the running platform, or with revision REV. Each action comes with its reason and its impact; nothing "
+    .text = "Reads and checks the declaration, resolves every file it names, and compares it with "
+            "the current revision of "
+            "the running platform, or with revision REV. Each action comes with its reason and its "
+            "impact; nothing "
             "is changed. Where no platform answers, everything declared is new.\n\n"
-            "A declaration that is wrong is refused with every error it has, each with its place and what to do.",
-    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, {"from", 0, "REV", "compare with this revision"},
-        CMD_OPT_JSON, {0}},
+            "A declaration that is wrong is refused with every error it has, each with its place "
+            "and what to do.",
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
+        {"from", 0, "REV", "compare with this revision"}, CMD_OPT_JSON, {0}},
     .run = run,
 };

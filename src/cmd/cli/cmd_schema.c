@@ -19,7 +19,10 @@ static void add_row(void *ctx, const char *path, const struct schema_row *row)
     enum table_mark mark = row->type == SCHEMA_LATER ? TABLE_DIM : TABLE_PLAIN;
     table_cell(t, row->required ? TABLE_BOLD : mark, "%s", path);
     table_cell(t, mark, "%s", type.buf);
-    table_cell(t, mark, "%s", row->required ? "required" : row->def && strcmp(row->def, "{}") != 0 ? row->def : "");
+    table_cell(t, mark, "%s",
+        row->required                             ? "required"
+        : row->def && strcmp(row->def, "{}") != 0 ? row->def
+                                                  : "");
     const char *prose = row->prose ? row->prose : "";
     table_cell(t, mark, "%.*s", (int)first_sentence(prose), prose);
 }
@@ -47,9 +50,10 @@ const struct cmd cmd_schema = {
     .name = "schema",
     .operands = "",
     .summary = "List every key of platform.yaml",
-    .text = "One line a key: its path, type, default, and what it says; platform.yaml(5) has the whole text. With --json, "
-            "the JSON Schema (draft 2020-12), which editors use to complete and check the file while it is written: "
-            "save it and put `# yaml-language-server: $schema=FILE` in the first line.",
+    .text = "One line a key: its path, type, default, and what it says; platform.yaml(5) has the "
+            "whole text. With --json, the JSON Schema (draft 2020-12), which editors use to "
+            "complete and check the file while it is written: save it and put `# "
+            "yaml-language-server: $schema=FILE` in the first line.",
     .opts = (const struct cmd_opt[]){CMD_OPT_JSON, {0}},
     .run = run,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What may stand next on a command line, from the command table and from the declaration that the line is about. The
- * shells' scripts ask for it through `mcp __complete`, so they hold no word of their own. */
+/* What may stand next on a command line, from the command table and from the declaration that the
+ * line is about. The shells' scripts ask for it through `mcp __complete`, so they hold no word of
+ * their own. */
 #include "cmd/cli/priv.h"
 
 #include "base/file/file.h"
@@ -30,7 +31,8 @@ static void add_names(struct completion *c, const char *map, const char *what)
         return;
     problems_init(&ignored, "");
     _cleanup_arena_ struct arena *a = arena_new(0);
-    const struct yaml_node *root = yaml_tree_parse(a, str_cstr(&text), text.len, MODEL_TEXT_MAX, &ignored);
+    const struct yaml_node *root =
+        yaml_tree_parse(a, str_cstr(&text), text.len, MODEL_TEXT_MAX, &ignored);
     const struct yaml_node *names = root ? yaml_map_get(root, map) : NULL;
     for (size_t i = 0; names && names->kind == YAML_MAP && i < names->n; i++)
         if (schema_is_label(names->pairs[i].key->text, MODEL_NAME_MAX)) /* safe in any shell */
@@ -141,7 +143,8 @@ static void complete_command(struct completion *c, const struct cmd *cmd, int ar
     }
 }
 
-/* The next word of every command whose first words are typed already; one of several ("lab") once. */
+/* The next word of every command whose first words are typed already; one of several ("lab") once.
+ * */
 static void complete_name(struct completion *c, const struct cmd *const *table, const char *typed)
 {
     const char *last = "";

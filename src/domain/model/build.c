@@ -136,7 +136,8 @@ static void order_add_list(const struct model *m, struct order *o, const struct 
     }
 }
 
-static struct model_region_list order_of(const struct decl *d, const struct model *m, const struct schema_list *refs)
+static struct model_region_list order_of(
+    const struct decl *d, const struct model *m, const struct schema_list *refs)
 {
     struct order o = {.v = NEW_ARRAY(m, const struct model_region *, m->n_regions)};
     order_add_list(m, &o, refs);
@@ -216,8 +217,11 @@ static void build_routing(const struct decl *d, struct model *m)
 static struct model_probe probe_of(const struct decl_module *from, const struct model *m)
 {
     const struct decl_probe *h = &from->health;
-    int kind = h->kind >= 0 ? h->kind : h->path.s ? PROBE_HTTP : h->command.n ? PROBE_EXEC
-        : from->port ? PROBE_TCP : PROBE_NONE;
+    int kind = h->kind >= 0   ? h->kind
+               : h->path.s    ? PROBE_HTTP
+               : h->command.n ? PROBE_EXEC
+               : from->port   ? PROBE_TCP
+                              : PROBE_NONE;
     return (struct model_probe){
         .kind = (enum probe_kind)kind,
         .path = h->path.s,
@@ -250,16 +254,18 @@ static void build_routes(const struct decl_module *from, struct model *m, struct
 }
 
 /* Named regions, and `each` for all others; regions without an instance are left out. */
-static void build_instances(const struct decl_module *from, struct model *m, struct model_module *to)
+static void build_instances(
+    const struct decl_module *from, struct model *m, struct model_module *to)
 {
     const struct decl_instances *each = decl_find(&from->regions, sizeof *each, "each");
     struct model_instances *v = NEW_ARRAY(m, struct model_instances, m->n_regions);
     for (size_t i = 0; i < m->n_regions; i++) {
-        const struct decl_instances *row = decl_find(&from->regions, sizeof *row, m->regions[i].name);
+        const struct decl_instances *row =
+            decl_find(&from->regions, sizeof *row, m->regions[i].name);
         row = row ? row : each;
         if (row && row->active + row->standby > 0)
-            v[to->n_instances++] =
-                (struct model_instances){&m->regions[i], (unsigned)row->active, (unsigned)row->standby};
+            v[to->n_instances++] = (struct model_instances){
+                &m->regions[i], (unsigned)row->active, (unsigned)row->standby};
     }
     to->instances = v;
 }

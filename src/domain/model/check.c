@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What no single key can show: regions, hosts, state, lab against each other. Fields that parsing left empty were
- * told there and are skipped here. Nothing is quadratic in what the file may hold many of. */
+/* What no single key can show: regions, hosts, state, lab against each other. Fields that parsing
+ * left empty were told there and are skipped here. Nothing is quadratic in what the file may hold
+ * many of. */
 #include "domain/model/priv.h"
 
 static int compare_keys(const void *x, const void *y)
@@ -14,7 +15,8 @@ static void sort_list(struct schema_list *list, size_t item_size)
         qsort(list->v, list->n, item_size, compare_keys);
 }
 
-/* Maps have no order in JSON, so they must have none here: a revision reads back to the same model. */
+/* Maps have no order in JSON, so they must have none here: a revision reads back to the same model.
+ * */
 void decl_sort(struct decl *d)
 {
     sort_list(&d->regions, sizeof(struct decl_region));
@@ -68,13 +70,15 @@ void decl_unknown(struct checker *c, const char *what, const struct schema_text 
     const struct schema_list *known, size_t item_size)
 {
     char found[PROBLEMS_QUOTE_SIZE];
-    struct problem *q = schema_problem(c->p, word->at, "unknown %s %s", what, problems_quote(word->s, found));
+    struct problem *q =
+        schema_problem(c->p, word->at, "unknown %s %s", what, problems_quote(word->s, found));
     if (problems_full(c->p) || !known->n)
         return;
     _cleanup_free_ const char **names = xcalloc(known->n, sizeof *names);
     _cleanup_str_ struct str list = STR_INIT;
     for (size_t i = 0; i < known->n; i++) {
-        names[i] = ((const struct schema_text *)(const void *)((const char *)known->v + i * item_size))->s;
+        names[i] =
+            ((const struct schema_text *)(const void *)((const char *)known->v + i * item_size))->s;
         str_addf(&list, "%s%s", i ? ", " : "", names[i]);
     }
     const char *near = str_nearest(word->s, names, known->n);
@@ -91,28 +95,32 @@ static void check_duties(struct checker *c)
     for (size_t i = 0; i < c->d->regions.n; i++) {
         const struct decl_region *r = &regions[i];
         if (decl_duty(r->head.key.s) >= 0 || !strcmp(r->head.key.s, "each"))
-            problem_fix(schema_problem(c->p, r->head.key.at, "\"%s\" cannot be a region's name: the word has a "
-                                                             "meaning", r->head.key.s),
+            problem_fix(schema_problem(c->p, r->head.key.at,
+                            "\"%s\" cannot be a region's name: the word has a meaning",
+                            r->head.key.s),
                 "name the region after its place");
         if (r->duty < 0) {
             all_known = false;
             continue;
         }
         if (r->duty != REGION_SERVING && first[r->duty]) {
-            problem_fix(schema_problem(c->p, schema_at(&r->head, "duty"), "a second region with the duty %s; %s has "
-                                                                          "it already",
-                            region_duty_name((enum region_duty)r->duty), first[r->duty]->head.key.s),
+            problem_fix(
+                schema_problem(c->p, schema_at(&r->head, "duty"),
+                    "a second region with the duty %s; %s has it already",
+                    region_duty_name((enum region_duty)r->duty), first[r->duty]->head.key.s),
                 "write `duty: serving`");
             continue;
         }
         first[r->duty] = r;
     }
     if (c->d->regions.n && all_known && !first[REGION_MAIN])
-        problem_fix(schema_problem(c->p, c->d->regions.at, "no region has the duty main, exactly one must"),
+        problem_fix(
+            schema_problem(c->p, c->d->regions.at, "no region has the duty main, exactly one must"),
             "write `duty: main` in the region where writes go");
 }
 
-static void check_host_address(struct checker *c, const struct decl_region *region, const struct schema_addr *a)
+static void check_host_address(
+    struct checker *c, const struct decl_region *region, const struct schema_addr *a)
 {
     const struct schema_prefix *networks = region->network.v;
     char text[IP_TEXT_SIZE];
@@ -123,15 +131,19 @@ static void check_host_address(struct checker *c, const struct decl_region *regi
             continue;
         /* RFC 3021: /31 and /32 have neither a network nor a broadcast address. */
         struct ip_addr last;
-        if (net->addr.family == 4 && net->bits < 31
-            && (ip_eq(&net->addr, &a->addr)
-                || (ip_prefix_nth(net, (1ull << (32 - net->bits)) - 1, &last) && ip_eq(&last, &a->addr))))
-            problem_fix(schema_problem(c->p, a->at, "%s is the first or last address of its network, which no host "
-                                                    "can have", text), "choose one between them");
+        if (net->addr.family == 4 && net->bits < 31 &&
+            (ip_eq(&net->addr, &a->addr) ||
+                (ip_prefix_nth(net, (1ull << (32 - net->bits)) - 1, &last) &&
+                    ip_eq(&last, &a->addr))))
+            problem_fix(schema_problem(c->p, a->at,
+                            "%s is the first or last address of its network, which no host can "
+                            "have",
+                            text),
+                "choose one between them");
         return;
     }
-    struct problem *q = schema_problem(c->p, a->at, "%s does not lie in a network of region %s", text,
-        region->head.key.s);
+    struct problem *q = schema_problem(
+        c->p, a->at, "%s does not lie in a network of region %s", text, region->head.key.s);
     if (region->network.n) {
         ip_prefix_format(&networks[0].prefix, text);
         problem_fix(q, "choose an address in %s", text);
@@ -142,7 +154,8 @@ static void check_host(struct checker *c, const struct decl_host *h)
 {
     const struct ip_prefix *bridge = &h->bridge.prefix;
     if (bridge->addr.family && (bridge->addr.family != 4 || bridge->bits < 16 || bridge->bits > 24))
-        problem_fix(schema_problem(c->p, h->bridge.at, "the bridge must be an IPv4 network between /16 and /24"),
+        problem_fix(schema_problem(c->p, h->bridge.at,
+                        "the bridge must be an IPv4 network between /16 and /24"),
             "write it like 100.127.0.0/16");
     if (!h->region.s)
         return;
@@ -158,12 +171,14 @@ static void check_host(struct checker *c, const struct decl_host *h)
         return;
     const struct yaml_node *at = schema_at(&h->head, "public");
     if (!region->address.at)
-        problem_fix(schema_problem(c->p, at, "host %s is public, but region %s has no address to hold",
-                        h->head.key.s, region->head.key.s),
+        problem_fix(
+            schema_problem(c->p, at, "host %s is public, but region %s has no address to hold",
+                h->head.key.s, region->head.key.s),
             "give the region its public `address`");
     const struct decl_host *other = decl_public_host(c->d, region);
     if (other != h)
-        problem_fix(schema_problem(c->p, at, "a second public host in region %s; %s holds its addresses already",
+        problem_fix(schema_problem(c->p, at,
+                        "a second public host in region %s; %s holds its addresses already",
                         region->head.key.s, other->head.key.s),
             "remove `public: true` from one of them");
 }
@@ -174,8 +189,9 @@ static void check_state(struct checker *c)
     const struct schema_list *list = &d->state.members;
     if (!list->at) {
         if (d->hosts.n > 1 && d->state.head.at)
-            problem_fix(schema_problem(c->p, d->hosts.at, "several hosts need `state.members`, the hosts that keep "
-                                                          "the platform's state"),
+            problem_fix(schema_problem(c->p, d->hosts.at,
+                            "several hosts need `state.members`, the hosts that keep the "
+                            "platform's state"),
                 "add `state: {members: [HOST, HOST, HOST]}`");
         return;
     }
@@ -185,12 +201,15 @@ static void check_state(struct checker *c)
             decl_unknown(c, "host", &members[i], &d->hosts, sizeof(struct decl_host));
         for (size_t j = 0; j < i; j++)
             if (str_eq(members[i].s, members[j].s))
-                problem_fix(schema_problem(c->p, members[i].at, "host \"%s\" is named twice", members[i].s),
+                problem_fix(
+                    schema_problem(c->p, members[i].at, "host \"%s\" is named twice", members[i].s),
                     "name another host");
     }
     if (list->n % 2 == 0 && list->at->kind == YAML_LIST && list->at->n == list->n)
-        problem_fix(schema_problem(c->p, list->at, "%zu members; it must be 1, 3 or 5: an even number survives no "
-                                                   "more losses than one less", list->n),
+        problem_fix(schema_problem(c->p, list->at,
+                        "%zu members; it must be 1, 3 or 5: an even number survives no more losses "
+                        "than one less",
+                        list->n),
             "name one host more or less");
 }
 
@@ -221,7 +240,8 @@ static void check_wan(struct checker *c)
             }
         int order = strcmp(ends[0].s, ends[1].s);
         if (order == 0)
-            problem_fix(schema_problem(c->p, ends[1].at, "a line needs two different regions"), "name another");
+            problem_fix(schema_problem(c->p, ends[1].at, "a line needs two different regions"),
+                "name another");
         if (!known || order == 0)
             continue;
         links[n][0] = &ends[order < 0 ? 0 : 1];
@@ -231,9 +251,11 @@ static void check_wan(struct checker *c)
     if (n)
         qsort(links, n, sizeof *links, compare_links);
     for (size_t i = 1; i < n; i++)
-        if (str_eq(links[i][0]->s, links[i - 1][0]->s) && str_eq(links[i][1]->s, links[i - 1][1]->s))
-            problem_fix(schema_problem(c->p, links[i][2]->at, "the line between %s and %s is declared twice",
-                            links[i][0]->s, links[i][1]->s),
+        if (str_eq(links[i][0]->s, links[i - 1][0]->s) &&
+            str_eq(links[i][1]->s, links[i - 1][1]->s))
+            problem_fix(
+                schema_problem(c->p, links[i][2]->at,
+                    "the line between %s and %s is declared twice", links[i][0]->s, links[i][1]->s),
                 "keep one of them");
 }
 
@@ -252,14 +274,14 @@ struct claims {
     size_t n, cap;
 };
 
-static void claim(struct claims *all, enum claim_kind kind, const struct ip_prefix *prefix, const char *owner,
-    const struct yaml_node *at)
+static void claim(struct claims *all, enum claim_kind kind, const struct ip_prefix *prefix,
+    const char *owner, const struct yaml_node *at)
 {
     *GROW(all->v, all->n, all->cap) = (struct claim){kind, *prefix, owner, at};
 }
 
-static void claim_address(struct claims *all, enum claim_kind kind, const struct schema_list *list,
-    const char *owner)
+static void claim_address(
+    struct claims *all, enum claim_kind kind, const struct schema_list *list, const char *owner)
 {
     const struct schema_addr *a = list->v;
     for (size_t i = 0; i < list->n; i++) {
@@ -268,8 +290,8 @@ static void claim_address(struct claims *all, enum claim_kind kind, const struct
     }
 }
 
-static void claim_prefixes(struct claims *all, enum claim_kind kind, const struct schema_list *list,
-    const char *owner)
+static void claim_prefixes(
+    struct claims *all, enum claim_kind kind, const struct schema_list *list, const char *owner)
 {
     const struct schema_prefix *p = list->v;
     for (size_t i = 0; i < list->n; i++)
@@ -287,7 +309,8 @@ static void claim_all(const struct decl *d, struct claims *all)
     for (size_t i = 0; i < d->hosts.n; i++) {
         claim_address(all, CLAIM_HOST, &hosts[i].address, hosts[i].head.key.s);
         if (hosts[i].bridge.prefix.addr.family)
-            claim(all, CLAIM_BRIDGE, &hosts[i].bridge.prefix, hosts[i].head.key.s, hosts[i].bridge.at);
+            claim(all, CLAIM_BRIDGE, &hosts[i].bridge.prefix, hosts[i].head.key.s,
+                hosts[i].bridge.at);
     }
     const struct decl_client *clients = d->lab.clients.v;
     for (size_t i = 0; i < d->lab.clients.n; i++)
@@ -306,8 +329,9 @@ static int compare_claims(const void *x, const void *y)
         return a->prefix.bits < b->prefix.bits ? -1 : 1;
     if (a->kind != b->kind)
         return a->kind < b->kind ? -1 : 1;
-    return a->at->line != b->at->line ? (a->at->line < b->at->line ? -1 : 1)
-                                      : (a->at->column > b->at->column) - (a->at->column < b->at->column);
+    return a->at->line != b->at->line
+               ? (a->at->line < b->at->line ? -1 : 1)
+               : (a->at->column > b->at->column) - (a->at->column < b->at->column);
 }
 
 /* May these two share addresses? A host lives in a network; bridges never leave their hosts. */
@@ -315,16 +339,21 @@ static bool may_overlap(const struct claim *a, const struct claim *b)
 {
     if (a->kind == CLAIM_BRIDGE && b->kind == CLAIM_BRIDGE)
         return true;
-    return (a->kind == CLAIM_NETWORK && b->kind == CLAIM_HOST) || (a->kind == CLAIM_HOST && b->kind == CLAIM_NETWORK);
+    return (a->kind == CLAIM_NETWORK && b->kind == CLAIM_HOST) ||
+           (a->kind == CLAIM_HOST && b->kind == CLAIM_NETWORK);
 }
 
 static void report_overlap(struct checker *c, const struct claim *a, const struct claim *b)
 {
     static const char *const kinds[] = {
-        [CLAIM_NETWORK] = "the network of region", [CLAIM_PUBLIC] = "the public address of region",
-        [CLAIM_HOST] = "the address of host", [CLAIM_CLIENT] = "the clients of", [CLAIM_BRIDGE] = "the bridge of host",
+        [CLAIM_NETWORK] = "the network of region",
+        [CLAIM_PUBLIC] = "the public address of region",
+        [CLAIM_HOST] = "the address of host",
+        [CLAIM_CLIENT] = "the clients of",
+        [CLAIM_BRIDGE] = "the bridge of host",
     };
-    bool a_first = a->at->line != b->at->line ? a->at->line < b->at->line : a->at->column < b->at->column;
+    bool a_first =
+        a->at->line != b->at->line ? a->at->line < b->at->line : a->at->column < b->at->column;
     const struct claim *first = a_first ? a : b, *later = a_first ? b : a;
     bool same = ip_eq(&a->prefix.addr, &b->prefix.addr) && a->prefix.bits == b->prefix.bits;
     char text[IP_TEXT_SIZE];
@@ -332,13 +361,15 @@ static void report_overlap(struct checker *c, const struct claim *a, const struc
     unsigned whole = later->prefix.addr.family == 4 ? 32 : 128;
     if (later->prefix.bits == whole)
         *strchr(text, '/') = '\0';
-    problem_fix(schema_problem(c->p, later->at, "%s %s %s %s (line %u)", text, same ? "is also" : "overlaps",
-                    kinds[first->kind], first->owner, first->at->line),
+    problem_fix(
+        schema_problem(c->p, later->at, "%s %s %s %s (line %u)", text,
+            same ? "is also" : "overlaps", kinds[first->kind], first->owner, first->at->line),
         "choose addresses that nothing else has");
 }
 
-/* Sorted prefixes nest like brackets: a stack of those still open finds every overlap in one pass. What conflicts is
- * reported against one and not opened, so the stack holds at most the bridges and one network. */
+/* Sorted prefixes nest like brackets: a stack of those still open finds every overlap in one pass.
+ * What conflicts is reported against one and not opened, so the stack holds at most the bridges and
+ * one network. */
 static void check_overlaps(struct checker *c)
 {
     struct claims all = {0};

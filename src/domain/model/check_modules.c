@@ -6,7 +6,8 @@
 
 const char *model_check_path(const char *text)
 {
-    static const char expected[] = "a path that starts with / and has no query, no blanks, no //, . or .. segments";
+    static const char expected[] =
+        "a path that starts with / and has no query, no blanks, no //, . or .. segments";
     if (text[0] != '/' || strstr(text, "//"))
         return expected;
     for (const char *s = text; *s; s++)
@@ -23,8 +24,8 @@ const char *model_check_path(const char *text)
 const char *model_check_image(const char *text)
 {
     if (str_starts(text, "docker://"))
-        return "oci:PATH[:TAG] (docker:// is not built yet in this version; copy it with `skopeo copy docker://IMAGE "
-               "oci:images/NAME`)";
+        return "oci:PATH[:TAG] (docker:// is not built yet in this version; copy it with `skopeo "
+               "copy docker://IMAGE oci:images/NAME`)";
     return str_starts(text, "oci:") && text[4] && text[4] != ':' ? NULL : "oci:PATH[:TAG]";
 }
 
@@ -42,7 +43,9 @@ const char *model_check_env_name(const char *text)
 const char *model_check_prefix(const char *text)
 {
     struct ip_prefix prefix;
-    return ip_prefix_parse(text, &prefix) ? NULL : "a prefix such as 10.20.0.0/16 or 2001:db8::/48 without host bits";
+    return ip_prefix_parse(text, &prefix)
+               ? NULL
+               : "a prefix such as 10.20.0.0/16 or 2001:db8::/48 without host bits";
 }
 
 static void check_instances(struct checker *c, const struct decl_module *m)
@@ -54,13 +57,15 @@ static void check_instances(struct checker *c, const struct decl_module *m)
         if (strcmp(key->s, "each") != 0 && !decl_find_region(c->d, key->s))
             decl_unknown(c, "region", key, &c->d->regions, sizeof(struct decl_region));
         if (rows[i].active + rows[i].standby > MODEL_INSTANCES_MAX)
-            problem_fix(schema_problem(c->p, key->at, "more than %d instances of one module in one region",
-                            MODEL_INSTANCES_MAX),
+            problem_fix(
+                schema_problem(c->p, key->at, "more than %d instances of one module in one region",
+                    MODEL_INSTANCES_MAX),
                 "take fewer");
         total += rows[i].active + rows[i].standby;
     }
     if (m->regions.n && m->regions.at->n == m->regions.n && total == 0)
-        problem_fix(schema_problem(c->p, m->regions.at, "module %s has no instance anywhere", m->head.key.s),
+        problem_fix(schema_problem(
+                        c->p, m->regions.at, "module %s has no instance anywhere", m->head.key.s),
             "raise a count, or remove the module");
 }
 
@@ -74,24 +79,28 @@ static void check_probe(struct checker *c, const struct decl_module *m)
     bool http = h->kind == PROBE_HTTP, exec = h->kind == PROBE_EXEC;
     bool path = yaml_map_get(at, "path"), command = yaml_map_get(at, "command");
     if (h->timeout_ms && h->interval_ms && h->timeout_ms >= h->interval_ms)
-        problem_fix(schema_problem(c->p, schema_at(&h->head, "timeout"), "the probe's timeout must be shorter than "
-                                                                         "its interval"),
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "timeout"),
+                        "the probe's timeout must be shorter than its interval"),
             "shorten `timeout` or lengthen `interval`");
     if (wrong_kind)
         return;
     if (path && command)
-        problem_fix(schema_problem(c->p, schema_at(&h->head, "command"), "a probe asks for a path or runs a command, "
-                                                                         "not both"), "keep one of them");
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "command"),
+                        "a probe asks for a path or runs a command, not both"),
+            "keep one of them");
     else if (h->kind >= 0 && !http && path)
-        problem_fix(schema_problem(c->p, schema_at(&h->head, "path"), "only an http probe has a path"),
+        problem_fix(
+            schema_problem(c->p, schema_at(&h->head, "path"), "only an http probe has a path"),
             "write `kind: http`");
     else if (h->kind >= 0 && !exec && command)
-        problem_fix(schema_problem(c->p, schema_at(&h->head, "command"), "only an exec probe has a command"),
+        problem_fix(schema_problem(
+                        c->p, schema_at(&h->head, "command"), "only an exec probe has a command"),
             "write `kind: exec`");
     if (http && !path)
         problem_fix(schema_problem(c->p, at, "an http probe needs a path"), "add `path: /healthz`");
     if (exec && !command)
-        problem_fix(schema_problem(c->p, at, "an exec probe needs a command"), "add `command: [...]`");
+        problem_fix(
+            schema_problem(c->p, at, "an exec probe needs a command"), "add `command: [...]`");
 }
 
 static bool any_routable(const struct decl *d)
@@ -109,12 +118,12 @@ static void check_port(struct checker *c, const struct decl_module *m)
     if (!m->head.at || yaml_map_get(m->head.at, "port"))
         return;
     if (m->route.at)
-        problem_fix(schema_problem(c->p, schema_at(&m->head, "route"), "module %s has a route but no port",
-                        m->head.key.s),
+        problem_fix(schema_problem(c->p, schema_at(&m->head, "route"),
+                        "module %s has a route but no port", m->head.key.s),
             "add `port: 8080`, where it listens");
     if (h->head.at && (h->kind == PROBE_HTTP || h->kind == PROBE_TCP || (h->kind < 0 && h->path.s)))
-        problem_fix(schema_problem(c->p, h->head.at, "module %s is probed over the network but has no port",
-                        m->head.key.s),
+        problem_fix(schema_problem(c->p, h->head.at,
+                        "module %s is probed over the network but has no port", m->head.key.s),
             "add `port: 8080`, where it listens");
 }
 
@@ -131,8 +140,9 @@ static int compare_served(const void *x, const void *y)
     r = r ? r : strcmp(a->path, b->path);
     if (r)
         return r;
-    return a->at->line != b->at->line ? (a->at->line < b->at->line ? -1 : 1)
-                                      : (a->at->column > b->at->column) - (a->at->column < b->at->column);
+    return a->at->line != b->at->line
+               ? (a->at->line < b->at->line ? -1 : 1)
+               : (a->at->column > b->at->column) - (a->at->column < b->at->column);
 }
 
 struct all_served {
@@ -140,8 +150,8 @@ struct all_served {
     size_t n, cap;
 };
 
-static void collect_routes(struct checker *c, const struct decl_module *m, const char *domain,
-    struct all_served *all)
+static void collect_routes(
+    struct checker *c, const struct decl_module *m, const char *domain, struct all_served *all)
 {
     const struct decl_route *routes = m->route.v;
     for (size_t i = 0; i < m->route.n; i++) {
@@ -149,11 +159,12 @@ static void collect_routes(struct checker *c, const struct decl_module *m, const
         for (size_t k = 0; k < routes[i].names.n; k++) {
             const char *name = decl_lower_name(c->arena, names[k].s);
             if (domain && !decl_in_domain(name, domain))
-                problem_fix(schema_problem(c->p, names[k].at, "%s is not in the platform's domain %s", name, domain),
+                problem_fix(schema_problem(c->p, names[k].at,
+                                "%s is not in the platform's domain %s", name, domain),
                     "serve a name that ends with .%s", domain);
             if (routes[i].path.s)
-                *GROW(all->v, all->n, all->cap) =
-                    (struct served){name, model_route_path(c->arena, routes[i].path.s), m->head.key.s, names[k].at};
+                *GROW(all->v, all->n, all->cap) = (struct served){
+                    name, model_route_path(c->arena, routes[i].path.s), m->head.key.s, names[k].at};
         }
     }
 }
@@ -170,13 +181,14 @@ static void check_routes(struct checker *c)
     for (size_t i = 1; i < all.n; i++) {
         const struct served *a = &all.v[i - 1], *b = &all.v[i];
         if (!strcmp(a->name, b->name) && !strcmp(a->path, b->path))
-            problem_fix(schema_problem(c->p, b->at, "%s%s is served twice; module %s has it in line %u", b->name,
-                            b->path, a->module, a->at->line),
+            problem_fix(
+                schema_problem(c->p, b->at, "%s%s is served twice; module %s has it in line %u",
+                    b->name, b->path, a->module, a->at->line),
                 "change the name or the path of one of them");
     }
     if (all.n && c->d->regions.n && c->d->hosts.n && !any_routable(c->d))
-        problem_fix(schema_problem(c->p, all.v[0].at, "a route needs a region that users can be sent to; none has a "
-                                                      "public host"),
+        problem_fix(schema_problem(c->p, all.v[0].at,
+                        "a route needs a region that users can be sent to; none has a public host"),
             "give a host `public: true` and its region an `address`");
     free(all.v);
 }

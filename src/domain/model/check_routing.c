@@ -2,12 +2,14 @@
 /* Routing against regions and hosts; records against each other and against what routes serve. */
 #include "domain/model/priv.h"
 
-void decl_check_routable(struct checker *c, const struct schema_text *ref, const struct decl_region *region)
+void decl_check_routable(
+    struct checker *c, const struct schema_text *ref, const struct decl_region *region)
 {
     if (region->address.at && decl_public_host(c->d, region))
         return;
-    problem_fix(schema_problem(c->p, ref->at, "users cannot be sent to region %s: it has no public %s",
-                    region->head.key.s, region->address.at ? "host" : "address"),
+    problem_fix(
+        schema_problem(c->p, ref->at, "users cannot be sent to region %s: it has no public %s",
+            region->head.key.s, region->address.at ? "host" : "address"),
         "give one of its hosts `public: true` and the region an `address`");
 }
 
@@ -36,7 +38,8 @@ static void check_list(struct checker *c, const struct schema_list *list, bool n
             decl_unknown(c, "region or duty", &refs[i], &c->d->regions, sizeof(struct decl_region));
         for (size_t j = 0; j < i; j++)
             if (str_eq(refs[i].s, refs[j].s))
-                problem_fix(schema_problem(c->p, refs[i].at, "\"%s\" stands here twice", refs[i].s), "keep one of them");
+                problem_fix(schema_problem(c->p, refs[i].at, "\"%s\" stands here twice", refs[i].s),
+                    "keep one of them");
     }
 }
 
@@ -47,7 +50,8 @@ static void check_lists(struct checker *c)
     for (size_t i = 0; i < r->countries.n; i++)
         check_list(c, &countries[i].order, true);
     check_list(c, &r->fallback, yaml_map_get(r->head.at, "default") != NULL);
-    check_list(c, &r->on_failure, false); /* its default names duties; a revision holds the default written out */
+    check_list(c, &r->on_failure,
+        false); /* its default names duties; a revision holds the default written out */
     const struct decl_nameserver *ns = r->nameservers.v;
     for (size_t i = 0; i < r->nameservers.n; i++) {
         const struct decl_region *region = decl_find_region(c->d, ns[i].region.s);
@@ -62,11 +66,12 @@ static void check_times(struct checker *c)
 {
     const struct decl_routing *r = &c->d->routing;
     if (r->ttl_ms % 1000)
-        problem_fix(schema_problem(c->p, schema_at(&r->head, "ttl"), "a TTL counts whole seconds"), "write it like 60s");
+        problem_fix(schema_problem(c->p, schema_at(&r->head, "ttl"), "a TTL counts whole seconds"),
+            "write it like 60s");
     const struct decl_health *h = &r->health;
     if (h->timeout_ms && h->interval_ms && h->timeout_ms >= h->interval_ms)
-        problem_fix(schema_problem(c->p, schema_at(&h->head, "timeout"), "routing.health: the timeout must be shorter "
-                                                                         "than the interval"),
+        problem_fix(schema_problem(c->p, schema_at(&h->head, "timeout"),
+                        "routing.health: the timeout must be shorter than the interval"),
             "shorten `timeout` or lengthen `interval`");
 }
 
@@ -96,7 +101,8 @@ static void check_overrides(struct checker *c)
         qsort(v, list->n, sizeof *v, compare_overrides);
     for (size_t i = 1; i < list->n; i++)
         if (!memcmp(&v[i].prefix, &v[i - 1].prefix, sizeof v[i].prefix))
-            problem_fix(schema_problem(c->p, v[i].at, "the same prefix stands in line %u", v[i - 1].at->line),
+            problem_fix(schema_problem(
+                            c->p, v[i].at, "the same prefix stands in line %u", v[i - 1].at->line),
                 "keep one of them");
 }
 
@@ -132,21 +138,22 @@ static void collect_record(struct checker *c, const struct decl_record *r, struc
 {
     char found[PROBLEMS_QUOTE_SIZE];
     if (r->ttl_ms % 1000)
-        problem_fix(schema_problem(c->p, schema_at(&r->head, "ttl"), "a TTL counts whole seconds"), "write it like 60s");
+        problem_fix(schema_problem(c->p, schema_at(&r->head, "ttl"), "a TTL counts whole seconds"),
+            "write it like 60s");
     if (!r->name.s || !r->value.s || r->type < 0 || !c->d->domain.s)
         return;
     const char *domain = decl_lower_name(c->arena, c->d->domain.s);
     const char *type = model_record_types[r->type];
     const char *fqdn = decl_record_fqdn(c->arena, r->name.s, domain);
     if (!fqdn)
-        problem_fix(schema_problem(c->p, r->name.at, "expected \"@\" or a name in %s, found %s", domain,
-                        problems_quote(r->name.s, found)),
+        problem_fix(schema_problem(c->p, r->name.at, "expected \"@\" or a name in %s, found %s",
+                        domain, problems_quote(r->name.s, found)),
             "write it relative to the domain");
     const char *expected = NULL;
     const char *value = decl_record_value(c->arena, type, r->value.s, domain, &expected);
     if (!value)
-        problem_fix(schema_problem(c->p, r->value.at, "%s record: expected %s, found %s", type, expected,
-                        problems_quote(r->value.s, found)),
+        problem_fix(schema_problem(c->p, r->value.at, "%s record: expected %s, found %s", type,
+                        expected, problems_quote(r->value.s, found)),
             "see RFC 1035 for the form of a %s record", type);
     if (fqdn && value)
         *GROW(all->v, all->n, all->cap) =
@@ -161,8 +168,8 @@ static void collect_owners(struct checker *c, struct owners *all)
         collect_record(c, &records[i], all);
     const struct decl_nameserver *ns = d->routing.nameservers.v;
     for (size_t i = 0; i < d->routing.nameservers.n && d->domain.s; i++)
-        *GROW(all->v, all->n, all->cap) = (struct owner){arena_printf(c->arena, "%s.%s", ns[i].label.s,
-                                                             decl_lower_name(c->arena, d->domain.s)),
+        *GROW(all->v, all->n, all->cap) = (struct owner){
+            arena_printf(c->arena, "%s.%s", ns[i].label.s, decl_lower_name(c->arena, d->domain.s)),
             OWNER_NAMESERVER, .who = ns[i].label.s, .at = ns[i].label.at};
     const struct decl_module *modules = d->modules.v;
     for (size_t i = 0; i < d->modules.n; i++) {
@@ -170,8 +177,9 @@ static void collect_owners(struct checker *c, struct owners *all)
         for (size_t k = 0; k < modules[i].route.n; k++) {
             const struct schema_text *names = routes[k].names.v;
             for (size_t j = 0; j < routes[k].names.n; j++)
-                *GROW(all->v, all->n, all->cap) = (struct owner){decl_lower_name(c->arena, names[j].s), OWNER_ROUTE,
-                    .who = modules[i].head.key.s, .at = names[j].at};
+                *GROW(all->v, all->n, all->cap) =
+                    (struct owner){decl_lower_name(c->arena, names[j].s), OWNER_ROUTE,
+                        .who = modules[i].head.key.s, .at = names[j].at};
         }
     }
 }
@@ -181,24 +189,30 @@ static void check_owner(struct checker *c, const struct owner *first, const stru
     const struct owner *one)
 {
     if (one->kind == OWNER_NAMESERVER && first->kind == OWNER_ROUTE) {
-        problem_fix(schema_problem(c->p, one->at, "%s is served by module %s, it cannot be a name server too",
-                        one->fqdn, first->who),
+        problem_fix(
+            schema_problem(c->p, one->at,
+                "%s is served by module %s, it cannot be a name server too", one->fqdn, first->who),
             "choose another label");
     }
     if (one->kind != OWNER_RECORD)
         return;
-    bool address = !strcmp(one->type, "A") || !strcmp(one->type, "AAAA"), alias = !strcmp(one->type, "CNAME");
+    bool address = !strcmp(one->type, "A") || !strcmp(one->type, "AAAA"),
+         alias = !strcmp(one->type, "CNAME");
     if (first->kind != OWNER_RECORD && (address || alias))
-        problem_fix(schema_problem(c->p, one->at, "%s is %s, its addresses come from the routing", one->fqdn,
-                        first->kind == OWNER_ROUTE ? "a name that a route serves" : "a name server"),
+        problem_fix(
+            schema_problem(c->p, one->at, "%s is %s, its addresses come from the routing",
+                one->fqdn,
+                first->kind == OWNER_ROUTE ? "a name that a route serves" : "a name server"),
             "remove the record");
-    else if (before->kind == OWNER_RECORD && !strcmp(before->type, one->type) && !strcmp(before->value, one->value))
-        problem_fix(schema_problem(c->p, one->at, "the same record stands in line %u", before->at->line),
+    else if (before->kind == OWNER_RECORD && !strcmp(before->type, one->type) &&
+             !strcmp(before->value, one->value))
+        problem_fix(
+            schema_problem(c->p, one->at, "the same record stands in line %u", before->at->line),
             "keep one of them");
     else if (before->kind == OWNER_RECORD && (alias || !strcmp(before->type, "CNAME")))
         /* RFC 1034 3.6.2: a CNAME stands alone. */
-        problem_fix(schema_problem(c->p, one->at, "%s has a CNAME and other records (line %u)", one->fqdn,
-                        before->at->line),
+        problem_fix(schema_problem(c->p, one->at, "%s has a CNAME and other records (line %u)",
+                        one->fqdn, before->at->line),
             "keep the CNAME or the others");
 }
 
@@ -213,9 +227,10 @@ static void check_owners(struct checker *c)
         const struct owner *one = &all.v[i];
         if (strcmp(first->fqdn, one->fqdn) != 0)
             first = one;
-        if (one->kind == OWNER_RECORD && !strcmp(one->type, "CNAME")
-            && str_eq(one->fqdn, decl_lower_name(c->arena, c->d->domain.s)))
-            problem_fix(schema_problem(c->p, one->at, "the domain itself cannot be a CNAME (RFC 1034 3.6.2)"),
+        if (one->kind == OWNER_RECORD && !strcmp(one->type, "CNAME") &&
+            str_eq(one->fqdn, decl_lower_name(c->arena, c->d->domain.s)))
+            problem_fix(schema_problem(
+                            c->p, one->at, "the domain itself cannot be a CNAME (RFC 1034 3.6.2)"),
                 "declare addresses, or serve it by a route");
         if (one != first)
             check_owner(c, first, &all.v[i - 1], one);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The declaration as written: what schema.c's tables fill, references still names. build.c makes the model of it. */
+/* The declaration as written: what schema.c's tables fill, references still names. build.c makes
+ * the model of it. */
 #pragma once
 
 #include "base/schema/schema.h"
@@ -7,7 +8,7 @@
 
 struct decl_region {
     struct schema_head head;
-    int duty;                 /* enum region_duty, -1 wrong */
+    int duty;                   /* enum region_duty, -1 wrong */
     struct schema_list address; /* schema_addr */
     struct schema_list network; /* schema_prefix */
 };
@@ -85,7 +86,7 @@ struct decl_routing {
     uint64_t ttl_ms;
     struct schema_list nameservers; /* decl_nameserver */
     struct decl_health health;
-    struct schema_list countries; /* decl_country */
+    struct schema_list countries;            /* decl_country */
     struct schema_list fallback, on_failure; /* schema_text */
     struct schema_list records;              /* decl_record */
     struct decl_geo geo;

@@ -7,7 +7,8 @@
 
 const char *region_duty_name(enum region_duty duty)
 {
-    static const char *const names[] = {[REGION_MAIN] = "main", [REGION_DR] = "dr", [REGION_SERVING] = "serving"};
+    static const char *const names[] = {
+        [REGION_MAIN] = "main", [REGION_DR] = "dr", [REGION_SERVING] = "serving"};
     return names[duty];
 }
 
@@ -18,10 +19,12 @@ char *model_route_path(struct arena *a, const char *path)
 }
 
 /* The root of a declaration is a map; "nothing" is the usual slip of an empty file. */
-static bool parse_decl(struct arena *a, const struct yaml_node *root, struct decl *d, struct problems *p)
+static bool parse_decl(
+    struct arena *a, const struct yaml_node *root, struct decl *d, struct problems *p)
 {
     if (yaml_is_null(root)) {
-        problem_fix(problems_add(p, 1, 1, "the file declares nothing"), "`mcp init` writes one to start from");
+        problem_fix(problems_add(p, 1, 1, "the file declares nothing"),
+            "`mcp init` writes one to start from");
         return false;
     }
     schema_parse(&decl_schema, root, d, a, p);
@@ -36,7 +39,8 @@ static bool parse_decl(struct arena *a, const struct yaml_node *root, struct dec
 }
 
 /* Takes the arena that the tree lives in; root NULL: it could not be read, and p says why. */
-static int parse_tree(struct arena *arena, const struct yaml_node *root, struct model **ret, struct problems *p)
+static int parse_tree(
+    struct arena *arena, const struct yaml_node *root, struct model **ret, struct problems *p)
 {
     _cleanup_arena_ struct arena *a = arena;
     struct decl d = {0};
@@ -67,7 +71,8 @@ int model_parse_json(const json_t *tree, struct model **ret, struct err *e)
     return r;
 }
 
-int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors, struct err *e)
+int model_parse(const char *text, size_t len, const char *name, struct model **ret,
+    struct str *errors, struct err *e)
 {
     struct problems p;
     problems_init(&p, name);
@@ -96,7 +101,8 @@ static int compare_names(const void *key, const void *item)
 
 const struct model_region *model_find_region(const struct model *m, const char *name)
 {
-    return m->n_regions ? bsearch(name, m->regions, m->n_regions, sizeof *m->regions, compare_names) : NULL;
+    return m->n_regions ? bsearch(name, m->regions, m->n_regions, sizeof *m->regions, compare_names)
+                        : NULL;
 }
 
 const struct model_host *model_find_host(const struct model *m, const char *name)
@@ -106,7 +112,8 @@ const struct model_host *model_find_host(const struct model *m, const char *name
 
 const struct model_module *model_find_module(const struct model *m, const char *name)
 {
-    return m->n_modules ? bsearch(name, m->modules, m->n_modules, sizeof *m->modules, compare_names) : NULL;
+    return m->n_modules ? bsearch(name, m->modules, m->n_modules, sizeof *m->modules, compare_names)
+                        : NULL;
 }
 
 const struct model_region *model_region_of_duty(const struct model *m, enum region_duty duty)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The platform as declared: typed, validated, every default filled in, every name resolved to a pointer. Parsed from
- * platform.yaml or from a revision's canonical JSON by the same code (JSON is YAML). Immutable after model_parse();
- * everything lives in one arena and dies with model_free(). Regions, hosts, modules and countries are sorted by name:
- * JSON maps have no order, so a region's index is the same on every host. */
+/* The platform as declared: typed, validated, every default filled in, every name resolved to a
+ * pointer. Parsed from platform.yaml or from a revision's canonical JSON by the same code (JSON is
+ * YAML). Immutable after model_parse(); everything lives in one arena and dies with model_free().
+ * Regions, hosts, modules and countries are sorted by name: JSON maps have no order, so a region's
+ * index is the same on every host. */
 #pragma once
 
 #include "base/err/err.h"
@@ -14,7 +15,8 @@ struct problems;
 struct schema_row;
 
 #define MODEL_TEXT_MAX (4u * 1024 * 1024)
-#define MODEL_NAME_MAX 40 /* of regions, hosts, modules: one DNS label with room for "-NN" behind it */
+#define MODEL_NAME_MAX                                                                             \
+    40 /* of regions, hosts, modules: one DNS label with room for "-NN" behind it */
 #define MODEL_PLATFORM_MAX 32
 #define MODEL_REGIONS_MAX 64 /* a region set is one 64-bit mask */
 #define MODEL_HOSTS_MAX 256
@@ -123,8 +125,8 @@ struct model_probe {
     const char *path;           /* http */
     const char *const *command; /* exec, NULL-terminated */
     uint64_t interval_ms, timeout_ms;
-    uint64_t start_timeout_ms;  /* starting longer than this is a failed start */
-    unsigned failures;          /* consecutive, ready -> unhealthy */
+    uint64_t start_timeout_ms; /* starting longer than this is a failed start */
+    unsigned failures;         /* consecutive, ready -> unhealthy */
 };
 
 struct model_limits {
@@ -138,7 +140,8 @@ enum route_auth { AUTH_JWT, AUTH_NONE };
 struct model_route {
     const char *const *names; /* lower case, no trailing dot */
     size_t n_names;
-    const char *path; /* prefix of whole segments, starts with "/", ends with one only if it is "/" */
+    const char
+        *path; /* prefix of whole segments, starts with "/", ends with one only if it is "/" */
     enum route_auth auth;
 };
 
@@ -150,8 +153,8 @@ struct model_instances {
 
 struct model_module {
     const char *name;
-    const char *image; /* "oci:images/api" or "docker://..." as declared */
-    uint16_t port;     /* 0: none */
+    const char *image;          /* "oci:images/api" or "docker://..." as declared */
+    uint16_t port;              /* 0: none */
     const char *const *command; /* replaces the image's, NULL-terminated, or NULL */
     const char *const *env;     /* "NAME=value", NULL-terminated, sorted */
     struct model_probe probe;
@@ -181,20 +184,24 @@ struct model {
 };
 
 /* Adds everything that is wrong to p (and returns ERR_INVALID); *ret is untouched then. */
-MUST_CHECK int model_parse_problems(const char *text, size_t len, struct model **ret, struct problems *p);
+MUST_CHECK int model_parse_problems(
+    const char *text, size_t len, struct model **ret, struct problems *p);
 /* A canonical tree, as a revision holds it: no text is parsed again. Errors have keys, no lines. */
 MUST_CHECK int model_parse_json(const json_t *tree, struct model **ret, struct err *e);
-/* `name` is the file as shown in errors. On failure every error of the text is in `errors`, one a line,
- * "file:line:col: message; fix: ..." (may be NULL), and *e summarises (its message holds them all when they fit). */
-MUST_CHECK int model_parse(const char *text, size_t len, const char *name, struct model **ret, struct str *errors,
-    struct err *e);
+/* `name` is the file as shown in errors. On failure every error of the text is in `errors`, one a
+ * line, "file:line:col: message; fix: ..." (may be NULL), and *e summarises (its message holds them
+ * all when they fit). */
+MUST_CHECK int model_parse(const char *text, size_t len, const char *name, struct model **ret,
+    struct str *errors, struct err *e);
 void model_free(struct model *m); /* NULL is fine */
 
 const struct model_region *model_find_region(const struct model *m, const char *name);
 const struct model_host *model_find_host(const struct model *m, const char *name);
 const struct model_module *model_find_module(const struct model *m, const char *name);
-const struct model_region *model_region_of_duty(const struct model *m, enum region_duty duty); /* NULL: none */
+const struct model_region *model_region_of_duty(
+    const struct model *m, enum region_duty duty); /* NULL: none */
 const struct schema_row *model_schema(void); /* of the whole file: `mcp schema`, the man page */
-/* The first host of a region: where its instances go until placement spreads them. NULL: the region has none. */
+/* The first host of a region: where its instances go until placement spreads them. NULL: the region
+ * has none. */
 const struct model_host *model_first_host(const struct model *m, const struct model_region *region);
 const char *region_duty_name(enum region_duty duty);

@@ -33,19 +33,21 @@ void decl_check_modules(struct checker *c);
 void decl_unknown(struct checker *c, const char *what, const struct schema_text *word,
     const struct schema_list *known, size_t item_size);
 /* Which region of a routing list: an error if it exists and cannot be routed to. */
-void decl_check_routable(struct checker *c, const struct schema_text *ref, const struct decl_region *region);
+void decl_check_routable(
+    struct checker *c, const struct schema_text *ref, const struct decl_region *region);
 
 /* A name as it is served: lower case, without the trailing dot. */
 char *decl_lower_name(struct arena *a, const char *name);
 bool decl_in_domain(const char *fqdn, const char *domain);
 /* The owner of a record: lower case, absolute, no trailing dot. NULL: not a name in the domain. */
 char *decl_record_fqdn(struct arena *a, const char *name, const char *domain);
-/* The presentation form with every name absolute and every text quoted, NULL with *expected (static) when the value
- * does not fit the type. */
+/* The presentation form with every name absolute and every text quoted, NULL with *expected
+ * (static) when the value does not fit the type. */
 char *decl_record_value(struct arena *a, const char *type, const char *value, const char *domain,
     const char **expected);
 
-char *model_route_path(struct arena *a, const char *path); /* without a trailing slash, unless it is "/" */
+char *model_route_path(
+    struct arena *a, const char *path); /* without a trailing slash, unless it is "/" */
 
 extern const char *const model_record_types[]; /* by decl_record.type */
 

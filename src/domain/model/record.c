@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names and values of declared DNS records. The codec has the last word on a value; here it is checked as far as
- * its author can be told where the slip is, and names are made absolute. */
+/* Names and values of declared DNS records. The codec has the last word on a value; here it is
+ * checked as far as its author can be told where the slip is, and names are made absolute. */
 #include "domain/model/priv.h"
 
 #include <ctype.h>
@@ -57,8 +57,10 @@ char *decl_record_fqdn(struct arena *a, const char *name, const char *domain)
     return full && is_name(full) ? full : NULL;
 }
 
-/* A name inside a value: "x." is absolute, "x" relative to the domain, "@" the domain. Always ends with a dot. */
-static char *value_name(struct arena *a, const char *text, const char *domain, const char **expected)
+/* A name inside a value: "x." is absolute, "x" relative to the domain, "@" the domain. Always ends
+ * with a dot. */
+static char *value_name(
+    struct arena *a, const char *text, const char *domain, const char **expected)
 {
     if (!strcmp(text, "@"))
         return arena_printf(a, "%s.", domain);
@@ -102,8 +104,8 @@ static bool split(struct arena *a, const char *value, size_t n, char **words)
 }
 
 /* `numbers` words of 16 bits, then a name: MX has one, SRV three. */
-static char *numbers_and_name(struct arena *a, const char *value, size_t numbers, const char *domain,
-    const char **expected)
+static char *numbers_and_name(
+    struct arena *a, const char *value, size_t numbers, const char *domain, const char **expected)
 {
     char *words[4];
     uint64_t n;
@@ -165,7 +167,8 @@ static bool is_quoted(const char *s)
         for (; *s && *s != '"'; s++, n++) {
             if (*s != '\\')
                 continue;
-            if (isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) && isdigit((unsigned char)s[3]))
+            if (isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) &&
+                isdigit((unsigned char)s[3]))
                 s += 3;
             else if (s[1])
                 s++;
@@ -199,8 +202,8 @@ static char *caa_value(struct arena *a, const char *value)
     return text ? arena_printf(a, "%s %s %s", words[0], words[1], text) : NULL;
 }
 
-char *decl_record_value(struct arena *a, const char *type, const char *value, const char *domain,
-    const char **expected)
+char *decl_record_value(
+    struct arena *a, const char *type, const char *value, const char *domain, const char **expected)
 {
     static const struct {
         const char *type, *expected;

@@ -25,13 +25,15 @@ static void each_region(struct differ *d, const void *o, const void *n)
         plan_add(d, PLAN_CREATE, "hosts", "no restart", "region %s", new->name);
         return;
     }
-    bool changed = plan_changed(d, "duty", region_duty_name(old->duty), region_duty_name(new->duty));
+    bool changed =
+        plan_changed(d, "duty", region_duty_name(old->duty), region_duty_name(new->duty));
     changed |= plan_changed(d, "network", networks_of(d, old), networks_of(d, new));
     bool moved = plan_changed(d, "address", plan_addresses(d->scratch, &old->addresses),
         plan_addresses(d->scratch, &new->addresses));
     if (changed || moved)
-        plan_add(d, PLAN_UPDATE, "hosts", moved ? "its public host listens on the new addresses" : "no restart",
-            "region %s", new->name);
+        plan_add(d, PLAN_UPDATE, "hosts",
+            moved ? "its public host listens on the new addresses" : "no restart", "region %s",
+            new->name);
 }
 
 static const char *bridge_of(struct differ *d, const struct model_host *h)
@@ -47,9 +49,11 @@ static void each_host(struct differ *d, const void *o, const void *n)
     if (!new)
         return;
     if (!old) {
-        plan_note(d, "new: in %s, address %s", new->region->name, plan_addresses(d->scratch, &new->addresses));
-        plan_add(d, PLAN_CREATE, "hosts", new->is_public ? "starts control, agent, resolver, dns and edge"
-                                                          : "starts control, agent and resolver",
+        plan_note(d, "new: in %s, address %s", new->region->name,
+            plan_addresses(d->scratch, &new->addresses));
+        plan_add(d, PLAN_CREATE, "hosts",
+            new->is_public ? "starts control, agent, resolver, dns and edge"
+                           : "starts control, agent and resolver",
             "host %s", new->name);
         return;
     }
@@ -57,12 +61,14 @@ static void each_host(struct differ *d, const void *o, const void *n)
     moved |= plan_changed(d, "address", plan_addresses(d->scratch, &old->addresses),
         plan_addresses(d->scratch, &new->addresses));
     bool bridge = plan_changed(d, "bridge", bridge_of(d, old), bridge_of(d, new));
-    bool public = plan_changed(d, "public", old->is_public ? "true" : "false", new->is_public ? "true" : "false");
+    bool public = plan_changed(
+        d, "public", old->is_public ? "true" : "false", new->is_public ? "true" : "false");
     if (moved || bridge)
-        plan_add(d, PLAN_REPLACE, "hosts", "restarts the host's roles and instances", "host %s", new->name);
-    else if (public)
-        plan_add(d, PLAN_UPDATE, "hosts", new->is_public ? "starts dns and edge" : "stops dns and edge", "host %s",
+        plan_add(d, PLAN_REPLACE, "hosts", "restarts the host's roles and instances", "host %s",
             new->name);
+    else if (public)
+        plan_add(d, PLAN_UPDATE, "hosts",
+            new->is_public ? "starts dns and edge" : "stops dns and edge", "host %s", new->name);
 }
 
 /* Members in the order of their names, for the merge. */
@@ -117,20 +123,20 @@ void plan_diff_hosts(struct differ *d, bool removals)
     const struct model *old = d->old, *new = d->new;
     const char **old_members = member_names(d, old), **new_members = member_names(d, new);
     if (!removals) {
-        plan_merge(d, old->regions, old->n_regions, new->regions, new->n_regions, sizeof *old->regions, plan_by_name,
-            each_region);
-        plan_merge(d, old->hosts, old->n_hosts, new->hosts, new->n_hosts, sizeof *old->hosts, plan_by_name,
-            each_host);
-        plan_merge(d, old_members, old->n_members, new_members, new->n_members, sizeof *old_members, plan_by_name,
-            each_member);
+        plan_merge(d, old->regions, old->n_regions, new->regions, new->n_regions,
+            sizeof *old->regions, plan_by_name, each_region);
+        plan_merge(d, old->hosts, old->n_hosts, new->hosts, new->n_hosts, sizeof *old->hosts,
+            plan_by_name, each_host);
+        plan_merge(d, old_members, old->n_members, new_members, new->n_members, sizeof *old_members,
+            plan_by_name, each_member);
         return;
     }
-    plan_merge(d, old_members, old->n_members, new_members, new->n_members, sizeof *old_members, plan_by_name,
-        each_removed_member);
-    plan_merge(d, old->hosts, old->n_hosts, new->hosts, new->n_hosts, sizeof *old->hosts, plan_by_name,
-        each_removed_host);
-    plan_merge(d, old->regions, old->n_regions, new->regions, new->n_regions, sizeof *old->regions, plan_by_name,
-        each_removed_region);
+    plan_merge(d, old_members, old->n_members, new_members, new->n_members, sizeof *old_members,
+        plan_by_name, each_removed_member);
+    plan_merge(d, old->hosts, old->n_hosts, new->hosts, new->n_hosts, sizeof *old->hosts,
+        plan_by_name, each_removed_host);
+    plan_merge(d, old->regions, old->n_regions, new->regions, new->n_regions, sizeof *old->regions,
+        plan_by_name, each_removed_region);
 }
 
 /* A line between two regions, its ends in order; a client's prefix with its country. */
@@ -147,13 +153,15 @@ static int compare_wan(const void *x, const void *y)
 static struct lab_item *lab_items(struct differ *d, const struct model *m, size_t *ret_n)
 {
     size_t n = 0;
-    struct lab_item *items = arena_alloc(d->scratch, (m->lab.n_wan + m->lab.n_clients + 1) * sizeof *items);
+    struct lab_item *items =
+        arena_alloc(d->scratch, (m->lab.n_wan + m->lab.n_clients + 1) * sizeof *items);
     for (size_t i = 0; i < m->lab.n_wan; i++) {
         const struct model_wan *w = &m->lab.wan[i];
         bool ordered = strcmp(w->a->name, w->b->name) < 0;
         items[n].name = arena_printf(d->scratch, "line %s – %s", ordered ? w->a->name : w->b->name,
             ordered ? w->b->name : w->a->name);
-        items[n++].value = arena_printf(d->scratch, "%g ms, %g%% lost%s", (double)w->delay_us / 1000, w->loss * 100,
+        items[n++].value = arena_printf(d->scratch, "%g ms, %g%% lost%s",
+            (double)w->delay_us / 1000, w->loss * 100,
             w->rate_bps ? arena_printf(d->scratch, ", %g Mbit/s", (double)w->rate_bps / 1e6) : "");
     }
     for (size_t i = 0; i < m->lab.n_clients; i++) {

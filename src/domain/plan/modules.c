@@ -56,7 +56,8 @@ static bool words_equal(const char *const *a, const char *const *b)
 
 #define WORDS_SHOWN 120u
 
-static bool words_changed(struct differ *d, const char *what, const char *const *old, const char *const *new)
+static bool words_changed(
+    struct differ *d, const char *what, const char *const *old, const char *const *new)
 {
     if (words_equal(old, new))
         return false;
@@ -66,7 +67,8 @@ static bool words_changed(struct differ *d, const char *what, const char *const 
         size_t start = text.len;
         for (size_t i = 0; sides[k] && sides[k][i] && text.len - start < WORDS_SHOWN; i++) {
             size_t n = str_utf8_cut(sides[k][i], WORDS_SHOWN);
-            str_addf(&text, "%s%.*s%s", i ? " " : "", (int)n, sides[k][i], sides[k][i][n] ? "..." : "");
+            str_addf(
+                &text, "%s%.*s%s", i ? " " : "", (int)n, sides[k][i], sides[k][i][n] ? "..." : "");
         }
         str_add(&text, k ? "" : sides[k] ? " → " : "none → ");
     }
@@ -99,7 +101,8 @@ static bool env_changed(struct differ *d, const char *const *old, const char *co
     return names.len > 0;
 }
 
-static bool limits_changed(struct differ *d, const struct model_limits *old, const struct model_limits *new)
+static bool limits_changed(
+    struct differ *d, const struct model_limits *old, const struct model_limits *new)
 {
     char from[UNITS_TEXT_SIZE], to[UNITS_TEXT_SIZE];
     units_format_size(old->memory_bytes, from);
@@ -111,7 +114,8 @@ static bool limits_changed(struct differ *d, const struct model_limits *old, con
     return plan_changed_count(d, "pids", old->pids, new->pids) || changed;
 }
 
-static bool probe_changed(struct differ *d, const struct model_probe *old, const struct model_probe *new)
+static bool probe_changed(
+    struct differ *d, const struct model_probe *old, const struct model_probe *new)
 {
     static const char *const kinds[] = {
         [PROBE_HTTP] = "http", [PROBE_TCP] = "tcp", [PROBE_EXEC] = "exec", [PROBE_NONE] = "none"};
@@ -125,17 +129,20 @@ static bool probe_changed(struct differ *d, const struct model_probe *old, const
 }
 
 /* Anything of it in an instance's spec: the process is another then. */
-static bool spec_changed(struct differ *d, const struct model_module *old, const struct model_module *new)
+static bool spec_changed(
+    struct differ *d, const struct model_module *old, const struct model_module *new)
 {
     bool changed = false;
     if (!str_eq(digest_of(d->old_files, old), digest_of(d->new_files, new)))
-        changed = plan_changed(d, "image", image_text(d, d->old_files, old), image_text(d, d->new_files, new));
+        changed = plan_changed(
+            d, "image", image_text(d, d->old_files, old), image_text(d, d->new_files, new));
     changed |= plan_changed_count(d, "port", old->port, new->port);
     changed |= words_changed(d, "command", old->command, new->command);
     changed |= env_changed(d, old->env, new->env);
     changed |= limits_changed(d, &old->limits, &new->limits);
     changed |= probe_changed(d, &old->probe, &new->probe);
-    return plan_changed_ms(d, "stop timeout", old->stop_timeout_ms, new->stop_timeout_ms) || changed;
+    return plan_changed_ms(d, "stop timeout", old->stop_timeout_ms, new->stop_timeout_ms) ||
+           changed;
 }
 
 static const char *count_text(struct differ *d, const char *verb, unsigned n)
@@ -158,11 +165,12 @@ static const char *counts_text(struct differ *d, const struct model_instances *c
 
 static void create_instances(struct differ *d, const struct instance *new)
 {
-    plan_note(d, "new: %s of %s", counts_text(d, new->count), image_text(d, d->new_files, new->module));
+    plan_note(
+        d, "new: %s of %s", counts_text(d, new->count), image_text(d, d->new_files, new->module));
     const char *starts = new->count->active ? count_text(d, "starts", new->count->active) : NULL;
     const char *keeps = new->count->standby ? count_text(d, "holds", new->count->standby) : NULL;
-    plan_add(d, PLAN_CREATE, "modules", join(d, starts, keeps), "module %s in %s", new->module->name,
-        new->count->region->name);
+    plan_add(d, PLAN_CREATE, "modules", join(d, starts, keeps), "module %s in %s",
+        new->module->name, new->count->region->name);
 }
 
 static void each_instance(struct differ *d, const void *o, const void *n)
@@ -184,9 +192,11 @@ static void each_instance(struct differ *d, const void *o, const void *n)
     if (!restart && !counts)
         return;
     const char *kept = restart && MIN(was, is) ? count_text(d, "restarts", MIN(was, is)) : NULL;
-    const char *moved = is > was ? count_text(d, "starts", is - was) : is < was ? count_text(d, "stops", was - is) : NULL;
-    plan_add(d, restart && was ? PLAN_REPLACE : PLAN_UPDATE, "modules", join(d, kept, moved), "module %s in %s",
-        new->module->name, new->count->region->name);
+    const char *moved = is > was   ? count_text(d, "starts", is - was)
+                        : is < was ? count_text(d, "stops", was - is)
+                                   : NULL;
+    plan_add(d, restart && was ? PLAN_REPLACE : PLAN_UPDATE, "modules", join(d, kept, moved),
+        "module %s in %s", new->module->name, new->count->region->name);
 }
 
 static void each_removed_instance(struct differ *d, const void *o, const void *n)
@@ -196,8 +206,8 @@ static void each_removed_instance(struct differ *d, const void *o, const void *n
         return;
     bool module_stays = model_find_module(d->new, old->module->name) != NULL;
     plan_note(d, module_stays ? "no longer in this region" : "no longer declared");
-    plan_add(d, PLAN_REMOVE, "modules", join(d, old->count->active ? count_text(d, "stops", old->count->active) : NULL,
-                                            NULL),
+    plan_add(d, PLAN_REMOVE, "modules",
+        join(d, old->count->active ? count_text(d, "stops", old->count->active) : NULL, NULL),
         "module %s in %s", old->module->name, old->count->region->name);
 }
 
@@ -276,5 +286,6 @@ void plan_diff_routes(struct differ *d, bool removals)
 {
     size_t n_old, n_new;
     struct served *old = served_of(d, d->old, &n_old), *new = served_of(d, d->new, &n_new);
-    plan_merge(d, old, n_old, new, n_new, sizeof *old, compare_served, removals ? each_removed_route : each_route);
+    plan_merge(d, old, n_old, new, n_new, sizeof *old, compare_served,
+        removals ? each_removed_route : each_route);
 }

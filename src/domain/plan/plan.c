@@ -3,8 +3,8 @@
 
 #include "base/units/units.h"
 
-void plan_merge(struct differ *d, const void *old, size_t n_old, const void *new, size_t n_new, size_t size,
-    plan_compare_fn compare, plan_each_fn each)
+void plan_merge(struct differ *d, const void *old, size_t n_old, const void *new, size_t n_new,
+    size_t size, plan_compare_fn compare, plan_each_fn each)
 {
     const char *o = old, *n = new;
     size_t i = 0, k = 0;
@@ -21,7 +21,8 @@ int plan_by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-void plan_add(struct differ *d, enum plan_verb verb, const char *group, const char *impact, const char *fmt, ...)
+void plan_add(struct differ *d, enum plan_verb verb, const char *group, const char *impact,
+    const char *fmt, ...)
 {
     struct plan *p = d->plan;
     struct plan_action *a = GROW(p->actions, p->n, p->cap);
@@ -125,8 +126,10 @@ void plan_free(struct plan *p)
 
 const char *plan_verb_name(enum plan_verb verb)
 {
-    static const char *const names[] = {
-        [PLAN_CREATE] = "create", [PLAN_UPDATE] = "update", [PLAN_REPLACE] = "replace", [PLAN_REMOVE] = "remove"};
+    static const char *const names[] = {[PLAN_CREATE] = "create",
+        [PLAN_UPDATE] = "update",
+        [PLAN_REPLACE] = "replace",
+        [PLAN_REMOVE] = "remove"};
     return names[verb];
 }
 
@@ -135,9 +138,11 @@ json_t *plan_json(const struct plan *p, const char *platform, uint64_t from, uin
     json_t *actions = json_array();
     for (size_t i = 0; i < p->n; i++) {
         const struct plan_action *a = &p->actions[i];
-        json_array_append_new(actions, json_pack("{s:s,s:s,s:s,s:s}", "verb", plan_verb_name(a->verb), "subject",
-                                           a->subject, "reason", a->reason, "impact", a->impact));
+        json_array_append_new(
+            actions, json_pack("{s:s,s:s,s:s,s:s}", "verb", plan_verb_name(a->verb), "subject",
+                         a->subject, "reason", a->reason, "impact", a->impact));
     }
     return json_pack("{s:s,s:o,s:I,s:o}", "platform", platform, "from",
-        from ? json_integer((json_int_t)from) : json_null(), "to", (json_int_t)to, "actions", actions);
+        from ? json_integer((json_int_t)from) : json_null(), "to", (json_int_t)to, "actions",
+        actions);
 }

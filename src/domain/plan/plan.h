@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a change of the declaration would do: the difference of two models, with the digests of their files, as
- * actions in the order in which they are carried out (what others stand on comes first and goes last). Pure and
- * deterministic; linear in the size of both models, which are sorted. Nothing changes: no action. */
+/* What a change of the declaration would do: the difference of two models, with the digests of
+ * their files, as actions in the order in which they are carried out (what others stand on comes
+ * first and goes last). Pure and deterministic; linear in the size of both models, which are
+ * sorted. Nothing changes: no action. */
 #pragma once
 
 #include "base/json/json.h"
 
 struct model;
 
-enum plan_verb { PLAN_CREATE, PLAN_UPDATE, PLAN_REPLACE, PLAN_REMOVE }; /* REPLACE: what runs is restarted */
+enum plan_verb {
+    PLAN_CREATE,
+    PLAN_UPDATE,
+    PLAN_REPLACE,
+    PLAN_REMOVE
+}; /* REPLACE: what runs is restarted */
 
 struct plan_action {
     enum plan_verb verb;
-    const char *group;   /* "hosts", "modules", "routes", "routing", "lab": how people see them together */
+    const char
+        *group; /* "hosts", "modules", "routes", "routing", "lab": how people see them together */
     const char *subject; /* "module api in ap-seoul" */
     const char *reason;  /* what changed, old → new */
     const char *impact;  /* "restarts 2 instances", "no restart" */
@@ -33,5 +40,6 @@ struct plan_side {
 struct plan *plan_make(const struct plan_side *from, const struct plan_side *to);
 void plan_free(struct plan *p); /* NULL is fine */
 const char *plan_verb_name(enum plan_verb verb);
-/* {"platform", "from", "to", "actions": [{"verb", "subject", "reason", "impact"}]}; from 0: null. */
+/* {"platform", "from", "to", "actions": [{"verb", "subject", "reason", "impact"}]}; from 0: null.
+ * */
 json_t *plan_json(const struct plan *p, const char *platform, uint64_t from, uint64_t to);

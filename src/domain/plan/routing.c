@@ -8,7 +8,8 @@
 #define IMPACT_ANSWERS "answers change as resolvers' copies end"
 
 /* What differs in one value: created where it was nothing, removed where it is nothing now. */
-static void diff_value(struct differ *d, const char *subject, const char *old, const char *new, const char *impact)
+static void diff_value(
+    struct differ *d, const char *subject, const char *old, const char *new, const char *impact)
 {
     if (str_eq(old, new))
         return;
@@ -18,7 +19,11 @@ static void diff_value(struct differ *d, const char *subject, const char *old, c
         plan_note(d, "no longer declared");
     else
         plan_note(d, "%s → %s", old, new);
-    plan_add(d, !old ? PLAN_CREATE : !new ? PLAN_REMOVE : PLAN_UPDATE, "routing", impact, "%s", subject);
+    plan_add(d,
+        !old   ? PLAN_CREATE
+        : !new ? PLAN_REMOVE
+               : PLAN_UPDATE,
+        "routing", impact, "%s", subject);
 }
 
 /* Anything that is a subject with a value, sorted by subject. */
@@ -41,7 +46,8 @@ static int compare_subjects(const void *x, const void *y)
 static void each_entry(struct differ *d, const void *o, const void *n)
 {
     const struct entry *old = o, *new = n;
-    diff_value(d, old ? old->subject : new->subject, old ? old->value : NULL, new ? new->value : NULL, IMPACT_ANSWERS);
+    diff_value(d, old ? old->subject : new->subject, old ? old->value : NULL,
+        new ? new->value : NULL, IMPACT_ANSWERS);
 }
 
 /* Sorts, and joins the values of equal subjects: several MX of one name are one set. */
@@ -75,7 +81,8 @@ static struct entry *countries_of(struct differ *d, const struct model *m, size_
 static struct entry *records_of(struct differ *d, const struct model *m, size_t *ret_n)
 {
     const struct model_routing *r = &m->routing;
-    struct entry *v = arena_alloc(d->scratch, (r->n_records + r->n_nameservers + r->n_overrides + 1) * sizeof *v);
+    struct entry *v =
+        arena_alloc(d->scratch, (r->n_records + r->n_nameservers + r->n_overrides + 1) * sizeof *v);
     size_t n = 0;
     for (size_t i = 0; i < r->n_records; i++)
         v[n++] = (struct entry){
@@ -88,7 +95,8 @@ static struct entry *records_of(struct differ *d, const struct model *m, size_t 
     for (size_t i = 0; i < r->n_overrides; i++) {
         char prefix[IP_TEXT_SIZE];
         ip_prefix_format(&r->overrides[i].prefix, prefix);
-        v[n++] = (struct entry){arena_printf(d->scratch, "country of %s", prefix), r->overrides[i].country};
+        v[n++] = (struct entry){
+            arena_printf(d->scratch, "country of %s", prefix), r->overrides[i].country};
     }
     *ret_n = settle(d, v, n);
     return v;
@@ -101,7 +109,8 @@ static void diff_health(struct differ *d)
         char interval[UNITS_TEXT_SIZE], timeout[UNITS_TEXT_SIZE];
         units_format_duration(new->interval_ms, interval);
         units_format_duration(new->timeout_ms, timeout);
-        plan_note(d, "new: every %s, timeout %s, down after %u, up after %u", interval, timeout, new->down, new->up);
+        plan_note(d, "new: every %s, timeout %s, down after %u, up after %u", interval, timeout,
+            new->down, new->up);
         plan_add(d, PLAN_CREATE, "routing", "no restart", "health probing");
         return;
     }
@@ -111,7 +120,8 @@ static void diff_health(struct differ *d)
     changed |= plan_changed_count(d, "up", old->up, new->up);
     const char *from = NULL, *to = NULL;
     for (size_t i = 0; i < old->n_references; i++)
-        from = from ? arena_printf(d->scratch, "%s %s", from, old->references[i]) : old->references[i];
+        from =
+            from ? arena_printf(d->scratch, "%s %s", from, old->references[i]) : old->references[i];
     for (size_t i = 0; i < new->n_references; i++)
         to = to ? arena_printf(d->scratch, "%s %s", to, new->references[i]) : new->references[i];
     changed |= plan_changed(d, "references", from, to);
@@ -145,6 +155,6 @@ void plan_diff_routing(struct differ *d)
     old = records_of(d, d->old, &n_old);
     new = records_of(d, d->new, &n_new);
     plan_merge(d, old, n_old, new, n_new, sizeof *old, compare_subjects, each_entry);
-    diff_value(d, "geo database", geo_text(d, d->old, d->old_files), geo_text(d, d->new, d->new_files),
-        IMPACT_ANSWERS);
+    diff_value(d, "geo database", geo_text(d, d->old, d->old_files),
+        geo_text(d, d->new, d->new_files), IMPACT_ANSWERS);
 }

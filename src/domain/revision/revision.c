@@ -3,11 +3,12 @@
 
 #include "domain/model/model.h"
 
-json_t *revision_build(const json_t *platform, const json_t *files, uint64_t number, const char *created,
-    const char *by, const char *note)
+json_t *revision_build(const json_t *platform, const json_t *files, uint64_t number,
+    const char *created, const char *by, const char *note)
 {
-    return json_pack("{s:i,s:I,s:s,s:s,s:s,s:O,s:O}", "format", REVISION_FORMAT, "revision", (json_int_t)number,
-        "created", created, "by", by, "note", note, "platform", (json_t *)platform, "files", (json_t *)files);
+    return json_pack("{s:i,s:I,s:s,s:s,s:s,s:O,s:O}", "format", REVISION_FORMAT, "revision",
+        (json_int_t)number, "created", created, "by", by, "note", note, "platform",
+        (json_t *)platform, "files", (json_t *)files);
 }
 
 const char *revision_image_key(const char *image)
@@ -49,7 +50,8 @@ static int check_files(const struct revision *r, struct err *e)
         return err_set(e, ERR_LIMIT, "more than %d files", REVISION_FILES_MAX);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)r->files, key, value) {
+    json_object_foreach((json_t *)r->files, key, value)
+    {
         if (!json_is_string(value) || !digest_valid(json_string_value(value)))
             return err_set(e, ERR_INVALID, "files: \"%s\" is no digest", key);
     }
@@ -65,16 +67,16 @@ static int parse_members(struct revision *r, struct err *e)
     if ((rc = json_get_int(r->json, "format", 1, INT64_MAX, &format, e)) < 0)
         return rc;
     if (format > REVISION_FORMAT) {
-        err_set(e, ERR_INVALID, "the revision has format %lld, this version knows %d", (long long)format,
-            REVISION_FORMAT);
+        err_set(e, ERR_INVALID, "the revision has format %lld, this version knows %d",
+            (long long)format, REVISION_FORMAT);
         err_fix(e, "install the version of mcp that wrote it");
         return ERR_INVALID;
     }
-    if ((rc = json_get_int(r->json, "revision", 1, INT64_MAX, &number, e)) < 0
-        || (rc = json_get_str(r->json, "created", &r->created, e)) < 0
-        || (rc = json_get_str(r->json, "by", &r->by, e)) < 0
-        || (rc = json_get_obj(r->json, "platform", &platform, e)) < 0
-        || (rc = json_get_obj(r->json, "files", &files, e)) < 0)
+    if ((rc = json_get_int(r->json, "revision", 1, INT64_MAX, &number, e)) < 0 ||
+        (rc = json_get_str(r->json, "created", &r->created, e)) < 0 ||
+        (rc = json_get_str(r->json, "by", &r->by, e)) < 0 ||
+        (rc = json_get_obj(r->json, "platform", &platform, e)) < 0 ||
+        (rc = json_get_obj(r->json, "files", &files, e)) < 0)
         return rc;
     r->number = (uint64_t)number;
     r->note = json_opt_str(r->json, "note", "");
@@ -108,7 +110,8 @@ void revision_free(struct revision *r)
 
 void revision_content_digest(const json_t *platform, const json_t *files, char out[DIGEST_SIZE])
 {
-    _cleanup_json_ json_t *content = json_pack("{s:O,s:O}", "platform", (json_t *)platform, "files", (json_t *)files);
+    _cleanup_json_ json_t *content =
+        json_pack("{s:O,s:O}", "platform", (json_t *)platform, "files", (json_t *)files);
     _cleanup_free_ char *text = json_text(content);
     digest_mem(text, strlen(text), out);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A revision: one whole state of the platform, immutable, numbered, self-contained. Every file that the declaration
- * names is here by digest, so that what a revision says never depends on what lies in a folder today:
+/* A revision: one whole state of the platform, immutable, numbered, self-contained. Every file that
+ * the declaration names is here by digest, so that what a revision says never depends on what lies
+ * in a folder today:
  *
- *   {"format": 1, "revision": 7, "created": "2026-11-23T05:30:12.345Z", "by": "root@hk1", "note": "",
- *    "platform": {canonical tree of the declaration}, "files": {"images/api": "sha256:..."}}
+ *   {"format": 1, "revision": 7, "created": "2026-11-23T05:30:12.345Z", "by": "root@hk1",
+ *    "note": "", "platform": {canonical tree of the declaration},
+ *    "files": {"images/api": "sha256:..."}}
  *
- * Members that this version does not know stay in `json`: whoever writes a revision on keeps them. */
+ * Members that this version does not know stay in `json`: whoever writes a revision on keeps
+ * them. */
 #pragma once
 
 #include "base/digest/digest.h"
@@ -25,8 +28,8 @@ struct revision {
 };
 
 /* `platform` and `files` are borrowed and not looked into. */
-json_t *revision_build(const json_t *platform, const json_t *files, uint64_t number, const char *created,
-    const char *by, const char *note);
+json_t *revision_build(const json_t *platform, const json_t *files, uint64_t number,
+    const char *created, const char *by, const char *note);
 /* Checks everything: the format, the declaration, and that each file it names has a digest. */
 MUST_CHECK int revision_parse(const json_t *json, struct revision **ret, struct err *e);
 void revision_free(struct revision *r); /* NULL is fine */
@@ -37,5 +40,6 @@ const char *revision_image_key(const char *image);
 const char *revision_file(const json_t *files, const char *key);
 /* Calls fn for every file that the model names, in no order; stops at its first negative return. */
 int revision_each_file(const struct model *m, int (*fn)(void *ctx, const char *key), void *ctx);
-/* Names what the revision makes of the platform, whoever made it when: equal content, equal digest. */
+/* Names what the revision makes of the platform, whoever made it when: equal content, equal digest.
+ * */
 void revision_content_digest(const json_t *platform, const json_t *files, char out[DIGEST_SIZE]);

@@ -25,7 +25,8 @@ static char *split_tag(const char *key, const char **ret_tag)
 
 static bool has_tag(const json_t *manifest, const char *tag)
 {
-    const char *name = json_string_value(json_object_get(json_object_get(manifest, "annotations"), REF_NAME));
+    const char *name =
+        json_string_value(json_object_get(json_object_get(manifest, "annotations"), REF_NAME));
     return name && !strcmp(name, tag);
 }
 
@@ -46,14 +47,18 @@ static int choose(const json_t *index, const char *tag, const json_t **ret, stru
         return 0;
     }
     if (*tag)
-        return err_set(e, ERR_NOT_FOUND, matches ? "%zu images have the tag \"%s\"" : "none of its %zu images has the "
-                                                                                      "tag \"%s\"", matches ? matches : n,
-            tag);
-    return err_set(e, ERR_NOT_FOUND, n ? "it holds %zu images: name one, oci:PATH:TAG" : "it holds no image (%zu)", n);
+        return err_set(e, ERR_NOT_FOUND,
+            matches ? "%zu images have the tag \"%s\""
+                    : "none of its %zu images has the tag \"%s\"",
+            matches ? matches : n, tag);
+    return err_set(e, ERR_NOT_FOUND,
+        n ? "it holds %zu images: name one, oci:PATH:TAG" : "it holds no image (%zu)", n);
 }
 
-/* An image is what its bytes are: the manifest must lie there and have the digest that the index says. */
-static int check_manifest(const char *layout, const json_t *descriptor, char ret_digest[], struct err *e)
+/* An image is what its bytes are: the manifest must lie there and have the digest that the index
+ * says. */
+static int check_manifest(
+    const char *layout, const json_t *descriptor, char ret_digest[], struct err *e)
 {
     const char *digest, *media;
     int r = json_get_str(descriptor, "digest", &digest, e);
@@ -80,7 +85,8 @@ static int check_manifest(const char *layout, const json_t *descriptor, char ret
     return 0;
 }
 
-int files_image_digest(const char *dir, const char *key, char ret_digest[], char **ret_layout, struct err *e)
+int files_image_digest(
+    const char *dir, const char *key, char ret_digest[], char **ret_layout, struct err *e)
 {
     const char *tag;
     _cleanup_free_ char *path = split_tag(key, &tag);
@@ -96,7 +102,8 @@ int files_image_digest(const char *dir, const char *key, char ret_digest[], char
     int r = json_read_file(index_path, FILES_INDEX_MAX, &index, e);
     if (r < 0)
         return r;
-    if ((r = choose(index, tag, &descriptor, e)) < 0 || (r = check_manifest(layout, descriptor, ret_digest, e)) < 0) {
+    if ((r = choose(index, tag, &descriptor, e)) < 0 ||
+        (r = check_manifest(layout, descriptor, ret_digest, e)) < 0) {
         err_wrap(e, "the image layout %s", layout);
         return r;
     }
@@ -128,7 +135,8 @@ static const struct yaml_node *root_of(struct resolve *c)
     return c->root;
 }
 
-static void tell(struct resolve *c, const struct yaml_node *at, const char *what, const struct err *e)
+static void tell(
+    struct resolve *c, const struct yaml_node *at, const char *what, const struct err *e)
 {
     struct problem *q = schema_problem(c->p, at, "%s: %s", what, e->message);
     if (*e->fix)
@@ -166,10 +174,15 @@ static void resolve_database(struct resolve *c, const char *key)
     tell(c, yaml_map_get(geo, "database"), "routing.geo.database", &e);
 }
 
-int files_resolve(const struct model *m, const char *dir, const char *text, size_t len, json_t **ret,
-    struct problems *p)
+int files_resolve(const struct model *m, const char *dir, const char *text, size_t len,
+    json_t **ret, struct problems *p)
 {
-    struct resolve c = {.m = m, .dir = dir, .text = text, .len = len, .p = p, .files = json_object(),
+    struct resolve c = {.m = m,
+        .dir = dir,
+        .text = text,
+        .len = len,
+        .p = p,
+        .files = json_object(),
         .failed = json_object()};
     size_t before = p->total;
     for (size_t i = 0; i < m->n_modules; i++)

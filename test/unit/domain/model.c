@@ -4,18 +4,18 @@
 #include "domain/model/model.h"
 
 /* A whole platform in few lines; `MORE` is appended. */
-#define REGIONS                                                                                                      \
-    "platform: demo\n"                                                                                               \
-    "domain: Example.com\n"                                                                                          \
-    "regions:\n"                                                                                                     \
-    "  kr: {duty: dr, address: [203.0.113.40, \"2001:db8::40\"], network: 10.40.0.0/16}\n"                           \
-    "  hk: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}\n"                                             \
+#define REGIONS                                                                                    \
+    "platform: demo\n"                                                                             \
+    "domain: Example.com\n"                                                                        \
+    "regions:\n"                                                                                   \
+    "  kr: {duty: dr, address: [203.0.113.40, \"2001:db8::40\"], network: 10.40.0.0/16}\n"         \
+    "  hk: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}\n"                           \
     "  th: {network: 10.60.0.0/16}\n"
-#define HOSTS                                                                                                        \
-    "hosts:\n"                                                                                                       \
-    "  hk1: {region: hk, address: 10.20.0.11, public: true}\n"                                                       \
-    "  kr1: {region: kr, address: 10.40.0.11, public: true}\n"                                                       \
-    "  th1: {region: th, address: 10.60.0.11}\n"                                                                     \
+#define HOSTS                                                                                      \
+    "hosts:\n"                                                                                     \
+    "  hk1: {region: hk, address: 10.20.0.11, public: true}\n"                                     \
+    "  kr1: {region: kr, address: 10.40.0.11, public: true}\n"                                     \
+    "  th1: {region: th, address: 10.60.0.11}\n"                                                   \
     "state: {members: [hk1, kr1, th1]}\n"
 #define BASE REGIONS HOSTS
 
@@ -30,12 +30,13 @@ static struct model *parse_ok(const char *text)
 
 static void test_model(void **state)
 {
-    struct model *m = parse_ok(BASE "routing:\n"
-                                    "  countries: {NO: [kr], KR: kr}\n"
-                                    "  default: [main]\n"
-                                    "modules:\n"
-                                    "  web: {image: \"oci:images/web\", port: 80, regions: {each: 1, kr: {standby: 2}},\n"
-                                    "        route: {names: WWW.example.com., path: /a/, auth: none}}\n");
+    struct model *m = parse_ok(
+        BASE "routing:\n"
+             "  countries: {NO: [kr], KR: kr}\n"
+             "  default: [main]\n"
+             "modules:\n"
+             "  web: {image: \"oci:images/web\", port: 80, regions: {each: 1, kr: {standby: 2}},\n"
+             "        route: {names: WWW.example.com., path: /a/, auth: none}}\n");
     assert_int_equal(m->n_regions, 3);
     assert_string_equal(m->regions[0].name, "hk");
     assert_int_equal(m->regions[0].duty, REGION_MAIN);
@@ -62,8 +63,9 @@ static void test_model(void **state)
 
 static void test_canonical_round_trip(void **state)
 {
-    struct model *m = parse_ok(BASE "lab: {clients: {KR: 198.51.100.0/28}, wan: [{between: [hk, kr], delay: 19ms, "
-                                    "loss: 0.5%, rate: 100Mbit}]}\n");
+    struct model *m = parse_ok(
+        BASE "lab: {clients: {KR: 198.51.100.0/28}, wan: [{between: [hk, kr], delay: 19ms, loss: "
+             "0.5%, rate: 100Mbit}]}\n");
     _cleanup_free_ char *once = json_text(m->tree);
     struct model *again = parse_ok(once);
     _cleanup_free_ char *twice = json_text(again->tree);
@@ -75,12 +77,14 @@ static void test_canonical_round_trip(void **state)
     model_free(m);
 }
 
-/* The defaults, written out into a revision, must be a declaration too: here on_failure's dr, which nobody has. */
+/* The defaults, written out into a revision, must be a declaration too: here on_failure's dr, which
+ * nobody has. */
 static void test_round_trip_of_the_smallest(void **state)
 {
-    struct model *m = parse_ok("platform: p\ndomain: example.com\n"
-                               "regions: {hk: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}}\n"
-                               "hosts: {hk1: {region: hk, address: 10.20.0.11, public: true}}\n");
+    struct model *m =
+        parse_ok("platform: p\ndomain: example.com\n"
+                 "regions: {hk: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}}\n"
+                 "hosts: {hk1: {region: hk, address: 10.20.0.11, public: true}}\n");
     _cleanup_free_ char *once = json_text(m->tree);
     struct model *again = parse_ok(once);
     assert_int_equal(again->routing.fallback.n, 1);
