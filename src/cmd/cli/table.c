@@ -16,6 +16,7 @@ extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_host;
 extern const struct cmd cmd_role;
+extern const struct cmd cmd_shim;
 extern const struct cmd cmd_version;
 extern const struct cmd cmd_init;
 extern const struct cmd cmd_plan;
@@ -40,6 +41,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_revisions,
     &cmd_host,
     &cmd_role,
+    &cmd_shim,
     &cmd_version,
     &cmd_init,
     &cmd_plan,
