@@ -40,7 +40,7 @@ int mmdb_open(const char *path, struct mmdb **ret, struct err *e)
     if (r < 0)
         err_fix(e,
             "`make setup` fetches one into geo/country.mmdb; or name an mmdb file of your own "
-            "as routing.geo_database");
+            "as routing.geo.database");
     return r;
 }
 

@@ -45,7 +45,7 @@ static void tell_dns(struct control *c, struct rpc_conn *to)
     if (fd < 0) {
         snprintf(c->alarm, sizeof c->alarm,
             "no country database at %s (%s): every buyer gets the default regions; `make setup` fetches one, "
-            "routing.geo_database names another",
+            "routing.geo.database names another",
             control_geo_path(c), strerror(errno));
         log_error("dns", "no country database", "path=%s error=%s", control_geo_path(c), strerror(errno));
     }

@@ -41,7 +41,7 @@ int provision_find_geo(const struct model *m, const char *file, char ret[PATH_MA
     if (named && (named[0] == '/' ? try_geo(ret, "%s", named) : try_geo(ret, "%.*s/%s", file_dir, file, named)))
         return 0;
     if (named) {
-        err_set(e, ERR_NOT_FOUND, "routing.geo_database: there is no %s", named);
+        err_set(e, ERR_NOT_FOUND, "routing.geo.database: there is no %s", named);
         err_fix(e, "correct the path, or leave it out for the installed one");
         return ERR_NOT_FOUND;
     }
@@ -49,7 +49,7 @@ int provision_find_geo(const struct model *m, const char *file, char ret[PATH_MA
         return 0;
     err_set(e, ERR_NOT_FOUND, "no country database: neither %.*s/../geo/country.mmdb nor /usr/share/mcp/country.mmdb",
         exe_dir, exe);
-    err_fix(e, "`make setup` fetches one; or name an mmdb file in routing.geo_database");
+    err_fix(e, "`make setup` fetches one; or name an mmdb file in routing.geo.database");
     return ERR_NOT_FOUND;
 }
 
