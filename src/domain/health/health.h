@@ -110,6 +110,8 @@ struct health_council { /* what a verdict is made from */
     size_t n_heard;
     size_t own_region;
     bool has_references; /* the platform declares references */
+    bool round_done;     /* a whole round has passed since this host began to look */
+    bool alone;          /* health_alone() of it, filled in before verdicts are asked */
     uint64_t now_ms;
 };
 

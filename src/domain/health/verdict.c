@@ -22,6 +22,8 @@ bool health_heard_fresh(const struct health_council *c, const struct health_hear
 bool health_alone(const struct health_council *c)
 {
     bool works = false;
+    if (!c->round_done) /* others were not asked yet */
+        return false;
     for (size_t i = 0; i < c->n_heard; i++) {
         const struct health_view *v = c->heard[i].view;
         if (!health_heard_fresh(c, &c->heard[i]))
@@ -118,7 +120,7 @@ void health_verdict(
 {
     struct ballot ballots[HEALTH_REGIONS_MAX];
     size_t n = c->space->n_regions;
-    struct health_verdict v = {.alone = health_alone(c)};
+    struct health_verdict v = {.alone = c->alone};
     collect(c, HEALTH_TARGET(c->space, region, name), v.alone, ballots);
     v.need = v.alone ? 1 : (unsigned)MIN(2, n - 1);
     if (v.alone && region == c->own_region) {

@@ -44,12 +44,13 @@ static void report_target(struct steer *s, size_t name, size_t region, struct st
     steer_note(s, a, "health", subject, str_cstr(&cause), "%s", health_state_name(t->concluded));
 }
 
-/* A region that went stays away for as long as its return takes to be seen: votes that come and go
- * with the network between observers must not move users to and fro. */
+/* A region that went stays away for as long as its return takes to be seen at least: votes that come and go with the
+ * network between observers must not move users to and fro. */
 static bool too_soon(const struct steer *s, const struct target *t)
 {
     const struct health_params *p = &s->plan->params;
-    return t->confirmed && steer_within(s->now_ms, t->since_ms, p->up * p->interval_ms);
+    return t->confirmed && p->up > 1 &&
+           steer_within(s->now_ms, t->since_ms, (p->up - 1) * p->interval_ms);
 }
 
 static void conclude_target(struct steer *s, const struct health_council *c, size_t name,
@@ -239,11 +240,10 @@ void steer_conclude_name(struct steer *s, size_t name, struct steer_actions *a)
 void steer_conclude_alone(struct steer *s, struct steer_actions *a)
 {
     struct health_council council = steer_council(s, s->heard);
-    bool alone = s->plan->space.n_regions > 1 && health_alone(&council);
-    if (alone == s->alone)
+    if (council.alone == s->alone)
         return;
-    s->alone = alone;
-    if (alone)
+    s->alone = council.alone;
+    if (s->alone)
         steer_note(s, a, "steering", s->region_name,
             "no other region is reached or heard, while its own network works",
             "alone: this region judges the others by itself");

@@ -3,7 +3,7 @@
 #include "domain/steering/priv.h"
 
 /* A round: within it every target is probed once and the result is in. */
-static uint64_t round_ms(const struct steer *s)
+uint64_t steer_round_ms(const struct steer *s)
 {
     return s->plan->params.interval_ms + s->plan->params.timeout_ms;
 }
@@ -11,7 +11,7 @@ static uint64_t round_ms(const struct steer *s)
 static bool region_answered(const struct steer *s, size_t region)
 {
     for (size_t n = 0; n < s->plan->space.n_names; n++)
-        if (steer_within(s->now_ms, steer_target(s, n, region)->own.answered_ms, round_ms(s)))
+        if (steer_within(s->now_ms, steer_target(s, n, region)->own.answered_ms, steer_round_ms(s)))
             return true;
     return false;
 }
@@ -27,10 +27,10 @@ void steer_observe_refresh(struct steer *s)
     /* A view that came from another region crossed the same network that probes cross. */
     for (size_t i = 0; i < s->n_hosts; i++)
         if (s->hosts[i].view.region != s->region &&
-            steer_within(s->now_ms, s->hosts[i].received_ms, round_ms(s)))
+            steer_within(s->now_ms, s->hosts[i].received_ms, steer_round_ms(s)))
             v->reached |= 1ull << s->hosts[i].view.region;
     v->self = region_answered(s, s->region);
-    v->references = steer_within(s->now_ms, s->reference_ms, round_ms(s));
+    v->references = steer_within(s->now_ms, s->reference_ms, steer_round_ms(s));
     v->age_ms = s->newest_result_ms && s->now_ms > s->newest_result_ms
                     ? s->now_ms - s->newest_result_ms
                     : 0;
@@ -93,7 +93,8 @@ void steer_observe_view(struct steer *s, struct steer_event *ev)
         slot = GROW(s->hosts, s->n_hosts, s->cap_hosts);
     health_view_done(&slot->view);
     slot->view = *v;
-    slot->received_ms = s->now_ms;
+    /* What waited while this process stood still is as old as that, at worst. */
+    slot->received_ms = s->now_ms < s->settled_ms ? s->gap_from_ms : s->now_ms;
     v->targets = NULL;
 }
 
@@ -103,13 +104,16 @@ struct health_council steer_council(
     heard[0] = (struct health_heard){&s->own, s->now_ms};
     for (size_t i = 0; i < s->n_hosts; i++)
         heard[i + 1] = (struct health_heard){&s->hosts[i].view, s->hosts[i].received_ms};
-    return (struct health_council){.space = &s->plan->space,
+    struct health_council c = {.space = &s->plan->space,
         .params = &s->plan->params,
         .heard = heard,
         .n_heard = s->n_hosts + 1,
         .own_region = s->region,
         .has_references = s->plan->has_references,
+        .round_done = s->now_ms >= s->round_done_ms,
         .now_ms = s->now_ms};
+    c.alone = s->plan->space.n_regions > 1 && health_alone(&c);
+    return c;
 }
 
 static size_t find_region(const struct steer_plan *p, const char *name)

@@ -59,6 +59,11 @@ struct steer {
     uint64_t reference_ms, reference_due_ms; /* last reached; next try */
     bool reference_in_flight;
     uint64_t newest_result_ms, view_due_ms;
+    uint64_t conclude_ms; /* views came: conclude then; 0: nothing is due */
+    uint64_t settled_ms;  /* no conclusions before */
+    uint64_t gap_from_ms; /* of a time when this process stood still, its begin */
+    uint64_t
+        round_done_ms; /* from then on every target was asked since this process began or went on */
     bool alone;
     uint64_t now_ms; /* of the step that runs */
     int64_t wall_ms;
@@ -75,6 +80,8 @@ static inline bool steer_within(uint64_t now, uint64_t since, uint64_t window)
     return since && (now <= since || now - since <= window);
 }
 
+/* A round: within it every target is probed once and the result is in. */
+uint64_t steer_round_ms(const struct steer *s);
 /* observe.c: what is seen and heard, the own view and the council of all views. */
 void steer_observe_refresh(struct steer *s);
 void steer_observe_probe(struct steer *s, const struct steer_event *ev, struct steer_actions *a);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "domain/steering/priv.h"
 
+/* Views that were stuck on the way, or in this process while it was stopped, come in a burst, old ones first: what they
+ * say together counts, a moment after the first. */
+#define VIEW_SETTLE_MS 100
+#define RESUME_SETTLE_MS 1000
 #define TICK_MS 500         /* nothing that passes by time alone is looked at less often */
 #define FIRST_PROBES_MS 500 /* the first round is spread over this */
 #define EAGER_MS 60000 /* after a new plan, targets nobody saw up yet are probed more often ... */
@@ -61,6 +65,7 @@ static void first_plan(struct steer *s)
     s->incarnation = s->wall_ms > 0 ? (uint64_t)s->wall_ms : 1;
     steer_journal_restore(s);
     s->own.incarnation = s->incarnation;
+    s->round_done_ms = s->now_ms + steer_round_ms(s);
 }
 
 /* Targets and names that are new with this plan. */
@@ -182,6 +187,8 @@ static void ask_due_probes(struct steer *s, struct steer_actions *a)
 static uint64_t next_wake(const struct steer *s)
 {
     uint64_t wake = MIN(s->now_ms + TICK_MS, s->view_due_ms);
+    if (s->conclude_ms)
+        wake = MIN(wake, s->conclude_ms);
     const struct health_space *sp = &s->plan->space;
     for (size_t n = 0; n < sp->n_names; n++)
         for (size_t r = 0; r < sp->n_regions; r++) {
@@ -204,14 +211,51 @@ static void ask_due_rest(struct steer *s, struct steer_actions *a)
 
 static void conclude_all(struct steer *s, struct steer_actions *a)
 {
+    s->conclude_ms = 0;
     steer_conclude_alone(s, a);
     for (size_t n = 0; n < s->plan->space.n_names; n++)
         steer_conclude_name(s, n, a);
 }
 
+static void conclude(struct steer *s, const struct steer_event *ev, struct steer_actions *a)
+{
+    if (ev->kind == STEER_VIEW && !s->conclude_ms)
+        s->conclude_ms = s->now_ms + VIEW_SETTLE_MS;
+    if (s->now_ms < s->settled_ms) {
+        s->conclude_ms = s->settled_ms;
+        return;
+    }
+    if (ev->kind == STEER_CONFIG || ev->kind == STEER_TICK)
+        conclude_all(s, a);
+    else if (ev->kind == STEER_PROBE && ev->probe.plan_seq == s->plan_seq)
+        steer_conclude_name(s, ev->probe.name, a); /* the rest at the next tick */
+}
+
+static void observe(struct steer *s, struct steer_event *ev, struct steer_actions *a)
+{
+    if (ev->kind == STEER_PROBE)
+        steer_observe_probe(s, ev, a);
+    else if (ev->kind == STEER_VIEW)
+        steer_observe_view(s, ev);
+    else if (ev->kind == STEER_REFERENCE && ev->reference)
+        s->reference_ms = s->now_ms;
+    steer_observe_refresh(s);
+}
+
+/* A process that was stopped, or a machine that slept, first hears what it missed. */
+static void notice_gap(struct steer *s, uint64_t now_ms)
+{
+    if (s->plan && now_ms > s->now_ms + s->plan->params.interval_ms) {
+        s->gap_from_ms = s->now_ms;
+        s->settled_ms = now_ms + RESUME_SETTLE_MS;
+        s->round_done_ms = now_ms + steer_round_ms(s);
+    }
+    s->now_ms = MAX(now_ms, s->now_ms);
+}
+
 void steer_step(struct steer *s, struct steer_event *ev, uint64_t now_ms, struct steer_actions *a)
 {
-    s->now_ms = MAX(now_ms, s->now_ms);
+    notice_gap(s, now_ms);
     s->wall_ms = ev->wall_ms;
     if (ev->kind == STEER_CONFIG)
         take_plan(s, ev->plan, a);
@@ -221,17 +265,8 @@ void steer_step(struct steer *s, struct steer_event *ev, uint64_t now_ms, struct
         a->wake_ms = s->now_ms + TICK_MS;
         return;
     }
-    if (ev->kind == STEER_PROBE)
-        steer_observe_probe(s, ev, a);
-    else if (ev->kind == STEER_VIEW)
-        steer_observe_view(s, ev);
-    else if (ev->kind == STEER_REFERENCE && ev->reference)
-        s->reference_ms = s->now_ms;
-    steer_observe_refresh(s);
-    if (ev->kind == STEER_PROBE && ev->probe.plan_seq == s->plan_seq)
-        steer_conclude_name(s, ev->probe.name, a); /* the rest at the next tick */
-    else
-        conclude_all(s, a);
+    observe(s, ev, a);
+    conclude(s, ev, a);
     ask_due_probes(s, a);
     ask_due_rest(s, a);
     if (a->send_view) {

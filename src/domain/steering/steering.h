@@ -8,7 +8,7 @@
  * - unknown keeps what was concluded before, also across a restart (the journal answers at once);
  * - when every region of a name is down its answers stay as they were: the last one standing is
  * never withdrawn;
- * - a region that comes back is not used again before `up` intervals have passed since it went;
+ * - a region that went is not used again before `up` - 1 intervals have passed;
  * - a name that would lose more than half of its regions within 60 s because their edges say that
  * it does not work is frozen: those losses are not acted on until at most half of its regions say
  * so; regions that die are still left.

@@ -98,8 +98,9 @@ static void hold_council(
         }
         p += *p == ' ';
     }
-    const struct health_council c = {
-        &space, &params, heard, n, views[0].region, references, 100000};
+    struct health_council c = {
+        &space, &params, heard, n, views[0].region, references, true, false, 100000};
+    c.alone = health_alone(&c);
     health_verdict(&c, 1, 0, ret);
 }
 
