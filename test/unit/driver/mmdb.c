@@ -211,7 +211,7 @@ static void test_no_data_says_what_to_do(void **state)
     assert_int_equal(mmdb_open("/nonexistent/country.mmdb", &m, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.message, "/nonexistent/country.mmdb"));
     assert_non_null(strstr(e.fix, "make setup"));
-    assert_non_null(strstr(e.fix, "routing.geo_database"));
+    assert_non_null(strstr(e.fix, "routing.geo.database"));
 }
 
 /* A file cut off anywhere is refused or read to its end, never read past it. */
