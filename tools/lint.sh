@@ -45,6 +45,7 @@ grep -nE '\b(printf|exit|abort)\(|\bfputs\([^)]*(stdout|stderr)|log_(info|warn|e
   $(git ls-files 'src/base/*.c' 'src/proto/*.c' 'src/net/*.c' 'src/domain/*.c' 'src/driver/*.c' 'src/service/*.c' | grep -v 'src/base/util/util.c') |
   check "printing, exits or loud logs below the roles"
 grep -nE 'time\.sleep\(|\busleep\(|\bsleep\([0-9]' $(git ls-files 'test/*.c' 'test/integ/*.py') | check "sleeps in tests"
+"${PYTHON:-/usr/bin/python3}" tools/lint_docs.py 2>&1 | check "documents that name what is not there"
 if [ "${1:-}" = --deep ]; then
   run-clang-tidy-14 -quiet -p build "$PWD/src/.*" 2>/dev/null | grep -E 'warning:|error:' | sort -u | check clang-tidy
 fi
