@@ -10,7 +10,8 @@ struct table_cell {
     enum table_mark mark;
 };
 
-/* The sixteen colours that every terminal has: they follow the reader's own light or dark scheme. */
+/* The sixteen colours that every terminal has: they follow the reader's own light or dark
+ * scheme. */
 static const char *const mark_codes[] = {
     [TABLE_PLAIN] = "",
     [TABLE_GOOD] = "\033[32m",
@@ -20,11 +21,12 @@ static const char *const mark_codes[] = {
     [TABLE_BOLD] = "\033[1m",
 };
 
-/* Text from peers and modules comes here: nothing of it may be a terminal's command (C0, C1), nor turn the direction
- * of what follows. */
+/* Text from peers and modules comes here: nothing of it may be a terminal's command (C0, C1), nor
+ * turn the direction of what follows. */
 static bool steers(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e)
+           || (c >= 0x2066 && c <= 0x2069);
 }
 
 static void add_clean(struct str *out, const char *text, size_t len)
@@ -40,7 +42,8 @@ static void add_clean(struct str *out, const char *text, size_t len)
     }
 }
 
-void table_mark_text(struct str *out, const struct table_style *style, enum table_mark mark, const char *text)
+void table_mark_text(
+    struct str *out, const struct table_style *style, enum table_mark mark, const char *text)
 {
     bool colour = style->colour && mark != TABLE_PLAIN;
     if (colour)
@@ -101,7 +104,8 @@ static void pad(struct str *out, size_t n)
 }
 
 /* One cell at column *used of the line; cut when the line has no more room. */
-static void add_cell(struct str *out, const struct table_style *style, const struct table_cell *cell, size_t *used)
+static void add_cell(
+    struct str *out, const struct table_style *style, const struct table_cell *cell, size_t *used)
 {
     if (!style->width || *used + cell->width <= style->width) {
         table_mark_text(out, style, cell->mark, cell->text);
@@ -118,8 +122,8 @@ static void add_cell(struct str *out, const struct table_style *style, const str
     table_mark_text(out, style, cell->mark, cut.buf);
 }
 
-static void add_line(const struct table *t, const struct table_style *style, const struct table_cell *row,
-    const size_t *widths, struct str *out)
+static void add_line(const struct table *t, const struct table_style *style,
+    const struct table_cell *row, const size_t *widths, struct str *out)
 {
     size_t used = 0, start = 0;
     for (size_t i = 0; i < t->n_columns && (!style->width || start < style->width); i++) {
@@ -141,7 +145,8 @@ void table_format(const struct table *t, const struct table_style *style, struct
     struct table_cell heads[TABLE_COLUMNS_MAX];
     measure(t, widths);
     for (size_t i = 0; i < t->n_columns; i++)
-        heads[i] = (struct table_cell){(char *)t->heads[i], table_text_width(t->heads[i]), TABLE_DIM};
+        heads[i] =
+            (struct table_cell){(char *)t->heads[i], table_text_width(t->heads[i]), TABLE_DIM};
     add_line(t, style, heads, widths, out);
     for (size_t i = 0; i < t->n_cells; i += t->n_columns)
         add_line(t, style, &t->cells[i], widths, out);

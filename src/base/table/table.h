@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text in columns for people: widths are counted as a terminal shows them (Korean takes two columns a letter,
- * combining marks none), the colours of a cell are left out where nobody can see them, and what a peer put into a cell
- * cannot steer the terminal. Formats into a string, never prints. Memory: the table's own until table_done(). */
+/* Text in columns for people: widths are counted as a terminal shows them (Korean takes two columns
+ * a letter, combining marks none), the colours of a cell are left out where nobody can see them,
+ * and what a peer put into a cell cannot steer the terminal. Formats into a string, never prints.
+ * Memory: the table's own until table_done(). */
 #pragma once
 
 #include "base/str/str.h"
@@ -35,8 +36,10 @@ bool table_empty(const struct table *t);
 void table_format(const struct table *t, const struct table_style *style, struct str *out);
 
 /* `text` in the mark's colour, or as it is. Control characters and broken UTF-8 become '?'. */
-void table_mark_text(struct str *out, const struct table_style *style, enum table_mark mark, const char *text);
+void table_mark_text(
+    struct str *out, const struct table_style *style, enum table_mark mark, const char *text);
 /* Columns that a terminal needs for it (Unicode 15, UAX 11 without locale: ambiguous is narrow). */
 size_t table_text_width(const char *text);
-/* The most bytes of it that fit `width` columns; never cuts a character or what combines with it. */
+/* The most bytes of it that fit `width` columns; never cuts a character or what combines with
+ * it. */
 size_t table_text_fit(const char *text, size_t width);

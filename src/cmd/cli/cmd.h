@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line: one const `struct cmd` a file, listed in table.c; the table gives parsing, usage, completion and
- * the man page. A command parses, calls, prints. Exit status: 0 done, 1 failed, 2 usage, 3 refused by a rule. An error
- * goes to standard error, one a line, or with --json as {"error": {...}} to standard output. */
+/* The command line: one const `struct cmd` a file, listed in table.c; the table gives parsing,
+ * usage, completion and the man page. A command parses, calls, prints. Exit status: 0 done, 1
+ * failed, 2 usage, 3 refused by a rule. An error goes to standard error, one a line, or with --json
+ * as {"error": {...}} to standard output. */
 #pragma once
 
 #include "base/err/err.h"
@@ -21,7 +22,8 @@ struct cmd_opt {
 
 /* What several commands have must look the same in all of them. */
 #define CMD_OPT_JSON {"json", 0, NULL, "print JSON"}
-#define CMD_OPT_FILE {"file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"}
+#define CMD_OPT_FILE                                                                               \
+    {"file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"}
 #define CMD_OPT_PLATFORM {"platform", 0, "NAME", "the lab of this name, whatever file lies here"}
 
 struct cmd {
@@ -43,18 +45,21 @@ struct cmd_ctx {
     char **operands;
     bool json;     /* --json was given */
     bool terminal; /* standard output is one */
-    json_t *details; /* behind an error that is a list: [{where, message, fix}], set before returning it */
+    json_t *details; /* of an error that is a list: [{where, message, fix}], set before it */
 };
 
 extern const struct cmd *const cmd_table[]; /* ends with NULL */
 
 int cmd_main(int argc, char **argv);
 
-/* Options. The parsers leave *ret alone when the option is absent; a value that is none is ERR_USAGE. */
+/* Options. The parsers leave *ret alone when the option is absent; a value that is none is
+ * ERR_USAGE. */
 const char *cmd_opt(const struct cmd_ctx *ctx, const char *name); /* NULL when absent */
 bool cmd_flag(const struct cmd_ctx *ctx, const char *name);
-MUST_CHECK int cmd_opt_duration(const struct cmd_ctx *ctx, const char *name, uint64_t *ret_ms, struct err *e);
-MUST_CHECK int cmd_opt_number(const struct cmd_ctx *ctx, const char *name, int64_t *ret, struct err *e);
+MUST_CHECK int cmd_opt_duration(
+    const struct cmd_ctx *ctx, const char *name, uint64_t *ret_ms, struct err *e);
+MUST_CHECK int cmd_opt_number(
+    const struct cmd_ctx *ctx, const char *name, int64_t *ret, struct err *e);
 /* An operand that is a number; `what` names it in the error. */
 MUST_CHECK int cmd_number(const char *word, const char *what, int64_t *ret, struct err *e);
 
@@ -62,14 +67,19 @@ MUST_CHECK int cmd_number(const char *word, const char *what, int64_t *ret, stru
 const char *cmd_platform_file(const struct cmd_ctx *ctx);
 /* Reads and parses it. When it is wrong, every error of it goes to ctx->details. */
 MUST_CHECK int cmd_load_model(struct cmd_ctx *ctx, struct model **ret, struct err *e);
-/* The same, and every file that it names as a digest (service/files); a missing one is an error of the declaration. */
-MUST_CHECK int cmd_load_resolved(struct cmd_ctx *ctx, struct model **ret, json_t **ret_files, struct err *e);
-/* Connects to control: $MCP_SOCKET; else the lab on this machine that --platform or the declaration names, through any
- * host of it that lives (only `host` if not NULL); else this host's own /run/mcp/mcp.sock, whose control reaches the
- * other hosts itself; else, if nothing was named, the only lab that runs here. A named lab that does not run, with no
- * socket here either, is an error, never another platform. */
-MUST_CHECK int cmd_connect(const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e);
+/* The same, and every file that it names as a digest (service/files); a missing one is an error of
+ * the declaration. */
+MUST_CHECK int cmd_load_resolved(
+    struct cmd_ctx *ctx, struct model **ret, json_t **ret_files, struct err *e);
+/* Connects to control: $MCP_SOCKET; else the lab on this machine that --platform or the declaration
+ * names, through any host of it that lives (only `host` if not NULL); else this host's own
+ * /run/mcp/mcp.sock, whose control reaches the other hosts itself; else, if nothing was named, the
+ * only lab that runs here. A named lab that does not run, with no socket here either, is an error,
+ * never another platform. */
+MUST_CHECK int cmd_connect(
+    const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e);
 
 void cmd_print_json(const json_t *j);
-/* For standard output: colours only on a terminal (never with $NO_COLOR or TERM=dumb), lines cut only there. */
+/* For standard output: colours only on a terminal (never with $NO_COLOR or TERM=dumb), lines cut
+ * only there. */
 struct table_style cmd_style(const struct cmd_ctx *ctx);

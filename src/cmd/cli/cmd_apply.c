@@ -13,7 +13,7 @@
 #define ACTIONS_SHOWN 20
 #define TIMEOUT_DEFAULT_MS 300000u
 #define TIMEOUT_MAX_MS 3600000u
-#define WRITE_TIMEOUT_MS 30000u /* to write a revision: what an etcd without a leader may take, and some */
+#define WRITE_TIMEOUT_MS 30000u /* what an etcd without a leader may take, and some */
 
 struct apply {
     struct cmd_ctx *ctx;
@@ -66,7 +66,8 @@ static int load_wanted(struct apply *a, struct err *e)
         return err_wrap(e, "revision %lld", (long long)number);
     a->model = a->undone->model;
     a->files = json_incref((json_t *)a->undone->files);
-    a->note = note ? xstrdup(note) : xasprintf("back to revision %lld", (long long)a->undone->number);
+    a->note =
+        note ? xstrdup(note) : xasprintf("back to revision %lld", (long long)a->undone->number);
     return 0;
 }
 
@@ -109,7 +110,8 @@ static int show_progress(void *ctx, json_t *part)
         return 0;
     int64_t total = json_opt_int(part, "total", 0);
     if (total > 0)
-        snprintf(count, sizeof count, " (%lld of %lld)", (long long)json_opt_int(part, "done", 0), (long long)total);
+        snprintf(count, sizeof count, " (%lld of %lld)", (long long)json_opt_int(part, "done", 0),
+            (long long)total);
     _cleanup_free_ char *line = xasprintf("%s%s", json_opt_str(part, "text", ""), count);
     struct table_style style = cmd_style(a->ctx);
     if (a->ctx->terminal && style.width) /* a line that wraps could not be written over */
@@ -138,17 +140,17 @@ static int call(struct apply *a, json_t **ret, struct err *e)
 {
     bool wait = cmd_flag(a->ctx, "wait");
     _cleanup_free_ char *by = who();
-    json_t *params = json_pack("{s:O,s:O,s:I,s:s,s:s,s:b,s:I}", "platform", a->model->tree, "files", a->files,
-        "expect", (json_int_t)a->expect, "note", a->note, "by", by, "wait", wait, "timeout_ms",
-        (json_int_t)a->timeout_ms);
+    json_t *params = json_pack("{s:O,s:O,s:I,s:s,s:s,s:b,s:I}", "platform", a->model->tree, "files",
+        a->files, "expect", (json_int_t)a->expect, "note", a->note, "by", by, "wait", wait,
+        "timeout_ms", (json_int_t)a->timeout_ms);
     if (!params)
         return err_set(e, ERR_USAGE, "--note is not UTF-8");
-    int r = rpc_client_call(a->client, "apply", params, WRITE_TIMEOUT_MS + (wait ? a->timeout_ms : 0), show_progress,
-        a, ret, e);
+    int r = rpc_client_call(a->client, "apply", params,
+        WRITE_TIMEOUT_MS + (wait ? a->timeout_ms : 0), show_progress, a, ret, e);
     if (a->on_line)
         printf("\r\033[K");
     if (r == ERR_CONFLICT && !*e->fix)
-        err_fix(e, "somebody else applied meanwhile: `mcp plan` shows what is left to do, then apply again");
+        err_fix(e, "somebody else applied meanwhile: `mcp plan` shows what is left to do");
     return r;
 }
 
@@ -164,7 +166,8 @@ static void report(const struct apply *a, const json_t *answer)
     double s = (double)(clock_boot_ms() - a->begun_ms) / 1000;
     bool unchanged = json_opt_bool(answer, "unchanged", false);
     if (cmd_flag(a->ctx, "wait"))
-        printf("revision %lld is %s and ready after %.1f s\n", number, unchanged ? "in force" : "applied", s);
+        printf("revision %lld is %s and ready after %.1f s\n", number,
+            unchanged ? "in force" : "applied", s);
     else if (unchanged)
         printf("revision %lld stays\n", number);
     else
@@ -217,20 +220,24 @@ const struct cmd cmd_apply = {
     .name = "apply",
     .operands = "",
     .summary = "Make the declaration, or an older revision, the state of the platform",
-    .text =
-        "Checks the declaration, resolves every file that it names to a digest, shows what will change, and writes the "
-        "next revision. Every host follows it by itself. If somebody else applied between the showing and the "
-        "writing, nothing is written. A declaration that is refused leaves the running revision untouched.\n\n"
-        "--wait stays until every host runs the revision and everything in it is ready, for at most --timeout; when the "
-        "time is over the exit status is 1 and the platform goes on towards the revision.\n\n"
-        "--revision N undoes: the content of revision N becomes a new revision. Revisions are never changed or "
-        "removed by it.\n\n"
-        "JSON: platform, from, to, actions[] as `mcp plan` has them, and revision, unchanged, ready.",
-    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, {"wait", 'w', NULL, "until everything is ready"},
+    .text = "Checks the declaration, resolves every file that it names to a digest, shows what "
+            "will change, and writes the next revision. Every host follows it by itself. If "
+            "somebody else applied between the showing and the writing, nothing is written. A "
+            "declaration that is refused leaves the running revision untouched.\n\n"
+            "--wait stays until every host runs the revision and everything in it is ready, for "
+            "at most --timeout; when the time is over the exit status is 1 and the platform goes "
+            "on towards the revision.\n\n"
+            "--revision N undoes: the content of revision N becomes a new revision. Revisions are "
+            "never changed or removed by it.\n\n"
+            "JSON: platform, from, to, actions[] as `mcp plan` has them, and revision, unchanged, "
+            "ready.",
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
+        {"wait", 'w', NULL, "until everything is ready"},
         {"timeout", 't', "D", "with --wait: at most this long (default 5m)"},
         {"revision", 'r', "N", "apply the content of revision N again"},
         {"note", 'n', "TEXT", "why, kept with the revision"},
-        {"expect", 0, "N", "only if revision N is current (0: none); default: the one that was compared with"},
+        {"expect", 0, "N",
+            "only if revision N is current (0: none); default: the one that was compared with"},
         {"dry-run", 0, NULL, "show what would change, change nothing"}, CMD_OPT_JSON, {0}},
     .run = run,
 };

@@ -37,7 +37,8 @@ static int print_diff(const struct cmd_ctx *ctx, struct rpc_client *c, struct er
     if (r >= 0)
         r = get_parsed(c, ctx->operands[1], &b, e);
     if (r >= 0) {
-        struct plan *p = plan_make(&(struct plan_side){a->model, a->files}, &(struct plan_side){b->model, b->files});
+        struct plan *p = plan_make(
+            &(struct plan_side){a->model, a->files}, &(struct plan_side){b->model, b->files});
         _cleanup_json_ json_t *j = plan_json(p, b->model->platform, a->number, b->number);
         if (ctx->json)
             cmd_print_json(j);
@@ -64,8 +65,8 @@ static void print_table(const struct cmd_ctx *ctx, const json_t *list)
     json_array_foreach(list, i, row)
     {
         bool current = json_opt_bool(row, "current", false);
-        table_cell(&t, current ? TABLE_BOLD : TABLE_PLAIN, "%lld%s", (long long)json_opt_int(row, "revision", 0),
-            current ? " (current)" : "");
+        table_cell(&t, current ? TABLE_BOLD : TABLE_PLAIN, "%lld%s",
+            (long long)json_opt_int(row, "revision", 0), current ? " (current)" : "");
         table_cell(&t, TABLE_PLAIN, "%s", json_opt_str(row, "created", ""));
         table_cell(&t, TABLE_PLAIN, "%s", json_opt_str(row, "by", ""));
         table_cell(&t, TABLE_PLAIN, "%s", json_opt_str(row, "note", ""));
@@ -109,14 +110,15 @@ const struct cmd cmd_revisions = {
     .name = "revisions",
     .operands = "[N | --diff A B]",
     .summary = "List what was applied, print one revision, or compare two",
-    .text =
-        "Every `mcp apply` that changes something makes a revision: numbered, never changed afterwards, with every "
-        "file it refers to resolved to a digest. The newest hundred are kept. With a number, that revision is "
-        "printed whole, as JSON; 0 means the current one. `mcp apply --revision N` makes its content current again.\n\n"
-        "--diff A B shows what going from revision A to revision B changes, as `mcp plan` does.\n\n"
-        "JSON: [{revision, created, by, note, current}], newest first.",
-    .opts = (const struct cmd_opt[]){{"diff", 0, NULL, "compare the two revisions named"}, CMD_OPT_FILE,
-        CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
+    .text = "Every `mcp apply` that changes something makes a revision: numbered, never changed "
+            "afterwards, with every file it refers to resolved to a digest. The newest hundred "
+            "are kept. With a number, that revision is printed whole, as JSON; 0 means the "
+            "current one. `mcp apply --revision N` makes its content current again.\n\n"
+            "--diff A B shows what going from revision A to revision B changes, as `mcp plan` "
+            "does.\n\n"
+            "JSON: [{revision, created, by, note, current}], newest first.",
+    .opts = (const struct cmd_opt[]){{"diff", 0, NULL, "compare the two revisions named"},
+        CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
     .max_operands = 2,
     .run = run,
 };

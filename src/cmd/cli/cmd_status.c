@@ -31,7 +31,8 @@ static void show(const struct cmd_ctx *ctx, const json_t *status, struct str *ou
         return;
     }
     /* One object a line while watching, so that a reader knows where each ends. */
-    _cleanup_free_ char *text = cmd_flag(ctx, "watch") ? json_text(status) : json_text_pretty(status);
+    _cleanup_free_ char *text =
+        cmd_flag(ctx, "watch") ? json_text(status) : json_text_pretty(status);
     str_addf(out, "%s\n", text);
 }
 
@@ -41,7 +42,8 @@ static size_t screen_rows(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 2 ? size.ws_row : SIZE_MAX;
 }
 
-/* Over what stands there, each line cleared to its end as it is written, in one write: nothing flickers. */
+/* Over what stands there, each line cleared to its end as it is written, in one write: nothing
+ * flickers. */
 static void redraw(const struct str *frame, struct str *out)
 {
     size_t rows = screen_rows(), line = 1;
@@ -106,20 +108,23 @@ const struct cmd cmd_status = {
     .name = "status",
     .operands = "",
     .summary = "Show what the platform is doing",
-    .text =
-        "The first line says whether everything declared is up and, if not, why. Then: the state store, alarms, "
-        "regions with their duty, the names that some region does not serve, hosts with their roles, and units. "
-        "The answer comes from one living host, which says what it knows of the others.\n\n"
-        "A standby unit waits for a promotion and is no reason to be not ready. AGE is the time since the unit's "
-        "state changed; RESTARTS counts since the unit was created; REASON is why it is in that state.\n\n"
-        "--watch draws it again each second in place, and goes on while the host that was asked dies; in a pipe it "
-        "prints one block, or with --json one line, each second.\n\n"
-        "JSON: platform, revision, ready, not_ready (why), regions[] {name, duty, state, address[]}, hosts[] {name, "
-        "region, state, revision, age_ms, roles[] {name, pid, pss_bytes, restarts, since_ms}}, units[] {name, kind, "
-        "region, host, state, pid, restarts, reason, since_ms}, names[] {name, regions[] {region, state, since_ms}}, "
-        "state_store {kind, connected, reason}, alarms[] {text}, asked_host. Times are milliseconds since 1970. The exit status is 0 "
-        "whenever there was an answer, ready or not.",
-    .opts = (const struct cmd_opt[]){{"watch", 'w', NULL, "show it again each second"}, CMD_OPT_FILE,
-        CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
+    .text = "The first line says whether everything declared is up and, if not, why. Then: the "
+            "state store, alarms, regions with their duty, the names that some region does not "
+            "serve, hosts with their roles, and units. The answer comes from one living host, "
+            "which says what it knows of the others.\n\n"
+            "A standby unit waits for a promotion and is no reason to be not ready. AGE is the "
+            "time since the unit's state changed; RESTARTS counts since the unit was created; "
+            "REASON is why it is in that state.\n\n"
+            "--watch draws it again each second in place, and goes on while the host that was "
+            "asked dies; in a pipe it prints one block, or with --json one line, each second.\n\n"
+            "JSON: platform, revision, ready, not_ready (why), regions[] {name, duty, state, "
+            "address[]}, hosts[] {name, region, state, revision, age_ms, roles[] {name, pid, "
+            "pss_bytes, restarts, since_ms}}, units[] {name, kind, region, host, state, pid, "
+            "restarts, reason, since_ms}, names[] {name, regions[] {region, state, since_ms}}, "
+            "state_store {kind, connected, reason}, alarms[] {text}, asked_host. Times are "
+            "milliseconds since 1970. The exit status is 0 whenever there was an answer, ready or "
+            "not.",
+    .opts = (const struct cmd_opt[]){{"watch", 'w', NULL, "show it again each second"},
+        CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
     .run = run,
 };

@@ -19,8 +19,9 @@ const struct cmd cmd_version = {
     .name = "version",
     .operands = "",
     .summary = "Print the version and the protocol range",
-    .text = "The range is of the protocol that hosts and commands speak to each other; two ends with no version in "
-            "common say so and do not talk. JSON: version, protocol [lowest, highest].",
+    .text = "The range is of the protocol that hosts and commands speak to each other; two ends "
+            "with no version in common say so and do not talk. JSON: version, protocol [lowest, "
+            "highest].",
     .opts = (const struct cmd_opt[]){CMD_OPT_JSON, {0}},
     .run = run,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The way to control. A lab host has its own mount namespace, so its socket is reached through its first process:
- * /proc/PID/root/run/mcp/mcp.sock, with /proc/PID held open, so that a pid that is used again is never taken for it. */
+/* The way to control. A lab host has its own mount namespace, so its socket is reached through its
+ * first process: /proc/PID/root/run/mcp/mcp.sock, with /proc/PID held open, so that a pid that is
+ * used again is never taken for it. */
 #include "cmd/cli/priv.h"
 
 #include "base/rpc/rpc.h"
@@ -12,7 +13,7 @@
 #define SOCKET "/run/mcp/mcp.sock"
 #define LAB_JSON_MAX (1024u * 1024)
 #define LAB_HOSTS_MAX 256
-#define HOST_TIMEOUT_MS 1000 /* a frozen host must not hold the operator up: the next one is asked */
+#define HOST_TIMEOUT_MS 1000 /* a frozen host holds nobody up: the next one is asked */
 #define NAME_SIZE 64
 
 static const char *env(const char *name)
@@ -40,7 +41,7 @@ static int named_platform(const struct cmd_ctx *ctx, char *ret, struct err *e)
     const char *name = cmd_opt(ctx, "platform");
     *ret = '\0';
     if (name)
-        return str_copy(ret, NAME_SIZE, name) ? 0 : err_set(e, ERR_USAGE, "no platform has so long a name");
+        return str_copy(ret, NAME_SIZE, name) ? 0 : err_set(e, ERR_USAGE, "--platform is too long");
     int r = cmd_scan_platform(cmd_platform_file(ctx), ret, NAME_SIZE, e);
     if (r == ERR_NOT_FOUND && !named_file(ctx))
         return 0;
@@ -49,7 +50,8 @@ static int named_platform(const struct cmd_ctx *ctx, char *ret, struct err *e)
     return r;
 }
 
-/* Names of the labs on this machine. Returns how many; ret holds the first, all of them are in *list. */
+/* Names of the labs on this machine. Returns how many; ret holds the first, all of them are in
+ * *list. */
 static size_t list_labs(char ret[NAME_SIZE], struct str *list)
 {
     size_t n = 0;
@@ -79,7 +81,8 @@ static int connect_host(const struct cmd_lab_host *h, struct rpc_client **ret, s
     return rpc_client_connect_within(path, h->name, HOST_TIMEOUT_MS, ret, e);
 }
 
-static int connect_lab_hosts(const json_t *hosts, const char *only, struct rpc_client **ret, struct str *tried)
+static int connect_lab_hosts(
+    const json_t *hosts, const char *only, struct rpc_client **ret, struct str *tried)
 {
     size_t i;
     json_t *row;
@@ -99,7 +102,8 @@ static int connect_lab_hosts(const json_t *hosts, const char *only, struct rpc_c
 }
 
 /* ERR_NOT_FOUND: no such lab. */
-static int connect_lab(const char *platform, const char *host, struct rpc_client **ret, struct err *e)
+static int connect_lab(
+    const char *platform, const char *host, struct rpc_client **ret, struct err *e)
 {
     _cleanup_free_ char *path = xasprintf(LABS "/%s/lab.json", platform);
     _cleanup_json_ json_t *lab = NULL;
@@ -114,7 +118,8 @@ static int connect_lab(const char *platform, const char *host, struct rpc_client
         return 0;
     if (host && !tried.len)
         return err_set(e, ERR_USAGE, "the lab %s has no host %s", platform, host);
-    err_set(e, r, "no host of the lab %s answers: %s", platform, tried.len ? tried.buf : "it has none");
+    err_set(
+        e, r, "no host of the lab %s answers: %s", platform, tried.len ? tried.buf : "it has none");
     err_fix(e, "`mcp lab heal HOST` starts a dead one; `mcp down` and `mcp up` start afresh");
     return r;
 }
@@ -142,12 +147,13 @@ static int not_running(const struct cmd_ctx *ctx, const char *platform, struct e
     char name[NAME_SIZE];
     _cleanup_str_ struct str list = STR_INIT;
     bool others = list_labs(name, &list) > 0;
-    err_set(e, ERR_UNAVAILABLE, "%s does not run on this machine%s%s", platform, others ? "; labs here: " : "",
-        str_cstr(&list));
+    err_set(e, ERR_UNAVAILABLE, "%s does not run on this machine%s%s", platform,
+        others ? "; labs here: " : "", str_cstr(&list));
     if (cmd_opt(ctx, "platform"))
         err_fix(e, "`mcp up -f FILE` starts it as a lab; --platform NAME or -f FILE names another");
     else
-        err_fix(e, "`mcp up -f %s` starts it as a lab; --platform NAME names another", cmd_platform_file(ctx));
+        err_fix(e, "`mcp up -f %s` starts it as a lab; --platform NAME names another",
+            cmd_platform_file(ctx));
     return ERR_UNAVAILABLE;
 }
 
@@ -166,7 +172,8 @@ static int connect_socket(const char *path, struct rpc_client **ret, struct err 
     return rpc_client_connect(path, ret, e);
 }
 
-static int find_and_connect(const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e)
+static int find_and_connect(
+    const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e)
 {
     const char *path = env("MCP_SOCKET");
     char platform[NAME_SIZE];

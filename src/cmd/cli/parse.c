@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Options and operands of one command. `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`; they may stand between
- * operands; behind `--` everything is an operand. Given twice, the last one counts. */
+/* Options and operands of one command. `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`; they
+ * may stand between operands; behind `--` everything is an operand. Given twice, the last one
+ * counts. */
 #include "cmd/cli/priv.h"
 
 #include "base/units/units.h"
@@ -10,8 +11,8 @@ static bool opt_matches(const struct cmd_opt *o, const char *name, size_t len, c
     return letter ? o->letter == letter : strlen(o->name) == len && !strncmp(o->name, name, len);
 }
 
-static const struct cmd_opt *find_opt(const struct cmd *cmd, const char *name, size_t len, char letter,
-    size_t *ret_index)
+static const struct cmd_opt *find_opt(
+    const struct cmd *cmd, const char *name, size_t len, char letter, size_t *ret_index)
 {
     for (size_t i = 0; cmd->opts && cmd->opts[i].name; i++)
         if (opt_matches(&cmd->opts[i], name, len, letter)) {

@@ -18,8 +18,8 @@ int cmd_same_platform(const struct model *m, const struct revision *from, struct
 {
     if (!from || str_eq(from->model->platform, m->platform))
         return 0;
-    err_set(e, ERR_REFUSED, "the platform that answers is %s, the declaration is %s", from->model->platform,
-        m->platform);
+    err_set(e, ERR_REFUSED, "the platform that answers is %s, the declaration is %s",
+        from->model->platform, m->platform);
     err_fix(e, "run it on a host of %s, or name the other file with -f", m->platform);
     return ERR_REFUSED;
 }
@@ -32,7 +32,8 @@ static enum table_mark mark_of(enum plan_verb verb)
 }
 
 /* One group's actions as a table headed by its name. */
-static void print_group(const struct plan *p, const char *group, const struct table_style *style, size_t *left)
+static void print_group(
+    const struct plan *p, const char *group, const struct table_style *style, size_t *left)
 {
     struct table t;
     const char *const heads[] = {group, "", "impact", "reason", NULL};

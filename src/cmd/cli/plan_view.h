@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `plan`, `apply` and `revisions` have in common: revisions from control, and a plan on the screen. */
+/* What `plan`, `apply` and `revisions` have in common: revisions from control, and a plan on the
+ * screen. */
 #pragma once
 
 #include "cmd/cli/cmd.h"

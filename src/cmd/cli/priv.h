@@ -27,13 +27,15 @@ void cmd_overview(const struct cmd *const *table, const char *group, struct str 
 json_t *cmd_error_json(const struct err *e, json_t *details);
 
 extern const char cmd_init_template[]; /* what `mcp init` writes */
-/* The words typed after `mcp`, the last one unfinished, to candidates: one a line, "word" or "word\ttext"; ":files"
- * asks the shell for paths. */
+/* The words typed after `mcp`, the last one unfinished, to candidates: one a line, "word" or
+ * "word\ttext"; ":files" asks the shell for paths. */
 void cmd_complete(const struct cmd *const *table, int argc, char **argv, struct str *out);
 
 /* A `status` answer as text. What a control of another version leaves out is shown as "-". */
-void cmd_status_format(const json_t *status, int64_t now_wall_ms, const struct table_style *style, struct str *out);
-/* "12s", "5m", "30h", "9d": what an operator compares at a glance. "-" when it is not known (0) or ahead of us. */
+void cmd_status_format(
+    const json_t *status, int64_t now_wall_ms, const struct table_style *style, struct str *out);
+/* "12s", "5m", "30h", "9d": what an operator compares at a glance. "-" when it is not known (0) or
+ * ahead of us. */
 #define CMD_AGE_SIZE 24
 const char *cmd_age(int64_t since_wall_ms, int64_t now_wall_ms, char out[CMD_AGE_SIZE]);
 
@@ -44,8 +46,9 @@ struct cmd_lab_host {
     uint64_t start_time; /* field 22 of /proc/PID/stat: a pid is used again, a pair is not */
 };
 
-/* Names the platform of a declaration without parsing the rest of it: this runs before every command. "" when it
- * has none. ERR_NOT_FOUND: no such file. */
+/* Names the platform of a declaration without parsing the rest of it: this runs before every
+ * command. "" when it has none. ERR_NOT_FOUND: no such file. */
 MUST_CHECK int cmd_scan_platform(const char *path, char *ret, size_t size, struct err *e);
-/* The folder that pins a living process: its path stays the process's own even if the pid is used again. */
+/* The folder that pins a living process: its path stays the process's own even if the pid is used
+ * again. */
 MUST_CHECK int cmd_open_process(const struct cmd_lab_host *h, int *ret_fd, struct err *e);

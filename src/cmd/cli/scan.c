@@ -8,7 +8,7 @@
 
 #define DECLARATION_MAX (4u * 1024 * 1024) /* what model_parse() takes */
 #define STAT_MAX 4096
-#define STAT_START_TIME 20 /* fields from the state (field 3) to the start time (field 22), plus one */
+#define STAT_START_TIME 20 /* from the state (field 3) to the start time (field 22), plus one */
 
 /* The value of a top-level key is on its line, or it is not a name. */
 static void take_scalar(const char *p, const char *end, char *ret, size_t size)
@@ -52,7 +52,7 @@ int cmd_scan_platform(const char *path, char *ret, size_t size, struct err *e)
     const char *start = str_cstr(&text);
     *ret = '\0';
     if (start[strspn(start, " \t\r\n")] == '{') {
-        struct err ignored; /* flow-style YAML that is no JSON: whoever parses the whole says what is wrong */
+        struct err ignored; /* perhaps flow-style YAML: whoever parses all of it says why */
         r = scan_json(&text, ret, size, &ignored);
         return 0;
     }

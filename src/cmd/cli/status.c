@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The platform on one screen, for somebody who was woken up: first whether it is ready and why not, then what is not
- * as it should be in red, always in the same places. */
+/* The platform on one screen, for somebody who was woken up: first whether it is ready and why not,
+ * then what is not as it should be in red, always in the same places. */
 #include "cmd/cli/priv.h"
 
 #define BECAUSE_MAX 5 /* clauses in the first line; the tables below hold the rest */
@@ -9,10 +9,22 @@ static const struct {
     const char *state;
     enum table_mark mark;
 } marks[] = {
-    {"up", TABLE_GOOD},       {"ready", TABLE_GOOD},     {"connected", TABLE_GOOD}, {"down", TABLE_BAD},
-    {"failed", TABLE_BAD},    {"unhealthy", TABLE_BAD},  {"backoff", TABLE_BAD},    {"silent", TABLE_BAD},
-    {"dead", TABLE_BAD},      {"starting", TABLE_WARN},  {"pending", TABLE_WARN},   {"unknown", TABLE_WARN},
-    {"suspect", TABLE_WARN},  {"degraded", TABLE_WARN},  {"stopping", TABLE_WARN},  {"frozen", TABLE_WARN},
+    {"up", TABLE_GOOD},
+    {"ready", TABLE_GOOD},
+    {"connected", TABLE_GOOD},
+    {"down", TABLE_BAD},
+    {"failed", TABLE_BAD},
+    {"unhealthy", TABLE_BAD},
+    {"backoff", TABLE_BAD},
+    {"silent", TABLE_BAD},
+    {"dead", TABLE_BAD},
+    {"starting", TABLE_WARN},
+    {"pending", TABLE_WARN},
+    {"unknown", TABLE_WARN},
+    {"suspect", TABLE_WARN},
+    {"degraded", TABLE_WARN},
+    {"stopping", TABLE_WARN},
+    {"frozen", TABLE_WARN},
     {"stopped", TABLE_DIM},
 };
 
@@ -90,8 +102,8 @@ static void add_because(const char *why, const struct table_style *style, struct
 
 static void add_ready(const json_t *status, const struct table_style *style, struct str *out)
 {
-    _cleanup_free_ char *name = xasprintf("%s, revision %lld", json_opt_str(status, "platform", "?"),
-        (long long)json_opt_int(status, "revision", 0));
+    _cleanup_free_ char *name = xasprintf("%s, revision %lld",
+        json_opt_str(status, "platform", "?"), (long long)json_opt_int(status, "revision", 0));
     table_mark_text(out, style, TABLE_BOLD, name);
     str_add(out, ": ");
     if (json_opt_bool(status, "ready", false)) {
@@ -110,7 +122,8 @@ static void add_store(const json_t *status, const struct table_style *style, str
     const char *reason = json_opt_str(store, "reason", "");
     bool connected = json_opt_bool(store, "connected", false);
     str_addf(out, "state store %s: ", json_opt_str(store, "kind", "?"));
-    table_mark_text(out, style, connected ? TABLE_GOOD : TABLE_BAD, connected ? "connected" : "not connected");
+    table_mark_text(
+        out, style, connected ? TABLE_GOOD : TABLE_BAD, connected ? "connected" : "not connected");
     if (!connected && *reason) {
         str_add(out, " (");
         table_mark_text(out, style, TABLE_PLAIN, reason);
@@ -147,7 +160,8 @@ static void put_table(struct table *t, const struct table_style *style, struct s
 }
 
 /* "2/2" of those in the region; red when some are not fine. */
-static void cell_share(struct table *t, const json_t *rows, const char *region, bool (*fine)(const json_t *row))
+static void cell_share(
+    struct table *t, const json_t *rows, const char *region, bool (*fine)(const json_t *row))
 {
     size_t i, all = 0, good = 0;
     json_t *row;
@@ -165,7 +179,8 @@ static void cell_addresses(struct table *t, const json_t *list)
     size_t i;
     json_t *a;
     json_array_foreach(list, i, a)
-        str_addf(&text, "%s%s", text.len ? " " : "", json_is_string(a) ? json_string_value(a) : "?");
+        str_addf(
+            &text, "%s%s", text.len ? " " : "", json_is_string(a) ? json_string_value(a) : "?");
     table_cell(t, TABLE_PLAIN, "%s", str_cstr(&text));
 }
 
@@ -182,7 +197,8 @@ static void cell_text(struct table *t, const json_t *row, const char *key)
 
 static void add_regions(const json_t *status, const struct table_style *style, struct str *out)
 {
-    static const char *const heads[] = {"REGION", "DUTY", "STATE", "HOSTS", "UNITS", "ADDRESS", NULL};
+    static const char *const heads[] = {
+        "REGION", "DUTY", "STATE", "HOSTS", "UNITS", "ADDRESS", NULL};
     struct table t;
     size_t i;
     json_t *row;
@@ -201,7 +217,8 @@ static void add_regions(const json_t *status, const struct table_style *style, s
 }
 
 /* Names are many, and all is well with most: only those that are not up somewhere. */
-static void add_names(const json_t *status, int64_t now, const struct table_style *style, struct str *out)
+static void add_names(
+    const json_t *status, int64_t now, const struct table_style *style, struct str *out)
 {
     static const char *const heads[] = {"NAME", "REGION", "STATE", "SINCE", NULL};
     struct table t;
@@ -215,7 +232,8 @@ static void add_names(const json_t *status, int64_t now, const struct table_styl
                 cell_text(&t, name, "name");
                 cell_text(&t, row, "region");
                 cell_state(&t, row);
-                table_cell(&t, TABLE_PLAIN, "%s", cmd_age(json_opt_int(row, "since_ms", 0), now, age));
+                table_cell(
+                    &t, TABLE_PLAIN, "%s", cmd_age(json_opt_int(row, "since_ms", 0), now, age));
             }
     put_table(&t, style, out);
 }
@@ -252,7 +270,8 @@ static void cell_memory(struct table *t, const json_t *roles)
         table_cell(t, TABLE_PLAIN, "%s", "");
 }
 
-static void add_hosts(const json_t *status, int64_t now, const struct table_style *style, struct str *out)
+static void add_hosts(
+    const json_t *status, int64_t now, const struct table_style *style, struct str *out)
 {
     static const char *const heads[] = {"HOST", "REGION", "STATE", "MEMORY", "ROLES", NULL};
     struct table t;
@@ -271,9 +290,11 @@ static void add_hosts(const json_t *status, int64_t now, const struct table_styl
     put_table(&t, style, out);
 }
 
-static void add_units(const json_t *status, int64_t now, const struct table_style *style, struct str *out)
+static void add_units(
+    const json_t *status, int64_t now, const struct table_style *style, struct str *out)
 {
-    static const char *const heads[] = {"UNIT", "REGION", "HOST", "STATE", "AGE", "RESTARTS", "REASON", NULL};
+    static const char *const heads[] = {
+        "UNIT", "REGION", "HOST", "STATE", "AGE", "RESTARTS", "REASON", NULL};
     struct table t;
     char age[CMD_AGE_SIZE];
     size_t i;
@@ -297,7 +318,8 @@ static void add_units(const json_t *status, int64_t now, const struct table_styl
     put_table(&t, style, out);
 }
 
-void cmd_status_format(const json_t *status, int64_t now_wall_ms, const struct table_style *style, struct str *out)
+void cmd_status_format(
+    const json_t *status, int64_t now_wall_ms, const struct table_style *style, struct str *out)
 {
     add_ready(status, style, out);
     add_store(status, style, out);

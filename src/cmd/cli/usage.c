@@ -66,7 +66,8 @@ void cmd_overview(const struct cmd *const *table, const char *group, struct str 
 {
     _cleanup_free_ char *prefix = xasprintf("%s ", group ? group : "");
     str_add(out, "mcp, the Modular Cloud Platform: one binary, one file.\n\n");
-    str_addf(out, "usage: mcp %s%s [OPTION]...\n\n", group ? prefix : "", group ? "WORD" : "COMMAND");
+    str_addf(
+        out, "usage: mcp %s%s [OPTION]...\n\n", group ? prefix : "", group ? "WORD" : "COMMAND");
     for (const struct cmd *const *c = table; *c; c++)
         if (!(*c)->hidden && (!group || str_starts((*c)->name, prefix)))
             add_row(out, (*c)->name, (*c)->summary);

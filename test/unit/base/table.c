@@ -97,7 +97,8 @@ static void test_colours(void **state)
     table_done(&t);
 }
 
-/* A module's last words reach the operator's terminal through its reason: they must not steer it. */
+/* A module's last words reach the operator's terminal through its reason: they must not steer
+ * it. */
 static void test_terminal_commands_are_defused(void **state)
 {
     struct table t;
