@@ -31,6 +31,7 @@ struct spawn_opts { /* zeroed: sensible */
     gid_t gid;
     int death_signal; /* sent to the child when the thread that spawned it dies; 0: none */
     bool new_session;
+    bool keep_oom_score; /* else a protected parent (negative oom_score_adj) does not protect its child */
     /* Last thing before exec, in the child: async-signal-safe calls only. Returns 0 or an errno. */
     int (*setup)(void *ctx);
     void *setup_ctx;

@@ -97,12 +97,28 @@ static int place_fds(struct plan *p)
     return 0;
 }
 
+/* Raising one's own score needs no privilege; no /proc, no score to raise. */
+static void reset_oom_score(void)
+{
+    char sign = '0';
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, &sign, 1) == 1 && sign == '-') {
+        ssize_t n = pwrite(fd, "0", 1, 0);
+        (void)n;
+    }
+    close(fd);
+}
+
 static int become(struct plan *p)
 {
     const struct spawn_opts *o = p->opts;
     reset_signals();
     if (o->new_session && setsid() < 0)
         return errno;
+    if (!o->keep_oom_score)
+        reset_oom_score();
     int err = place_fds(p);
     if (err)
         return err;

@@ -5,7 +5,13 @@
 
 static int openssl_error(struct err *e, const char *what)
 {
-    unsigned long code = ERR_peek_last_error();
+    /* The first cause: a file that is not there is in front of "system lib". */
+    unsigned long code = ERR_peek_error();
+    if (ERR_SYSTEM_ERROR(code)) {
+        int sys_errno = ERR_GET_REASON(code);
+        ERR_clear_error();
+        return err_errno(e, sys_errno, "%s", what);
+    }
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     err_set(e, ERR_INVALID, "%s: %s", what, reason ? reason : "OpenSSL gives no reason");
     ERR_clear_error();

@@ -13,11 +13,31 @@ static const struct role_def *const roles[] = {
     &role_stub_edge,
 };
 
+/* With MCP_STUB_ROLES=1 in the environment of `mcp host`: its own tests. */
+static const struct role_def *const stubs[] = {
+    &role_stub_control,
+    &role_stub_agent,
+    &role_stub_dns,
+    &role_stub_resolver,
+    &role_stub_edge,
+};
+
+static const struct role_def *find(const struct role_def *const *v, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(v[i]->name, name))
+            return v[i];
+    return NULL;
+}
+
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
-        if (str_eq(roles[i]->name, ctx->operands[0]))
-            return role_main(roles[i]);
+    const char *env = getenv("MCP_STUB_ROLES");
+    bool stub = env && str_eq(env, "1");
+    const struct role_def *def = stub ? find(stubs, ARRAY_SIZE(stubs), ctx->operands[0])
+                                      : find(roles, ARRAY_SIZE(roles), ctx->operands[0]);
+    if (def)
+        return role_main(def);
     return err_set(e, ERR_USAGE, "there is no role %s", ctx->operands[0]);
 }
 

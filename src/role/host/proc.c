@@ -64,7 +64,8 @@ static int start_process(struct host *h, struct host_role *r, struct err *e)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(e, errno, "channel");
     struct spawn_fd fds[] = {{pair[1], CHANNEL_FD}, {STDOUT_FILENO, STDOUT_FILENO}};
-    struct spawn_opts opts = {.path = "/proc/self/exe", .fds = fds, .n_fds = ARRAY_SIZE(fds), .dir = "/"};
+    struct spawn_opts opts = {.path = "/proc/self/exe", .fds = fds, .n_fds = ARRAY_SIZE(fds), .dir = "/",
+        .keep_oom_score = true};
     int k = spawn_start(argv, &opts, &r->proc, e);
     close(pair[1]);
     if (k < 0) {

@@ -265,8 +265,8 @@ static void test_bad_files(void **state)
                         *key = xasprintf("%s/sel.key", dir);
     assert_int_equal(tls_ctx_mutual_new(&(struct tls_files){ca, cert, key}, true, &ctx, &e), ERR_INVALID);
     assert_non_null(strstr(e.message, "sel.key"));
-    assert_int_equal(tls_ctx_mutual_new(&(struct tls_files){ca, "/nonexistent", key}, true, &ctx, &e), ERR_INVALID);
-    assert_non_null(strstr(e.message, "/nonexistent"));
+    assert_int_equal(tls_ctx_mutual_new(&(struct tls_files){ca, "/nonexistent", key}, true, &ctx, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.message, "/nonexistent: No such file"));
     assert_int_equal(tls_ctx_server_new(ca, key, &ctx, &e), ERR_INVALID);
 }
 
