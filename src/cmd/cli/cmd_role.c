@@ -3,6 +3,7 @@
 
 #include "base/str/str.h"
 #include "role/control/control.h"
+#include "role/edge/edge.h"
 #include "role/frame/stub.h"
 
 static const struct role_def *const roles[] = {
@@ -10,7 +11,7 @@ static const struct role_def *const roles[] = {
     &role_stub_agent,
     &role_stub_dns,
     &role_stub_resolver,
-    &role_stub_edge,
+    &role_edge,
 };
 
 /* With MCP_STUB_ROLES=1 in the environment of `mcp host`: its own tests. */

@@ -61,9 +61,10 @@ struct http_tx {
     uint64_t upstream_us;           /* from the first connection attempt until the answer's head, 0: none */
     uint64_t bytes;                 /* of the answer's content sent */
     const struct http_target *target; /* the last one tried, or NULL */
+    int64_t wall_ms;                  /* at start */
     unsigned status;                /* 0: the client got no answer */
     unsigned attempts;              /* upstream connections used */
-    enum http_end end;
+    enum http_end end; /* request() may set it for its own reply */
     enum http_reject reject;
 };
 
@@ -79,10 +80,11 @@ struct http_reply {
  * another when one cannot be reached and nothing was lost; at least one. */
 void http_tx_reply(struct http_tx *tx, const struct http_reply *reply);
 void http_tx_forward(struct http_tx *tx, const struct http_target *targets, size_t n);
+/* A reply with the status, the text and the request's id as JSON. `text`: no characters that JSON escapes; `fields`:
+ * more field lines, or NULL. */
+void http_tx_error(struct http_tx *tx, unsigned status, const char *text, const char *fields);
 /* Room that lives as long as the transaction; NULL when more than is left of some KiB. */
 void *http_tx_alloc(struct http_tx *tx, size_t size);
-uint64_t http_tx_now_us(const struct http_tx *tx); /* boot clock of this loop iteration */
-int64_t http_tx_wall_ms(const struct http_tx *tx); /* wall clock of this loop iteration */
 
 struct http_app { /* callbacks run on the engine's threads; `thread` is what thread_start() made */
     void *(*thread_start)(void *ctx, unsigned index);
@@ -129,6 +131,8 @@ struct http_config {
 MUST_CHECK int http_server_start(const struct http_config *config, struct http_server **ret, struct err *e);
 /* No more connections, idle ones closed, others end with their request; app->stopped() comes. Any thread. */
 void http_server_drain(struct http_server *s);
+/* Makes every thread run its loop() soon. Any thread. */
+void http_server_wake(struct http_server *s);
 /* Waits for the threads (drains at once, without a deadline, if that was not asked before) and frees. */
 void http_server_free(struct http_server *s);
 

@@ -188,7 +188,7 @@ void http_tx_abort(struct tx *tx, enum http_end end); /* no (further) answer: th
 
 /* reply.c */
 void http_reply_write(struct tx *tx, const struct http_reply *reply);
-void http_reply_error(struct tx *tx, unsigned status, const char *text); /* with a body that says so */
+void http_reply_error(struct tx *tx, unsigned status, const char *text, const char *fields);
 void http_reply_continue(struct tx *tx);
 
 /* relay.c */

@@ -65,20 +65,29 @@ void http_reply_write(struct tx *tx, const struct http_reply *reply)
     tx->step = TX_REPLY;
 }
 
-void http_reply_error(struct tx *tx, unsigned status, const char *text)
+void http_reply_error(struct tx *tx, unsigned status, const char *text, const char *fields)
 {
     char body[512];
-    int n = snprintf(body, sizeof body, "{\"error\": {\"status\": %u, \"message\": \"%s\", \"request_id\": \"%.*s\"}}\n",
-        status, text, HTTP_REQUEST_ID_LEN, tx->pub.id);
+    int n = snprintf(body, sizeof body,
+        "{\"error\": {\"status\": %u, \"message\": \"%s\", \"request_id\": \"%.*s\"}}\n", status, text,
+        HTTP_REQUEST_ID_LEN, tx->pub.id);
+    if (status == 405)
+        fields = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
     struct http_reply reply = {
         .status = status,
         .type = "application/json",
+        .fields = {fields, fields ? strlen(fields) : 0},
         .body = {body, MIN((size_t)n, sizeof body - 1)},
         .close = tx->pub.reject != HTTP_REJECT_NONE,
     };
-    if (status == 405)
-        reply.fields = (struct http_text){"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n", 53};
     http_reply_write(tx, &reply);
+}
+
+void http_tx_error(struct http_tx *pub, unsigned status, const char *text, const char *fields)
+{
+    struct tx *tx = (struct tx *)pub;
+    ASSERT(tx->step == TX_DECIDE);
+    http_reply_error(tx, status, text, fields);
 }
 
 void http_reply_continue(struct tx *tx)

@@ -131,6 +131,11 @@ int http_server_start(const struct http_config *given, struct http_server **ret,
 void http_server_drain(struct http_server *s)
 {
     atomic_store(&s->draining, true);
+    http_server_wake(s);
+}
+
+void http_server_wake(struct http_server *s)
+{
     for (unsigned i = 0; i < s->n_threads; i++) {
         uint64_t one = 1;
         ssize_t n = write(s->threads[i].wake, &one, sizeof one);

@@ -132,6 +132,7 @@ void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_rej
     tx->pub.tls = c->s.ssl != NULL;
     tx->pub.tls_version = c->tls_version;
     tx->pub.start_us = t->now_us;
+    tx->pub.wall_ms = t->wall_ms;
     make_id(t, tx->pub.id);
     take_head(c, tx, reject ? http_buf_len(c->s.in) : head_len);
     if (!reject)
@@ -139,7 +140,7 @@ void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_rej
     if (reject) {
         tx->pub.reject = reject;
         tx->pub.end = HTTP_END_REFUSED;
-        http_reply_error(tx, http_reject_status(reject), http_reject_text(reject));
+        http_reply_error(tx, http_reject_status(reject), http_reject_text(reject), NULL);
         return;
     }
     http_body_init(&tx->request_body, tx->request.framing, tx->request.content_length);
@@ -157,16 +158,6 @@ void *http_tx_alloc(struct http_tx *pub, size_t size)
         return NULL;
     b->end = (uint32_t)(at + size);
     return b->data + at;
-}
-
-uint64_t http_tx_now_us(const struct http_tx *pub)
-{
-    return ((const struct tx *)pub)->conn->t->now_us;
-}
-
-int64_t http_tx_wall_ms(const struct http_tx *pub)
-{
-    return ((const struct tx *)pub)->conn->t->wall_ms;
 }
 
 void http_tx_reply(struct http_tx *pub, const struct http_reply *reply)
@@ -229,7 +220,7 @@ static void fail(struct tx *tx, unsigned status, enum http_end end, const char *
     tx->pub.bytes = 0;
     if (tx->answered) /* the head of an answer that will not come */
         http_buf_put(tx->conn->t, &s->out);
-    http_reply_error(tx, status, text);
+    http_reply_error(tx, status, text, NULL);
 }
 
 static void fail_refused(struct tx *tx)

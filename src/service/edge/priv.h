@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of service/edge: who owns what of a snapshot. */
+#pragma once
+
+#include "service/edge/edge.h"
+
+#include "base/metrics/metrics.h"
+#include "domain/route/route.h"
+#include "service/edge/log.h"
+
+#include <stdatomic.h>
+
+/* Figures of one name, kept as long as a snapshot has the name; one set a thread. Main thread owns, threads write. */
+struct name_stats {
+    struct name_stats *next;
+    char *name;
+    unsigned refs; /* snapshots that have it */
+    struct metric_set **sets;
+};
+
+struct edge_name { /* parallel to route_snapshot.names */
+    struct name_stats *stats;
+    char *health; /* the answer of /healthz */
+    size_t health_len;
+    bool ready;
+};
+
+struct edge_snapshot {
+    _Atomic unsigned refs; /* publisher and threads; not requests, those count in their thread's view */
+    struct edge_snapshot *next; /* garbage */
+    struct route_snapshot *routes;
+    struct edge_name *names;
+    struct http_target **targets; /* parallel to route_snapshot.modules: the ready instances */
+    SSL_CTX **certificates;       /* parallel to route_snapshot.certificates */
+};
+
+struct edge_view { /* a snapshot as one thread uses it */
+    struct edge_snapshot *s;
+    unsigned requests;
+};
+
+struct edge_thread {
+    struct edge *edge;
+    unsigned index;
+    struct edge_view *view; /* the newest; NULL: none yet */
+    struct metric_set *unnamed;
+};
+
+struct edge {
+    struct edge_config config;
+    unsigned threads;
+    char *routes_path;
+    char warning[512];
+    _Atomic(struct edge_snapshot *) current;
+    _Atomic(struct edge_snapshot *) garbage; /* pushed by threads, freed by the main thread */
+    json_t *doc; /* of current, endpoints included */
+    struct name_stats *stats;
+    struct access_log *log;
+    struct http_server *server;
+    struct metric_set *own;      /* written while metrics are collected */
+    struct metric_set **unnamed; /* requests without a known name, one set a thread */
+};
+
+/* snapshot.c */
+MUST_CHECK int edge_snapshot_new(struct edge *edge, const json_t *doc, const json_t *endpoints,
+    struct edge_snapshot **ret, struct err *e);
+void edge_snapshot_publish(struct edge *edge, struct edge_snapshot *s);
+void edge_snapshot_unref(struct edge *edge, struct edge_snapshot *s); /* any thread */
+void edge_garbage_collect(struct edge *edge);
+
+/* view.c: the callbacks of net/http */
+extern const struct http_app edge_app;
+
+/* filters.c */
+struct edge_request { /* what filters know and find out; lives with the transaction */
+    struct edge_view *view;
+    const struct edge_name *name; /* NULL: unknown */
+    const struct route_name *route_name;
+    const struct route_rule *rule;
+    bool quiet; /* a probe that was answered well: not logged, not counted */
+};
+void edge_filter(struct http_tx *tx, struct edge_request *r);
+
+/* metrics.c */
+struct metric_set **edge_metrics_sets(struct edge *edge, const char *name);
+void edge_metrics_sets_free(struct edge *edge, struct metric_set **sets);
+void edge_metrics_count(struct metric_set *set, const struct http_tx *tx);
+void edge_metrics_open(struct edge *edge);
