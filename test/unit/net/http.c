@@ -565,8 +565,8 @@ static void test_until_close(void **state)
     put(c, "GET /x HTTP/1.0\r\nHost: a\r\n\r\n");
     u = upstream_accept(0);
     assert_has(get(u, "\r\n\r\n"), "Via: 1.0 mcp\r\n");
-    put(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
-    const char *answer = get(c, "abc");
+    put(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n");
+    const char *answer = get(c, "xyz"); /* no hex digits: an id could hold them */
     assert_null(strstr(answer, "chunked"));
     assert_has(answer, "Connection: close\r\n");
     expect_closed(c);
@@ -579,8 +579,8 @@ static void test_truncated_until_close_is_reset(void **state)
     put(c, "GET /x HTTP/1.0\r\nHost: a\r\n\r\n");
     int u = upstream_accept(0);
     get(u, "\r\n\r\n");
-    put(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
-    get(c, "abc");
+    put(u, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n");
+    get(c, "xyz");
     close(u);
     char byte;
     assert_int_equal(recv(c, &byte, 1, 0), -1);
