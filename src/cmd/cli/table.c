@@ -13,7 +13,9 @@ extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
 extern const struct cmd cmd_apply;
 extern const struct cmd cmd_revisions;
+extern const struct cmd cmd_explain_dns;
 extern const struct cmd cmd_status;
+extern const struct cmd cmd_timeline;
 extern const struct cmd cmd_host;
 extern const struct cmd cmd_role;
 extern const struct cmd cmd_shim;
@@ -37,6 +39,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_lab_role,
     &cmd_lab_slow,
     &cmd_status,
+    &cmd_timeline,
+    &cmd_explain_dns,
     &cmd_apply,
     &cmd_revisions,
     &cmd_host,
