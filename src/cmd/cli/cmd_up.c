@@ -58,6 +58,16 @@ static int parse_size(const struct cmd_ctx *ctx, uint64_t *ret, struct err *e)
     return err_set(e, ERR_USAGE, "--image-size '%s' is no size of at least 64MiB", text);
 }
 
+static int parse_port(const struct cmd_ctx *ctx, uint16_t *ret, struct err *e)
+{
+    int64_t port = 0;
+    int r = cmd_opt_number(ctx, "port", &port, e);
+    if (r >= 0 && (port < 0 || port > 65535))
+        return err_set(e, ERR_USAGE, "--port %lld is no port", (long long)port);
+    *ret = (uint16_t)port;
+    return r;
+}
+
 static int up(struct lab *l, const struct up_params *p, bool hosts_only, struct err *e)
 {
     int r = up_hosts(l, p, e);
@@ -74,6 +84,8 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     struct display d = {.terminal = ctx->terminal, .json = ctx->json, .start_ms = clock_boot_ms()};
     struct up_params p = {.file = file, .progress = progress, .ctx = &d};
     int r = parse_size(ctx, &p.image_size_bytes, e);
+    if (r >= 0)
+        r = parse_port(ctx, &p.port, e);
     if (r >= 0)
         r = load_model(ctx, file, &m, e);
     p.model = m;
@@ -97,6 +109,7 @@ const struct cmd cmd_up = {
             "every trace.",
     .opts = (const struct cmd_opt[]){{"file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"},
         {"hosts-only", 0, NULL, "start the hosts, apply nothing"},
+        {"port", 0, "PORT", "of the forwarder on 127.0.0.1 (default: any free one)"},
         {"image-size", 0, "SIZE", "size of a host's disk, sparse (default 4GiB)"}, {"json", 0, NULL, "print JSON"}, {0}},
     .run = run,
 };

@@ -3,6 +3,7 @@
 
 extern const struct cmd cmd_up;
 extern const struct cmd cmd_down;
+extern const struct cmd cmd_lab_as;
 extern const struct cmd cmd_lab_cut;
 extern const struct cmd cmd_lab_exec;
 extern const struct cmd cmd_lab_heal;
@@ -30,6 +31,7 @@ extern const struct cmd cmd_complete_words;
 const struct cmd *const cmd_table[] = {
     &cmd_up,
     &cmd_down,
+    &cmd_lab_as,
     &cmd_lab_cut,
     &cmd_lab_exec,
     &cmd_lab_heal,

@@ -12,3 +12,4 @@
 int lab_role_main(const char *name);
 int lab_machine_main(void);
 int lab_wan_main(void);
+int lab_forwarder_main(void);

@@ -234,19 +234,22 @@ static json_t *describe(const struct machine *m)
         (int)m->service, "restarts", (json_int_t)m->restarts, "wire", m->wire >= 0 || m->tun < 0);
 }
 
+static void want(struct machine *m)
+{
+    m->wanted = json_is_object(json_object_get(m->config, "service"));
+    if (m->wanted && !m->service)
+        m->start_at_ms = clock_boot_ms();
+}
+
 static void handle(struct machine *m, const char *op, struct err *e, int *r)
 {
     if (!strcmp(op, "start")) {
-        m->wanted = true;
-        if (!m->service)
-            m->start_at_ms = clock_boot_ms();
+        want(m);
     } else if (!strcmp(op, "restart")) { /* with its configuration read again */
-        m->wanted = true;
         m->backoff_ms = 0;
+        want(m);
         if (m->service)
             kill(m->service, SIGKILL);
-        else
-            m->start_at_ms = clock_boot_ms();
     } else if (!strcmp(op, "reload")) { /* not running: it reads everything when it starts */
         if (m->service)
             kill(m->service, SIGHUP);

@@ -14,6 +14,7 @@ int lab_role_main(const char *name)
     } roles[] = {
         {"machine", lab_machine_main},
         {"wan", lab_wan_main},
+        {"forwarder", lab_forwarder_main},
     };
     for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
         if (!strcmp(roles[i].name, name))

@@ -3,8 +3,8 @@
  * different platform names stand side by side; this computer's own network, mounts and cgroups are untouched.
  *
  * On disk, all of it gone after lab_down():
- *   /run/mcp-lab/<platform>/      lab.json (what runs), wan.json (the WAN's configuration), lock, wan.sock,
- *                                 machine/<host>.json (its description), machine/<host>.sock
+ *   /run/mcp-lab/<platform>/      lab.json (what runs), lock, wan.json and forwarder.json (their configurations),
+ *                                 wan.sock, machine/<host>.json (its description), machine/<host>.sock
  *   /var/lib/mcp-lab/<platform>/  <host>.img (its disk), log/<host>.log, ca/
  *   <cgroup2>/mcp-lab/<platform>/<host>   every process of the host
  * lab.json: {"format": 1, "platform", "file": the declaration, "ca": PATH, "forwarder": {"address", "port", "as"},
@@ -97,6 +97,11 @@ MUST_CHECK int lab_link_set(struct lab *l, const struct lab_link *link, struct e
 MUST_CHECK int lab_link_mend(struct lab *l, const char *from, const char *to, unsigned *ret_n, struct err *e);
 /* The WAN's own account: service/wan's wan_status(), and the rules in force under "rules". */
 MUST_CHECK int lab_wan_status(const struct lab *l, json_t **ret, struct err *e);
+
+/* ---- the forwarder ---- */
+
+/* Whose eyes the forwarder sees through: a country of lab.clients. Its open connections end. */
+MUST_CHECK int lab_set_buyer(struct lab *l, const char *country, struct err *e);
 
 /* ---- the whole ---- */
 

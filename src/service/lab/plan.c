@@ -170,10 +170,12 @@ static json_t *host_net(const struct model *m, const json_t *host)
         "local", local);
 }
 
-static json_t *service(const json_t *host)
+static json_t *service(const struct model *m, const json_t *host)
 {
     if (lab_host_is(host, "wan"))
         return json_pack("{s:[s,s,s],s:s}", "argv", "mcp", "lab-role", "wan", "config", "wan.json");
+    if (lab_host_is(host, "client") && (!m->lab.n_clients || !m->routing.n_nameservers))
+        return json_null(); /* nobody to see as, or nobody to ask */
     if (lab_host_is(host, "client"))
         return json_pack("{s:[s,s,s],s:s}", "argv", "mcp", "lab-role", "forwarder", "config", "forwarder.json");
     return json_pack("{s:[s,s]}", "argv", "mcp", "host");
@@ -185,7 +187,7 @@ json_t *plan_machine(const struct lab *l, const struct model *m, const json_t *h
     _cleanup_free_ char *cgroup = xasprintf("%s/%s", l->cgroup, name);
     _cleanup_free_ char *log = xasprintf("%s/log/%s.log", l->dir, name);
     json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", name, "dir", l->run_dir, "cgroup", cgroup, "log", log,
-        "service", service(host));
+        "service", service(m, host));
     if (lab_host_is(host, "wan"))
         return j;
     _cleanup_free_ char *resolv = resolv_text(m), *hosts = hosts_text(m, lab_host_is(host, "host"));

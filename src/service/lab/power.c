@@ -80,6 +80,8 @@ static int start_service(struct lab *l, const json_t *host, struct err *e)
 static int service_socket(struct lab *l, const json_t *host, int *ret, struct err *e)
 {
     *ret = -1;
+    if (lab_host_is(host, "client"))
+        return door_listen(l, ret, e);
     if (!lab_host_is(host, "wan"))
         return 0;
     _cleanup_free_ char *path = xasprintf("%s/wan.sock", l->run_dir);

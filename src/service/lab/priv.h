@@ -29,6 +29,14 @@ MUST_CHECK int links_push(struct lab *l, struct err *e);
 void links_detach(const struct lab *l, const char *host);
 char *links_path(const struct lab *l); /* wan.json, heap */
 
+/* ---- door.c: the forwarder ---- */
+
+/* Its socket on 127.0.0.1, on the port that lab.json tells if that is free. Notes address and port there. */
+MUST_CHECK int door_listen(struct lab *l, int *ret, struct err *e);
+void door_want_port(struct lab *l, uint16_t port);
+/* Writes what it must know; restarts it when that changed. Nothing without buyers or name servers. */
+MUST_CHECK int door_configure(struct lab *l, const struct model *m, struct err *e);
+
 /* ---- plan.c: what a declaration makes of a lab ---- */
 
 /* The WAN's configuration without rules. */

@@ -193,6 +193,8 @@ static int provision(struct lab *l, const struct up_params *p, struct err *e)
 int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
 {
     tell(p, UP_DISKS, NULL, "ext4 images, one a host");
+    if (p->port)
+        door_want_port(l, p->port);
     int r = lab_lay_out(l, p->model, p->file, e);
     if (r >= 0)
         r = for_each_host(l, p, NULL, make_disk, e);
@@ -206,6 +208,10 @@ int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
     tell(p, UP_MACHINES, NULL, NULL);
     tell(p, UP_HOSTS, NULL, "certificates, boot records, mcp host");
     r = provision(l, p, e);
+    if (r >= 0)
+        r = door_configure(l, p->model, e);
+    if (r >= 0)
+        r = lab_machine_call(l, "client", "start", NULL, e);
     if (r >= 0)
         r = lab_power_on(l, json_object_get(l->state, "hosts"), true, e);
     if (r >= 0)

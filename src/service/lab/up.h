@@ -15,6 +15,7 @@ struct up_params {
     const struct model *model;
     const char *file; /* the declaration, absolute */
     uint64_t image_size_bytes;
+    uint16_t port; /* of the forwarder; 0: any */
     /* text NULL: the phase is done. `host` NULL: it is about all of them. */
     void (*progress)(void *ctx, enum up_phase phase, const char *host, const char *text);
     void *ctx;
