@@ -4,50 +4,14 @@
 #include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "base/units/units.h"
+#include "cmd/cli/up_view.h"
 #include "domain/model/model.h"
 #include "service/lab/up.h"
 
 #include <errno.h>
 #include <limits.h>
 
-struct display {
-    bool terminal, json;
-    uint64_t start_ms, phase_ms[UP_PHASES];
-    enum up_phase phase;
-};
-
-static void progress(void *ctx, enum up_phase phase, const char *host, const char *text)
-{
-    struct display *d = ctx;
-    uint64_t now = clock_boot_ms();
-    if (text && !d->phase_ms[phase])
-        d->phase_ms[phase] = now;
-    if (d->json)
-        return;
-    if (text && d->terminal)
-        fprintf(stdout, "\r\033[K%-10s %s%s%s", up_phase_name(phase), host ? host : "", host ? ": " : "", text);
-    if (!text)
-        fprintf(stdout, "%s%-10s %6llu ms\n", d->terminal ? "\r\033[K" : "", up_phase_name(phase),
-            (unsigned long long)(now - d->phase_ms[phase]));
-    fflush(stdout);
-}
-
-static int load_model(struct cmd_ctx *ctx, char file[PATH_MAX], struct model **ret, struct err *e)
-{
-    const char *name = cmd_opt(ctx, "file");
-    if (!name)
-        name = getenv("MCP_FILE");
-    if (!name)
-        name = "platform.yaml";
-    if (!realpath(name, file)) {
-        err_errno(e, errno, "%s", name);
-        err_fix(e, "name the declaration with -f FILE, or write one with `mcp init`");
-        return e->code;
-    }
-    _cleanup_str_ struct str text = STR_INIT;
-    int r = file_read(file, MODEL_TEXT_MAX, &text, e);
-    return r < 0 ? r : model_parse(str_cstr(&text), text.len, name, ret, NULL, e);
-}
+#define TIMEOUT_DEFAULT_MS 300000u
 
 static int parse_size(const struct cmd_ctx *ctx, uint64_t *ret, struct err *e)
 {
@@ -68,33 +32,60 @@ static int parse_port(const struct cmd_ctx *ctx, uint16_t *ret, struct err *e)
     return r;
 }
 
-static int up(struct lab *l, const struct up_params *p, bool hosts_only, struct err *e)
+static int parse(const struct cmd_ctx *ctx, struct up_params *p, struct err *e)
 {
+    p->timeout_ms = TIMEOUT_DEFAULT_MS;
+    int r = parse_size(ctx, &p->image_size_bytes, e);
+    if (r >= 0)
+        r = parse_port(ctx, &p->port, e);
+    return r < 0 ? r : cmd_opt_duration(ctx, "timeout", &p->timeout_ms, e);
+}
+
+/* The declaration; its images too unless only hosts are wanted. */
+static int load(struct cmd_ctx *ctx, char file[PATH_MAX], struct model **ret, json_t **ret_files, struct err *e)
+{
+    int r = cmd_flag(ctx, "hosts-only") ? cmd_load_model(ctx, ret, e) : cmd_load_resolved(ctx, ret, ret_files, e);
+    if (r >= 0 && !realpath(cmd_platform_file(ctx), file))
+        r = err_errno(e, errno, "%s", cmd_platform_file(ctx));
+    return r;
+}
+
+static int up(struct cmd_ctx *ctx, struct lab *l, struct up_params *p, struct up_view *v, struct err *e)
+{
+    int64_t revision = 0;
+    _cleanup_json_ json_t *status = NULL;
+    bool hosts_only = cmd_flag(ctx, "hosts-only");
     int r = up_hosts(l, p, e);
-    if (r < 0 || hosts_only)
-        return r;
-    return 0;
+    if (r >= 0 && !hosts_only)
+        r = up_apply(l, p, &revision, e);
+    if (r >= 0 && !hosts_only)
+        r = up_status(l, &status, e);
+    up_view_end(v);
+    if (r >= 0)
+        up_view_result(v, l, p->model, revision, status);
+    return r;
 }
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
     char file[PATH_MAX];
     struct model *m = NULL;
+    _cleanup_json_ json_t *files = NULL;
     _cleanup_lab_ struct lab *l = NULL;
-    struct display d = {.terminal = ctx->terminal, .json = ctx->json, .start_ms = clock_boot_ms()};
-    struct up_params p = {.file = file, .progress = progress, .ctx = &d};
-    int r = parse_size(ctx, &p.image_size_bytes, e);
+    struct up_view v = {.ctx = ctx, .start_ms = clock_boot_ms()};
+    struct up_params p = {.file = file, .progress = up_view_progress, .ctx = &v};
+    int r = parse(ctx, &p, e);
     if (r >= 0)
-        r = parse_port(ctx, &p.port, e);
-    if (r >= 0)
-        r = load_model(ctx, file, &m, e);
+        r = load(ctx, file, &m, &files, e);
     p.model = m;
+    p.files = files;
     if (r >= 0)
         r = up_check(&p, e);
     if (r >= 0)
         r = lab_open(m->platform, true, &l, e);
     if (r >= 0)
-        r = up(l, &p, cmd_flag(ctx, "hosts-only"), e);
+        r = up(ctx, l, &p, &v, e);
+    up_view_end(&v);
     model_free(m);
     return r;
 }
@@ -103,13 +94,17 @@ const struct cmd cmd_up = {
     .name = "up",
     .operands = "",
     .summary = "Bring the whole platform up on this machine, as a lab",
-    .text = "Every host of the declaration becomes a machine of its own in namespaces: the very same `mcp host` that a "
-            "real host runs, on its own disk, behind a wide area network with the delays of lab.wan. This machine's own "
-            "network is not touched. A second `up` starts what is dead and applies what changed; `mcp down` removes "
-            "every trace.",
-    .opts = (const struct cmd_opt[]){{"file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"},
-        {"hosts-only", 0, NULL, "start the hosts, apply nothing"},
+    .text =
+        "Every host of the declaration becomes a machine of its own in namespaces: the very same `mcp host` that a real\n"
+        "host runs, on its own disk, behind a wide area network with the delays of lab.wan. This machine's own network\n"
+        "is not touched. A second `up` starts what is dead and applies what changed; `mcp down` removes every trace.\n\n"
+        "The URL printed at the end leads a browser in as one of the invented buyers of lab.clients: names are resolved\n"
+        "by the platform's own DNS from that buyer's address. `mcp lab as COUNTRY` chooses another.\n\n"
+        "JSON: platform, revision, ready, took_ms, phases {name: ms}, url, ca, as, hosts[] {name, region, addresses[],\n"
+        "public_addresses[]}.",
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, {"hosts-only", 0, NULL, "start the hosts, apply nothing"},
         {"port", 0, "PORT", "of the forwarder on 127.0.0.1 (default: any free one)"},
-        {"image-size", 0, "SIZE", "size of a host's disk, sparse (default 4GiB)"}, {"json", 0, NULL, "print JSON"}, {0}},
+        {"image-size", 0, "SIZE", "size of a host's disk, sparse (default 4GiB)"},
+        {"timeout", 0, "D", "give up after this time (default 5m)"}, CMD_OPT_JSON, {0}},
     .run = run,
 };

@@ -16,6 +16,8 @@ struct up_params {
     const char *file; /* the declaration, absolute */
     uint64_t image_size_bytes;
     uint16_t port; /* of the forwarder; 0: any */
+    const json_t *files; /* {"oci:images/api": "sha256:..."}: what the revision's images are */
+    uint64_t timeout_ms; /* until everything is ready */
     /* text NULL: the phase is done. `host` NULL: it is about all of them. */
     void (*progress)(void *ctx, enum up_phase phase, const char *host, const char *text);
     void *ctx;
@@ -28,3 +30,7 @@ struct up_params {
 MUST_CHECK int up_check(const struct up_params *p, struct err *e);
 /* Disks, machines, what each host must know, `mcp host` everywhere. */
 MUST_CHECK int up_hosts(struct lab *l, const struct up_params *p, struct err *e);
+/* State store there, revision applied, every unit ready, name servers answering. */
+MUST_CHECK int up_apply(struct lab *l, const struct up_params *p, int64_t *ret_revision, struct err *e);
+/* What control says about the platform (domain/status). */
+MUST_CHECK int up_status(const struct lab *l, json_t **ret, struct err *e);
