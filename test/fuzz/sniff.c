@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever a browser sends first: what is found is a clean name, the head lies within the bytes, more bytes never turn
- * a found name into another. */
+/* Whatever a browser sends first: what is found is a clean name, the head lies within the bytes,
+ * more bytes never turn a found name into another. */
 #include "service/forwarder/sniff.h"
 
 #include <string.h>

@@ -41,9 +41,11 @@ const struct cmd cmd_down = {
     .name = "down",
     .operands = "[PLATFORM]",
     .summary = "Remove a lab with every trace of it",
-    .text = "Ends its processes and removes its mounts, loop devices, cgroups and files, whatever state they are in. "
-            "With --keep-state the hosts are shut down in order and their disks stay: `mcp up` goes on from there.",
-    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, {"keep-state", 0, NULL, "keep the hosts' disks and the CA"}, {0}},
+    .text = "Ends its processes and removes its mounts, loop devices, cgroups and files, whatever "
+            "state they are in. With --keep-state the hosts are shut down in order and their "
+            "disks stay: `mcp up` goes on from there.",
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
+        {"keep-state", 0, NULL, "keep the hosts' disks and the CA"}, {0}},
     .max_operands = 1,
     .run = run,
 };

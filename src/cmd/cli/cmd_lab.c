@@ -62,14 +62,15 @@ int cmd_lab_read(const struct cmd_ctx *ctx, struct lab **ret, struct err *e)
     return r < 0 ? r : lab_read(name, ret, e);
 }
 
-void cmd_lab_print_hosts(const struct cmd_ctx *ctx, const char *state, const json_t *hosts, uint64_t took_ms)
+void cmd_lab_print_hosts(
+    const struct cmd_ctx *ctx, const char *state, const json_t *hosts, uint64_t took_ms)
 {
     _cleanup_json_ json_t *names = json_array();
     size_t i;
     json_t *host;
     if (!ctx->json)
         printf("%s:", state);
-    json_array_foreach (hosts, i, host) {
+    json_array_foreach(hosts, i, host) {
         json_array_append(names, json_object_get(host, "name"));
         if (!ctx->json)
             printf("%s %s", i ? "," : "", json_opt_str(host, "name", "?"));
@@ -78,6 +79,7 @@ void cmd_lab_print_hosts(const struct cmd_ctx *ctx, const char *state, const jso
         printf(" (%llu ms)\n", (unsigned long long)took_ms);
         return;
     }
-    _cleanup_json_ json_t *j = json_pack("{s:s,s:O,s:I}", "state", state, "hosts", names, "took_ms", (json_int_t)took_ms);
+    _cleanup_json_ json_t *j =
+        json_pack("{s:s,s:O,s:I}", "state", state, "hosts", names, "took_ms", (json_int_t)took_ms);
     cmd_print_json(j);
 }

@@ -24,8 +24,9 @@ const struct cmd cmd_lab_exec = {
     .name = "lab exec",
     .operands = "HOST -- CMD...",
     .summary = "Run a command inside a lab host",
-    .text = "The command sees what the host sees: its network, its /var/lib/mcp, its /run. The host `client` is a buyer's "
-            "computer that owns the invented addresses of lab.clients. The command's exit status is passed on.",
+    .text = "The command sees what the host sees: its network, its /var/lib/mcp, its /run. The "
+            "host `client` is a buyer's computer that owns the invented addresses of lab.clients. "
+            "The command's exit status is passed on.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, {0}},
     .min_operands = 2,
     .max_operands = -1,

@@ -24,7 +24,8 @@ const struct cmd cmd_lab_heal = {
     .name = "lab heal",
     .operands = "REGION|HOST",
     .summary = "Switch a killed lab host, or a region's hosts, on again",
-    .text = "The host starts from its disk as it was when the power went. Hosts that run already are left alone.",
+    .text = "The host starts from its disk as it was when the power went. Hosts that run already "
+            "are left alone.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
     .min_operands = 1,
     .max_operands = 1,

@@ -19,7 +19,8 @@ static bool parse_loss(const char *text, double *ret)
 
 static int parse_link(const struct cmd_ctx *ctx, struct lab_link *ret, struct err *e)
 {
-    const char *delay = cmd_opt(ctx, "delay"), *loss = cmd_opt(ctx, "loss"), *rate = cmd_opt(ctx, "rate");
+    const char *delay = cmd_opt(ctx, "delay"), *loss = cmd_opt(ctx, "loss"),
+               *rate = cmd_opt(ctx, "rate");
     uint64_t delay_ms = 0;
     if (!delay && !loss && !rate)
         return err_set(e, ERR_USAGE, "say how: --delay, --loss or --rate");
@@ -60,10 +61,12 @@ const struct cmd cmd_lab_slow = {
     .name = "lab slow",
     .operands = "A B",
     .summary = "Give the line between two lab hosts or regions delay, loss or a rate",
-    .text = "Each way gets what is given here in place of what the declaration says; what is not given stays. "
-            "`mcp lab mend` undoes it.",
-    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, {"delay", 0, "D", "one-way delay: 50ms"},
-        {"loss", 0, "P", "share of packets lost: 5%, 0.05"}, {"rate", 0, "R", "bits per second: 10mbit; 0: no limit"},
+    .text = "Each way gets what is given here in place of what the declaration says; what is not "
+            "given stays. `mcp lab mend` undoes it.",
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
+        {"delay", 0, "D", "one-way delay: 50ms"},
+        {"loss", 0, "P", "share of packets lost: 5%, 0.05"},
+        {"rate", 0, "R", "bits per second: 10mbit; 0: no limit"},
         {"one-way", 0, NULL, "only from A to B"}, {0}},
     .min_operands = 2,
     .max_operands = 2,

@@ -42,15 +42,18 @@ static int parse(const struct cmd_ctx *ctx, struct up_params *p, struct err *e)
 }
 
 /* The declaration; its images too unless only hosts are wanted. */
-static int load(struct cmd_ctx *ctx, char file[PATH_MAX], struct model **ret, json_t **ret_files, struct err *e)
+static int load(
+    struct cmd_ctx *ctx, char file[PATH_MAX], struct model **ret, json_t **ret_files, struct err *e)
 {
-    int r = cmd_flag(ctx, "hosts-only") ? cmd_load_model(ctx, ret, e) : cmd_load_resolved(ctx, ret, ret_files, e);
+    int r = cmd_flag(ctx, "hosts-only") ? cmd_load_model(ctx, ret, e)
+                                        : cmd_load_resolved(ctx, ret, ret_files, e);
     if (r >= 0 && !realpath(cmd_platform_file(ctx), file))
         r = err_errno(e, errno, "%s", cmd_platform_file(ctx));
     return r;
 }
 
-static int up(struct cmd_ctx *ctx, struct lab *l, struct up_params *p, struct up_view *v, struct err *e)
+static int up(
+    struct cmd_ctx *ctx, struct lab *l, struct up_params *p, struct up_view *v, struct err *e)
 {
     int64_t revision = 0;
     _cleanup_json_ json_t *status = NULL;
@@ -94,15 +97,17 @@ const struct cmd cmd_up = {
     .name = "up",
     .operands = "",
     .summary = "Bring the whole platform up on this machine, as a lab",
-    .text =
-        "Every host of the declaration becomes a machine of its own in namespaces: the very same `mcp host` that a real\n"
-        "host runs, on its own disk, behind a wide area network with the delays of lab.wan. This machine's own network\n"
-        "is not touched. A second `up` starts what is dead and applies what changed; `mcp down` removes every trace.\n\n"
-        "The URL printed at the end leads a browser in as one of the invented buyers of lab.clients: names are resolved\n"
-        "by the platform's own DNS from that buyer's address. `mcp lab as COUNTRY` chooses another.\n\n"
-        "JSON: platform, revision, ready, took_ms, phases {name: ms}, url, ca, as, hosts[] {name, region, addresses[],\n"
-        "public_addresses[]}.",
-    .opts = (const struct cmd_opt[]){CMD_OPT_FILE, {"hosts-only", 0, NULL, "start the hosts, apply nothing"},
+    .text = "Every host of the declaration becomes a machine of its own in namespaces: the very "
+            "same `mcp host` that a real host runs, on its own disk, behind a wide area network "
+            "with the delays of lab.wan. This machine's own network is not touched. A second `up` "
+            "starts what is dead and applies what changed; `mcp down` removes every trace.\n\n"
+            "The URL printed at the end leads a browser in as one of the invented buyers of "
+            "lab.clients: names are resolved by the platform's own DNS from that buyer's address. "
+            "`mcp lab as COUNTRY` chooses another.\n\n"
+            "JSON: platform, revision, ready, took_ms, phases {name: ms}, url, ca, as, hosts[] "
+            "{name, region, addresses[], public_addresses[]}.",
+    .opts = (const struct cmd_opt[]){CMD_OPT_FILE,
+        {"hosts-only", 0, NULL, "start the hosts, apply nothing"},
         {"port", 0, "PORT", "of the forwarder on 127.0.0.1 (default: any free one)"},
         {"image-size", 0, "SIZE", "size of a host's disk, sparse (default 4GiB)"},
         {"timeout", 0, "D", "give up after this time (default 5m)"}, CMD_OPT_JSON, {0}},

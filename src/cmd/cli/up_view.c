@@ -53,10 +53,12 @@ static char *forwarder_url(const struct lab *l)
     const json_t *door = json_object_get(l->state, "forwarder");
     if (!json_opt_str(door, "as", NULL))
         return NULL; /* no buyers declared: nothing listens */
-    return xasprintf("http://%s:%lld/", json_opt_str(door, "address", ""), (long long)json_opt_int(door, "port", 0));
+    return xasprintf("http://%s:%lld/", json_opt_str(door, "address", ""),
+        (long long)json_opt_int(door, "port", 0));
 }
 
-static void print_json(const struct up_view *v, const struct lab *l, int64_t revision, const json_t *status)
+static void print_json(
+    const struct up_view *v, const struct lab *l, int64_t revision, const json_t *status)
 {
     json_t *phases = json_object(), *hosts = json_array();
     _cleanup_free_ char *url = forwarder_url(l);
@@ -64,26 +66,30 @@ static void print_json(const struct up_view *v, const struct lab *l, int64_t rev
     json_t *host;
     for (size_t k = 0; k < UP_PHASES; k++)
         if (v->begun_ms[k])
-            json_object_set_new(phases, up_phase_name((enum up_phase)k), json_integer((json_int_t)v->took_ms[k]));
-    json_array_foreach (json_object_get(l->state, "hosts"), i, host)
+            json_object_set_new(
+                phases, up_phase_name((enum up_phase)k), json_integer((json_int_t)v->took_ms[k]));
+    json_array_foreach(json_object_get(l->state, "hosts"), i, host)
         json_array_append_new(hosts,
             json_pack("{s:O,s:O,s:O,s:O}", "name", json_object_get(host, "name"), "region",
-                json_object_get(host, "region"), "addresses", json_object_get(host, "addresses"), "public_addresses",
-                json_object_get(host, "public_addresses")));
-    _cleanup_json_ json_t *j = json_pack("{s:s,s:I,s:b,s:I,s:o,s:s?,s:O?,s:O?,s:o}", "platform", l->platform, "revision",
-        (json_int_t)revision, "ready", json_opt_bool(status, "ready", false), "took_ms",
-        (json_int_t)(clock_boot_ms() - v->start_ms), "phases", phases, "url", url, "ca", json_object_get(l->state, "ca"),
-        "as", json_object_get(json_object_get(l->state, "forwarder"), "as"), "hosts", hosts);
+                json_object_get(host, "region"), "addresses", json_object_get(host, "addresses"),
+                "public_addresses", json_object_get(host, "public_addresses")));
+    _cleanup_json_ json_t *j =
+        json_pack("{s:s,s:I,s:b,s:I,s:o,s:s?,s:O?,s:O?,s:o}", "platform", l->platform, "revision",
+            (json_int_t)revision, "ready", json_opt_bool(status, "ready", false), "took_ms",
+            (json_int_t)(clock_boot_ms() - v->start_ms), "phases", phases, "url", url, "ca",
+            json_object_get(l->state, "ca"), "as",
+            json_object_get(json_object_get(l->state, "forwarder"), "as"), "hosts", hosts);
     cmd_print_json(j);
 }
 
 /* "2 of 3 ready" over the units of a region that are not standbys. */
-static void count_units(const json_t *status, const char *region, unsigned *ready, unsigned *standby, unsigned *all)
+static void count_units(
+    const json_t *status, const char *region, unsigned *ready, unsigned *standby, unsigned *all)
 {
     size_t i;
     json_t *u;
     *ready = *standby = *all = 0;
-    json_array_foreach (json_object_get(status, "units"), i, u) {
+    json_array_foreach(json_object_get(status, "units"), i, u) {
         if (strcmp(json_opt_str(u, "region", ""), region) != 0)
             continue;
         bool waits = json_opt_bool(u, "standby", false);
@@ -102,7 +108,8 @@ static void add_addresses(struct str *out, const struct model_addrs *addrs)
     }
 }
 
-static void add_region(struct table *t, const struct model *m, const struct model_region *region, const json_t *status)
+static void add_region(
+    struct table *t, const struct model *m, const struct model_region *region, const json_t *status)
 {
     _cleanup_str_ struct str addresses = STR_INIT, hosts = STR_INIT;
     add_addresses(&addresses, &region->addresses);
@@ -116,7 +123,8 @@ static void add_region(struct table *t, const struct model *m, const struct mode
     unsigned ready, standby, all;
     count_units(status, region->name, &ready, &standby, &all);
     if (standby)
-        table_cell(t, ready == all ? TABLE_GOOD : TABLE_BAD, "%u of %u ready, %u standby", ready, all, standby);
+        table_cell(t, ready == all ? TABLE_GOOD : TABLE_BAD, "%u of %u ready, %u standby", ready,
+            all, standby);
     else
         table_cell(t, ready == all ? TABLE_GOOD : TABLE_BAD, "%u of %u ready", ready, all);
 }
@@ -146,12 +154,13 @@ static const char *victim(const struct model *m)
 
 static void print_hints(const struct lab *l, const struct model *m)
 {
-    const char *self = program_invocation_name, *as = json_opt_str(json_object_get(l->state, "forwarder"), "as", NULL);
+    const char *self = program_invocation_name,
+               *as = json_opt_str(json_object_get(l->state, "forwarder"), "as", NULL);
     long long port = (long long)json_opt_int(json_object_get(l->state, "forwarder"), "port", 0);
     _cleanup_free_ char *url = forwarder_url(l);
     _cleanup_names_ char **labs = lab_names();
-    _cleanup_free_ char *which = xasprintf("%s%s", labs[0] && labs[1] ? " --platform " : "",
-        labs[0] && labs[1] ? l->platform : "");
+    _cleanup_free_ char *which = xasprintf(
+        "%s%s", labs[0] && labs[1] ? " --platform " : "", labs[0] && labs[1] ? l->platform : "");
     if (url) {
         printf("Open %s in a browser: %s as a buyer in %s sees it.\n", url, m->domain, as);
         printf("  %s lab as%s COUNTRY          another buyer's eyes\n", self, which);
@@ -165,11 +174,12 @@ static void print_hints(const struct lab *l, const struct model *m)
         char range[IP_TEXT_SIZE];
         add_addresses(&server, &first);
         ip_prefix_format(&m->lab.clients[0].prefix, range);
-        printf("  %s lab exec%s client -- dig @%s %s +subnet=%s\n", self, which, str_cstr(&server), m->domain, range);
+        printf("  %s lab exec%s client -- dig @%s %s +subnet=%s\n", self, which, str_cstr(&server),
+            m->domain, range);
     }
     if (victim(m))
-        printf("  %s lab kill%s %s          then `lab heal`; `%s status --watch` beside it\n", self, which, victim(m),
-            self);
+        printf("  %s lab kill%s %s          then `lab heal`; `%s status --watch` beside it\n", self,
+            which, victim(m), self);
     printf("  %s down %s\n", self, l->platform);
 }
 
@@ -185,8 +195,8 @@ void up_view_result(struct up_view *v, const struct lab *l, const struct model *
         printf("%s: %zu hosts are on, nothing applied (%.2f s)\n", l->platform, m->n_hosts, took_s);
         return;
     }
-    printf("%s is up: revision %lld, %zu hosts in %zu regions (%.1f s)\n", l->platform, (long long)revision, m->n_hosts,
-        m->n_regions, took_s);
+    printf("%s is up: revision %lld, %zu hosts in %zu regions (%.1f s)\n", l->platform,
+        (long long)revision, m->n_hosts, m->n_regions, took_s);
     print_regions(v, m, status);
     print_hints(l, m);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `mcp up` shows: on a terminal one line that moves, in a pipe one line a phase, and at the end what there is and
- * how to try it. */
+/* What `mcp up` shows: on a terminal one line that moves, in a pipe one line a phase, and at the
+ * end what there is and how to try it. */
 #pragma once
 
 #include "cmd/cli/cmd.h"

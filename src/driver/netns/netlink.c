@@ -56,7 +56,8 @@ static void request_attr(struct request *r, uint16_t type, const void *data, siz
     r->head.nlmsg_len = (uint32_t)(at + RTA_SPACE(len));
 }
 
-/* Waits for the kernel's acknowledgement. Returns 0 or the positive errno it carries, negative on failure. */
+/* Waits for the kernel's acknowledgement. Returns 0 or the positive errno it carries, negative on
+ * failure. */
 static int read_ack(struct netns *n, struct err *e)
 {
     for (;;) {
@@ -70,7 +71,8 @@ static int read_ack(struct netns *n, struct err *e)
         if (got < 0)
             return err_errno(e, errno, "netlink answer");
         if (!NLMSG_OK(&buf.head, (size_t)got) || buf.head.nlmsg_type != NLMSG_ERROR)
-            return err_set(e, ERR_PROTOCOL, "netlink answered with message type %u", buf.head.nlmsg_type);
+            return err_set(
+                e, ERR_PROTOCOL, "netlink answered with message type %u", buf.head.nlmsg_type);
         if (buf.head.nlmsg_seq != n->seq)
             continue;
         const struct nlmsgerr *answer = NLMSG_DATA(&buf.head);
@@ -143,7 +145,8 @@ int netns_addr_add(struct netns *n, const char *ifname, const struct ip_addr *a,
     return transact(n, &q, what, e);
 }
 
-int netns_route_default(struct netns *n, const char *ifname, int family, const struct ip_addr *src, struct err *e)
+int netns_route_default(
+    struct netns *n, const char *ifname, int family, const struct ip_addr *src, struct err *e)
 {
     unsigned index;
     int r = link_index(ifname, &index, e);

@@ -43,15 +43,21 @@ void pki_ca_free(struct pki_ca *ca)
 }
 
 /* The key is written first: a certificate that is there always has one. */
-static int make_root(const struct paths *p, const char *platform, int64_t now_ms, X509 **ret, struct err *e)
+static int make_root(
+    const struct paths *p, const char *platform, int64_t now_ms, X509 **ret, struct err *e)
 {
     _cleanup_pkey_ EVP_PKEY *key = NULL;
     _cleanup_x509_ X509 *root = NULL;
     _cleanup_free_ char *cn = xasprintf("%s root", platform);
     int r = new_key(&key, e);
     if (r >= 0)
-        r = cert_make(&(struct cert_spec){.kind = CERT_ROOT, .common_name = cn, .key = key, .issuer_key = key,
-                          .now_ms = now_ms, .days = PKI_ROOT_DAYS}, &root, e);
+        r = cert_make(&(struct cert_spec){.kind = CERT_ROOT,
+                          .common_name = cn,
+                          .key = key,
+                          .issuer_key = key,
+                          .now_ms = now_ms,
+                          .days = PKI_ROOT_DAYS},
+            &root, e);
     if (r >= 0)
         r = pem_write_key(p->root_key, key, e);
     if (r >= 0)
@@ -61,7 +67,8 @@ static int make_root(const struct paths *p, const char *platform, int64_t now_ms
     return r;
 }
 
-static int load_root(const struct paths *p, const char *platform, int64_t now_ms, X509 **ret, struct err *e)
+static int load_root(
+    const struct paths *p, const char *platform, int64_t now_ms, X509 **ret, struct err *e)
 {
     if (!file_exists(p->root))
         return make_root(p, platform, now_ms, ret, e);
@@ -74,8 +81,8 @@ static int load_root(const struct paths *p, const char *platform, int64_t now_ms
     return r;
 }
 
-static int make_intermediate(const struct paths *p, const char *platform, int64_t now_ms, struct pki_ca *ca,
-    struct err *e)
+static int make_intermediate(
+    const struct paths *p, const char *platform, int64_t now_ms, struct pki_ca *ca, struct err *e)
 {
     _cleanup_pkey_ EVP_PKEY *root_key = NULL, *key = NULL;
     _cleanup_x509_ X509 *cert = NULL;
@@ -87,8 +94,14 @@ static int make_intermediate(const struct paths *p, const char *platform, int64_
         return err_set(e, ERR_INVALID, "%s is not the key of %s", p->root_key, p->root);
     r = new_key(&key, e);
     if (r >= 0)
-        r = cert_make(&(struct cert_spec){.kind = CERT_INTERMEDIATE, .common_name = cn, .key = key, .issuer = ca->root,
-                          .issuer_key = root_key, .now_ms = now_ms, .days = PKI_INTERMEDIATE_DAYS}, &cert, e);
+        r = cert_make(&(struct cert_spec){.kind = CERT_INTERMEDIATE,
+                          .common_name = cn,
+                          .key = key,
+                          .issuer = ca->root,
+                          .issuer_key = root_key,
+                          .now_ms = now_ms,
+                          .days = PKI_INTERMEDIATE_DAYS},
+            &cert, e);
     if (r >= 0)
         r = pem_write_key(p->intermediate_key, key, e);
     if (r >= 0)
@@ -101,12 +114,14 @@ static int make_intermediate(const struct paths *p, const char *platform, int64_
 }
 
 /* True when the one on disk is whole and valid; *ret_left its share of life left. */
-static bool load_intermediate(const struct paths *p, int64_t now_ms, struct pki_ca *ca, double *ret_left)
+static bool load_intermediate(
+    const struct paths *p, int64_t now_ms, struct pki_ca *ca, double *ret_left)
 {
     struct err ignored;
     _cleanup_pkey_ EVP_PKEY *key = NULL, *root_public = X509_get_pubkey(ca->root);
     _cleanup_x509_ X509 *cert = NULL;
-    if (pem_read_cert(p->intermediate, &cert, &ignored) < 0 || pem_read_key(p->intermediate_key, &key, &ignored) < 0)
+    if (pem_read_cert(p->intermediate, &cert, &ignored) < 0 ||
+        pem_read_key(p->intermediate_key, &key, &ignored) < 0)
         return false;
     *ret_left = cert_life_left(cert, now_ms);
     if (!matches(cert, key) || X509_verify(cert, root_public) != 1 || *ret_left <= 0)
@@ -116,7 +131,8 @@ static bool load_intermediate(const struct paths *p, int64_t now_ms, struct pki_
     return true;
 }
 
-static int open_ca(const struct paths *p, const char *platform, int64_t now_ms, struct pki_ca *ca, struct err *e)
+static int open_ca(
+    const struct paths *p, const char *platform, int64_t now_ms, struct pki_ca *ca, struct err *e)
 {
     double left = 0;
     int r = load_root(p, platform, now_ms, &ca->root, e);
@@ -132,11 +148,13 @@ static int open_ca(const struct paths *p, const char *platform, int64_t now_ms, 
     return make_intermediate(p, platform, now_ms, ca, e);
 }
 
-int pki_ca_open(const char *dir, const char *platform, int64_t now_ms, struct pki_ca **ret, struct err *e)
+int pki_ca_open(
+    const char *dir, const char *platform, int64_t now_ms, struct pki_ca **ret, struct err *e)
 {
     _cleanup_pki_ca_ struct pki_ca *ca = xcalloc(1, sizeof *ca);
-    _cleanup_(paths_done) struct paths p = {xasprintf("%s/root.pem", dir), xasprintf("%s/root.key", dir),
-        xasprintf("%s/intermediate.pem", dir), xasprintf("%s/intermediate.key", dir)};
+    _cleanup_(paths_done) struct paths p = {xasprintf("%s/root.pem", dir),
+        xasprintf("%s/root.key", dir), xasprintf("%s/intermediate.pem", dir),
+        xasprintf("%s/intermediate.key", dir)};
     int r = file_mkdirs(dir, 0700, e);
     if (r >= 0)
         r = open_ca(&p, platform, now_ms, ca, e);
@@ -146,38 +164,46 @@ int pki_ca_open(const char *dir, const char *platform, int64_t now_ms, struct pk
     return 0;
 }
 
-static bool is_current(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *pem, const char *key_path,
-    int64_t now_ms)
+static bool is_current(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *pem,
+    const char *key_path, int64_t now_ms)
 {
     struct err ignored;
     _cleanup_x509_ X509 *cert = NULL;
     _cleanup_pkey_ EVP_PKEY *key = NULL;
-    if (!file_exists(pem) || pem_read_cert(pem, &cert, &ignored) < 0 || pem_read_key(key_path, &key, &ignored) < 0)
+    if (!file_exists(pem) || pem_read_cert(pem, &cert, &ignored) < 0 ||
+        pem_read_key(key_path, &key, &ignored) < 0)
         return false;
-    return matches(cert, key) && X509_verify(cert, ca->key) == 1 && cert_names_equal(cert, leaf)
-        && cert_life_left(cert, now_ms) > RENEW_BELOW;
+    return matches(cert, key) && X509_verify(cert, ca->key) == 1 && cert_names_equal(cert, leaf) &&
+           cert_life_left(cert, now_ms) > RENEW_BELOW;
 }
 
-static int make_leaf(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *pem, const char *key_path,
-    int64_t now_ms, struct err *e)
+static int make_leaf(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *pem,
+    const char *key_path, int64_t now_ms, struct err *e)
 {
     _cleanup_pkey_ EVP_PKEY *key = NULL;
     _cleanup_x509_ X509 *cert = NULL;
     int r = new_key(&key, e);
     if (r >= 0)
-        r = cert_make(&(struct cert_spec){.kind = CERT_LEAF, .leaf = leaf, .common_name = leaf->common_name, .key = key,
-                          .issuer = ca->intermediate, .issuer_key = ca->key, .now_ms = now_ms,
-                          .days = leaf->days ? leaf->days : PKI_LEAF_DAYS}, &cert, e);
+        r = cert_make(&(struct cert_spec){.kind = CERT_LEAF,
+                          .leaf = leaf,
+                          .common_name = leaf->common_name,
+                          .key = key,
+                          .issuer = ca->intermediate,
+                          .issuer_key = ca->key,
+                          .now_ms = now_ms,
+                          .days = leaf->days ? leaf->days : PKI_LEAF_DAYS},
+            &cert, e);
     if (r >= 0)
         r = pem_write_key(key_path, key, e);
     X509 *chain[] = {cert, ca->intermediate};
     return r < 0 ? r : pem_write_certs(pem, chain, ARRAY_SIZE(chain), e);
 }
 
-int pki_issue(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *dir, const char *file, int64_t now_ms,
-    bool *ret_new, struct err *e)
+int pki_issue(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *dir,
+    const char *file, int64_t now_ms, bool *ret_new, struct err *e)
 {
-    _cleanup_free_ char *pem = xasprintf("%s/%s.pem", dir, file), *key = xasprintf("%s/%s.key", dir, file);
+    _cleanup_free_ char *pem = xasprintf("%s/%s.pem", dir, file),
+                        *key = xasprintf("%s/%s.key", dir, file);
     if (leaf->n_names > PKI_NAMES_MAX)
         return err_set(e, ERR_LIMIT, "a certificate with more than %u names", PKI_NAMES_MAX);
     int r = file_mkdirs(dir, 0755, e);
@@ -195,13 +221,15 @@ static int write_bundle(const struct pki_ca *ca, const char *dir, struct err *e)
     _cleanup_free_ char *path = xasprintf("%s/ca.pem", dir);
     _cleanup_x509_ X509 *old = NULL;
     struct err ignored;
-    if (file_exists(path) && pem_read_cert(path, &old, &ignored) >= 0 && X509_cmp(old, ca->root) == 0)
+    if (file_exists(path) && pem_read_cert(path, &old, &ignored) >= 0 &&
+        X509_cmp(old, ca->root) == 0)
         return 0;
     return pem_write_certs(path, &ca->root, 1, e);
 }
 
-int pki_issue_host(const struct pki_ca *ca, const char *platform, const char *host, const struct ip_addr *addresses,
-    size_t n, const char *dir, int64_t now_ms, bool *ret_new, struct err *e)
+int pki_issue_host(const struct pki_ca *ca, const char *platform, const char *host,
+    const struct ip_addr *addresses, size_t n, const char *dir, int64_t now_ms, bool *ret_new,
+    struct err *e)
 {
     _cleanup_free_ char *uri = xasprintf("spiffe://%s/host/%s", platform, host);
     struct pki_leaf leaf = {
@@ -210,8 +238,8 @@ int pki_issue_host(const struct pki_ca *ca, const char *platform, const char *ho
     return r < 0 ? r : write_bundle(ca, dir, e);
 }
 
-int pki_issue_edge(const struct pki_ca *ca, const char *const *names, size_t n, const char *dir, int64_t now_ms,
-    bool *ret_new, struct err *e)
+int pki_issue_edge(const struct pki_ca *ca, const char *const *names, size_t n, const char *dir,
+    int64_t now_ms, bool *ret_new, struct err *e)
 {
     struct pki_leaf leaf = {.common_name = n ? names[0] : "edge", .names = names, .n_names = n};
     return pki_issue(ca, &leaf, dir, "edge", now_ms, ret_new, e);

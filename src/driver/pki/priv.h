@@ -29,8 +29,8 @@ struct cert_spec {
     enum cert_kind kind;
     const struct pki_leaf *leaf; /* of a leaf */
     const char *common_name;
-    EVP_PKEY *key;        /* of the subject */
-    X509 *issuer;         /* NULL: itself */
+    EVP_PKEY *key; /* of the subject */
+    X509 *issuer;  /* NULL: itself */
     EVP_PKEY *issuer_key;
     int64_t now_ms;
     unsigned days;
@@ -46,7 +46,8 @@ double cert_life_left(X509 *cert, int64_t now_ms);
 
 /* ---- pem.c ---- */
 
-MUST_CHECK int pem_read_cert(const char *path, X509 **ret, struct err *e); /* the first of the file */
+MUST_CHECK int pem_read_cert(
+    const char *path, X509 **ret, struct err *e); /* the first of the file */
 MUST_CHECK int pem_read_key(const char *path, EVP_PKEY **ret, struct err *e);
 MUST_CHECK int pem_write_certs(const char *path, X509 *const *certs, size_t n, struct err *e);
 MUST_CHECK int pem_write_key(const char *path, EVP_PKEY *key, struct err *e);

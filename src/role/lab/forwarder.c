@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The forwarder process: started by the client's machine, so it is in the client's network; the socket that it listens
- * on is of this computer's. As nobody, with nothing else in reach. */
+/* The forwarder process: started by the client's machine, so it is in the client's network; the
+ * socket that it listens on is of this computer's. As nobody, with nothing else in reach. */
 #include "role/lab/lab.h"
 
 #include "base/log/log.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine's init: sets the machine up, tells its maker, then keeps one service running, reaps whatever is left to it,
- * holds the wire to the WAN, and answers: start, stop, restart, status. Ends only when told or killed. */
+/* A machine's init: sets the machine up, tells its maker, then keeps one service running, reaps
+ * whatever is left to it, holds the wire to the WAN, and answers: start, stop, restart, status.
+ * Ends only when told or killed. */
 #include "role/lab/machine.h"
 
 #include "base/clock/clock.h"
@@ -24,8 +25,8 @@
 
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
-#define HEALTHY_MS 10000u    /* running this long, the next crash is a first one again */
-#define STOP_GRACE_MS 8000u  /* the service's, then that of everything else */
+#define HEALTHY_MS 10000u   /* running this long, the next crash is a first one again */
+#define STOP_GRACE_MS 8000u /* the service's, then that of everything else */
 #define WIRE_RETRY_MS 200u
 #define LOG_CHECK_MS 10000u
 #define LOG_MAX_BYTES (16 * 1024 * 1024)
@@ -41,9 +42,9 @@ struct machine {
     int listen, signals, wire, tun, log; /* -1: none */
     int run_dir;                         /* of the lab: out of reach by path once /run is our own */
     int log_dir;
-    int service_listen;                  /* passed to the service, or -1 */
-    bool wanted;                         /* the service shall run */
-    pid_t service;                       /* 0: not running */
+    int service_listen; /* passed to the service, or -1 */
+    bool wanted;        /* the service shall run */
+    pid_t service;      /* 0: not running */
     unsigned restarts, backoff_ms;
     uint64_t started_ms;
     uint64_t start_at_ms, wire_at_ms, log_at_ms, stage_end_ms;
@@ -118,8 +119,8 @@ static void service_ended(struct machine *m, int status)
     m->start_at_ms = now + m->backoff_ms;
     m->restarts++;
     log_warn("machine", "service ended", "host=%s %s=%d again_in_ms=%u", m->name,
-        WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-        m->backoff_ms);
+        WIFSIGNALED(status) ? "signal" : "status",
+        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), m->backoff_ms);
 }
 
 static void reap(struct machine *m)
@@ -230,8 +231,9 @@ static bool stop_step(struct machine *m)
 
 static json_t *describe(const struct machine *m)
 {
-    return json_pack("{s:b,s:s,s:b,s:i,s:I,s:b}", "ok", 1, "name", m->name, "wanted", m->wanted, "service_pid",
-        (int)m->service, "restarts", (json_int_t)m->restarts, "wire", m->wire >= 0 || m->tun < 0);
+    return json_pack("{s:b,s:s,s:b,s:i,s:I,s:b}", "ok", 1, "name", m->name, "wanted", m->wanted,
+        "service_pid", (int)m->service, "restarts", (json_int_t)m->restarts, "wire",
+        m->wire >= 0 || m->tun < 0);
 }
 
 static void want(struct machine *m)
@@ -295,7 +297,8 @@ static void check_log(struct machine *m)
     if (m->log_dir < 0 || fstat(m->log, &st) < 0 || st.st_size < LOG_MAX_BYTES)
         return;
     _cleanup_free_ char *old = xasprintf("%s.log.1", m->name);
-    _cleanup_close_ int to = openat(m->log_dir, old, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    _cleanup_close_ int to =
+        openat(m->log_dir, old, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     loff_t at = 0;
     while (to >= 0 && copy_file_range(m->log, &at, to, NULL, LOG_MAX_BYTES, 0) > 0)
         continue;
@@ -323,7 +326,8 @@ static void on_signal(struct machine *m)
 static void loop(struct machine *m)
 {
     for (;;) {
-        struct pollfd fds[] = {{m->signals, POLLIN, 0}, {m->listen, POLLIN, 0}, {m->wire, POLLIN, 0}};
+        struct pollfd fds[] = {
+            {m->signals, POLLIN, 0}, {m->listen, POLLIN, 0}, {m->wire, POLLIN, 0}};
         if (poll(fds, ARRAY_SIZE(fds), poll_timeout(m)) < 0 && errno != EINTR)
             return;
         if (fds[0].revents)
@@ -402,8 +406,16 @@ static int set_up(struct machine *m, struct err *e)
 
 int lab_machine_main(void)
 {
-    struct machine m = {.listen = -1, .signals = -1, .wire = -1, .tun = -1, .log = -1, .run_dir = -1, .log_dir = -1,
-        .service_listen = -1, .start_at_ms = NEVER, .wire_at_ms = NEVER};
+    struct machine m = {.listen = -1,
+        .signals = -1,
+        .wire = -1,
+        .tun = -1,
+        .log = -1,
+        .run_dir = -1,
+        .log_dir = -1,
+        .service_listen = -1,
+        .start_at_ms = NEVER,
+        .wire_at_ms = NEVER};
     struct err e = {0};
     if (fcntl(LAB_FD_LISTEN, F_SETFD, FD_CLOEXEC) == 0)
         m.service_listen = LAB_FD_LISTEN;

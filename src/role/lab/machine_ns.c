@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is private to a machine: mounts (/run, /var/lib/mcp, /etc/hosts, ...), network, host name. What is not: the root
- * file system with the binaries, pids (an operator's `kill -9` from outside must mean the same process), cgroups. */
+/* What is private to a machine: mounts (/run, /var/lib/mcp, /etc/hosts, ...), network, host name.
+ * What is not: the root file system with the binaries, pids (an operator's `kill -9` from outside
+ * must mean the same process), cgroups. */
 #include "role/lab/machine.h"
 
 #include "base/file/file.h"
@@ -24,28 +25,32 @@
 static int do_mount(const char *source, const char *target, const char *type, unsigned long flags,
     const char *options, struct err *e)
 {
-    return mount(source, target, type, flags, options) < 0 ? err_errno(e, errno, "mount %s", target) : 0;
+    return mount(source, target, type, flags, options) < 0 ? err_errno(e, errno, "mount %s", target)
+                                                           : 0;
 }
 
-/* /sys of the new network namespace, with the cgroups of the old one: containers need both, and the remount that
- * `ip netns exec` does loses the second. */
+/* /sys of the new network namespace, with the cgroups of the old one: containers need both, and the
+ * remount that `ip netns exec` does loses the second. */
 static int mount_sys(struct err *e)
 {
     _cleanup_close_ int cgroups = (int)syscall(SYS_open_tree, AT_FDCWD, "/sys/fs/cgroup",
         OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (cgroups < 0)
         return err_errno(e, errno, "open /sys/fs/cgroup");
-    if (umount2("/sys", MNT_DETACH) < 0) /* with all below it, or runtimes would find every cgroup twice */
+    if (umount2("/sys", MNT_DETACH) <
+        0) /* with all below it, or runtimes would find every cgroup twice */
         return err_errno(e, errno, "unmount /sys");
     int r = do_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
     if (r < 0)
         return r;
-    if (syscall(SYS_move_mount, cgroups, "", AT_FDCWD, "/sys/fs/cgroup", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+    if (syscall(SYS_move_mount, cgroups, "", AT_FDCWD, "/sys/fs/cgroup", MOVE_MOUNT_F_EMPTY_PATH) <
+        0)
         return err_errno(e, errno, "mount /sys/fs/cgroup");
     return 0;
 }
 
-/* Where a bind mount over `path` must go: what it points to, made if it lay on the /run that is now empty. */
+/* Where a bind mount over `path` must go: what it points to, made if it lay on the /run that is now
+ * empty. */
 static int bind_target(const char *path, char ret[PATH_MAX], struct err *e)
 {
     if (realpath(path, ret))
@@ -69,7 +74,7 @@ static int mount_etc(const json_t *files, struct err *e)
     const char *name;
     json_t *text;
     int r = file_mkdirs("/run/machine", 0755, e);
-    json_object_foreach ((json_t *)files, name, text) {
+    json_object_foreach((json_t *)files, name, text) {
         _cleanup_free_ char *source = xasprintf("/run/machine/%s", name);
         _cleanup_free_ char *path = xasprintf("/etc/%s", name);
         char target[PATH_MAX];
@@ -97,7 +102,8 @@ static int mount_all(const json_t *config, struct err *e)
         r = do_mount("mcp-run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=256m", e);
     /* The images of the other hosts and the CA's keys are nobody's business in here. */
     if (r >= 0)
-        r = do_mount("mcp-none", LAB_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "mode=700,size=4k", e);
+        r = do_mount("mcp-none", LAB_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
+            "mode=700,size=4k", e);
     return r < 0 ? r : mount_etc(json_object_get(config, "etc"), e);
 }
 
@@ -107,13 +113,17 @@ static int set_knobs(struct err *e)
         const char *name, *value;
         bool required;
     } knobs[] = {
-        {"net/ipv4/ip_forward", "1", true},                  /* between the wire and the containers' bridge */
-        {"net/ipv4/ip_unprivileged_port_start", "0", true},  /* roles bind :53 and :443 without capabilities */
-        {"net/ipv4/conf/all/rp_filter", "0", true},          /* the client answers from any of its addresses */
+        {"net/ipv4/ip_forward", "1", true}, /* between the wire and the containers' bridge */
+        {"net/ipv4/ip_unprivileged_port_start", "0",
+            true}, /* roles bind :53 and :443 without capabilities */
+        {"net/ipv4/conf/all/rp_filter", "0",
+            true}, /* the client answers from any of its addresses */
         {"net/ipv4/conf/default/rp_filter", "0", true},
-        {"net/ipv4/tcp_congestion_control", "cubic", false}, /* bbr where it is the default models its own path */
+        {"net/ipv4/tcp_congestion_control", "cubic",
+            false}, /* bbr where it is the default models its own path */
         {"net/ipv6/conf/all/forwarding", "1", false},
-        {"net/ipv6/conf/default/accept_ra", "0", false},     /* no routers here, no chatter on the wire */
+        {"net/ipv6/conf/default/accept_ra", "0",
+            false}, /* no routers here, no chatter on the wire */
         {"net/ipv6/conf/default/addr_gen_mode", "1", false},
         {"net/ipv6/conf/default/router_solicitations", "0", false},
     };
@@ -128,11 +138,12 @@ static int set_knobs(struct err *e)
     return 0;
 }
 
-static int add_addresses(struct netns *n, const json_t *list, struct ip_addr first[2], struct err *e)
+static int add_addresses(
+    struct netns *n, const json_t *list, struct ip_addr first[2], struct err *e)
 {
     size_t i;
     json_t *item;
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         struct ip_addr a;
         const char *text = json_string_value(item);
         if (!text || !ip_parse(text, &a))
@@ -151,7 +162,7 @@ static int add_local(struct netns *n, const json_t *list, struct err *e)
 {
     size_t i;
     json_t *item;
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         struct ip_prefix p;
         const char *text = json_string_value(item);
         if (!text || !ip_prefix_parse(text, &p))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection of a browser: sniff the name, resolve it, connect as the buyer, pass bytes until both are done. */
+/* One connection of a browser: sniff the name, resolve it, connect as the buyer, pass bytes until
+ * both are done. */
 #include "service/forwarder/priv.h"
 
 #include "base/log/log.h"
@@ -177,7 +178,9 @@ static int start_tls(struct conn *c)
     SSL_set_bio(c->ssl, in, out);
     SSL_set_connect_state(c->ssl);
     SSL_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
-    return SSL_set_tlsext_host_name(c->ssl, c->name) == 1 && SSL_set1_host(c->ssl, c->name) == 1 ? 0 : -1;
+    return SSL_set_tlsext_host_name(c->ssl, c->name) == 1 && SSL_set1_host(c->ssl, c->name) == 1
+               ? 0
+               : -1;
 }
 
 /* ---- passing ---- */
@@ -198,12 +201,13 @@ static void conn_pump(struct conn *c)
 {
     if (c->closing || c->stage != STAGE_PASS)
         return;
-    bool handshaking = c->ssl && !SSL_is_init_finished(c->ssl); /* what the browser says meanwhile can wait there */
+    bool handshaking = c->ssl && !SSL_is_init_finished(
+                                     c->ssl); /* what the browser says meanwhile can wait there */
     uv_timer_start(&c->timer, on_timer, handshaking ? CONNECT_MS : IDLE_MS, 0);
     read_while_room(&c->down, c->down_eof || handshaking, &c->up, on_down);
     read_while_room(&c->up, c->up_eof, &c->down, on_up);
-    if (c->down_eof && c->up_eof && !uv_stream_get_write_queue_size((uv_stream_t *)&c->up)
-        && !uv_stream_get_write_queue_size((uv_stream_t *)&c->down))
+    if (c->down_eof && c->up_eof && !uv_stream_get_write_queue_size((uv_stream_t *)&c->up) &&
+        !uv_stream_get_write_queue_size((uv_stream_t *)&c->down))
         conn_close(c);
 }
 
@@ -236,7 +240,8 @@ static void on_down(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     if (n == UV_EOF) {
         c->down_eof = true;
         if (!c->ssl)
-            half_close(c, &c->up); /* TLS: the answer is still to come, closing would look like a cut */
+            half_close(
+                c, &c->up); /* TLS: the answer is still to come, closing would look like a cut */
     }
     conn_pump(c);
 }
@@ -251,8 +256,10 @@ static void fail(struct conn *c, const char *what)
         conn_close(c);
         return;
     }
-    _cleanup_free_ char *page = xasprintf("HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                                          "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n", strlen(what) + 1, what);
+    _cleanup_free_ char *page =
+        xasprintf("HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                  "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
+            strlen(what) + 1, what);
     uv_buf_t buf = uv_buf_init(page, (unsigned)strlen(page));
     uv_try_write((uv_stream_t *)&c->down, &buf, 1);
     conn_close(c);
@@ -313,7 +320,8 @@ static void start_resolve(struct conn *c)
         fail(c, e.message);
 }
 
-/* 127.0.0.1, localhost and NAME.localhost mean the platform (or that name of it), which is reached over TLS. */
+/* 127.0.0.1, localhost and NAME.localhost mean the platform (or that name of it), which is reached
+ * over TLS. */
 static bool is_local(const struct forwarder *f, const char *name, char ret[SNIFF_NAME_SIZE])
 {
     static const char suffix[] = ".localhost";
@@ -383,7 +391,8 @@ void conn_accept(struct forwarder *f)
     c->down.data = c->timer.data = c;
     c->open_handles = 2;
     f->n_conns++;
-    if (uv_accept((uv_stream_t *)&f->listener, (uv_stream_t *)&c->down) < 0 || f->n_conns > FORWARDER_CONNS_MAX) {
+    if (uv_accept((uv_stream_t *)&f->listener, (uv_stream_t *)&c->down) < 0 ||
+        f->n_conns > FORWARDER_CONNS_MAX) {
         conn_close(c);
         return;
     }

@@ -24,12 +24,15 @@ static int parse_addresses(struct forwarder *f, const json_t *config, struct err
         return r;
     if (!ip_parse(buyer, &f->buyer) || !str_copy(f->domain, sizeof f->domain, domain))
         return err_set(e, ERR_INVALID, "no address of a buyer in %s", as);
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         const char *text = json_string_value(item);
-        if (f->n_nameservers < FORWARDER_NAMESERVERS_MAX && text && ip_parse(text, &f->nameservers[f->n_nameservers]))
+        if (f->n_nameservers < FORWARDER_NAMESERVERS_MAX && text &&
+            ip_parse(text, &f->nameservers[f->n_nameservers]))
             f->n_nameservers += f->nameservers[f->n_nameservers].family == f->buyer.family;
     }
-    return f->n_nameservers ? 0 : err_set(e, ERR_INVALID, "no name server that a buyer in %s can reach", as);
+    return f->n_nameservers
+               ? 0
+               : err_set(e, ERR_INVALID, "no name server that a buyer in %s can reach", as);
 }
 
 static int open_tls(struct forwarder *f, const char *ca_pem, struct err *e)
@@ -65,7 +68,8 @@ static int listen_on(struct forwarder *f, int fd, struct err *e)
     return r < 0 ? err_set(e, ERR_SYSTEM, "listen: %s", uv_strerror(r)) : 0;
 }
 
-int forwarder_serve(int listen_fd, const json_t *config, int (*lock_in)(struct err *e), struct err *e)
+int forwarder_serve(
+    int listen_fd, const json_t *config, int (*lock_in)(struct err *e), struct err *e)
 {
     struct forwarder *f = xcalloc(1, sizeof *f);
     const char *ca;

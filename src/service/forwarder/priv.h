@@ -28,8 +28,8 @@ struct forwarder {
 struct resolve;
 /* address NULL: e says why. Exactly once, unless cancelled first. */
 typedef void (*resolve_fn)(void *ctx, const struct ip_addr *address, const struct err *e);
-MUST_CHECK int resolve_start(struct forwarder *f, const char *name, resolve_fn fn, void *ctx, struct resolve **ret,
-    struct err *e);
+MUST_CHECK int resolve_start(struct forwarder *f, const char *name, resolve_fn fn, void *ctx,
+    struct resolve **ret, struct err *e);
 void resolve_cancel(struct resolve *q);
 
 /* ---- conn.c ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stub resolver for one question: each name server in turn, from the buyer's address, so that the answer is the one
- * that this buyer gets. No cache: what the browser sees is what the platform answers now. */
+/* A stub resolver for one question: each name server in turn, from the buyer's address, so that the
+ * answer is the one that this buyer gets. No cache: what the browser sees is what the platform
+ * answers now. */
 #include "service/forwarder/priv.h"
 
 #include "base/rnd/rnd.h"
@@ -66,19 +67,21 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init((char *)q->answer, sizeof q->answer);
 }
 
-/* The first address of the answer section. Returns false when the message is not the answer to our question. */
+/* The first address of the answer section. Returns false when the message is not the answer to our
+ * question. */
 static bool read_answer(struct resolve *q, size_t len, struct ip_addr *ret, unsigned *ret_rcode)
 {
     struct dns_walk walk;
     struct dns_rr rr;
     enum dns_section section;
     *ret = (struct ip_addr){0};
-    if (len < DNS_HEADER_SIZE || dns_get16(q->answer) != q->id || !(dns_get16(q->answer + 2) & DNS_QR)
-        || !dns_walk_init(&walk, q->answer, len))
+    if (len < DNS_HEADER_SIZE || dns_get16(q->answer) != q->id ||
+        !(dns_get16(q->answer + 2) & DNS_QR) || !dns_walk_init(&walk, q->answer, len))
         return false;
     *ret_rcode = dns_get16(q->answer + 2) & DNS_RCODE;
     while (dns_walk_next(&walk, &rr, &section) == 1) {
-        if (section == DNS_QUESTION && !dns_name_eq(rr.name, rr.name_size, q->question, q->question_size))
+        if (section == DNS_QUESTION &&
+            !dns_name_eq(rr.name, rr.name_size, q->question, q->question_size))
             return false;
         size_t want = q->type == DNS_A ? 4 : 16;
         if (section != DNS_ANSWER || rr.type != q->type || rr.rdata_size != want)
@@ -90,7 +93,8 @@ static bool read_answer(struct resolve *q, size_t len, struct ip_addr *ret, unsi
     return true;
 }
 
-static void on_answer(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from, unsigned flags)
+static void on_answer(
+    uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from, unsigned flags)
 {
     struct resolve *q = udp->data;
     struct ip_addr address;
@@ -102,7 +106,8 @@ static void on_answer(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struc
         finish(q, &address, NULL);
         return;
     }
-    snprintf(why, sizeof why, "the platform's DNS says %s", rcode ? dns_rcode_name(rcode) : "it has no address");
+    snprintf(why, sizeof why, "the platform's DNS says %s",
+        rcode ? dns_rcode_name(rcode) : "it has no address");
     give_up(q, why);
 }
 
@@ -117,7 +122,8 @@ static void ask(struct resolve *q)
     dns_write_question(&w, q->question, q->question_size, q->type, DNS_IN);
     uv_buf_t buf = uv_buf_init((char *)message, (unsigned)dns_writer_finish(&w));
     ip_to_sockaddr(&f->nameservers[q->tries++ % f->n_nameservers], 53, &to, &len);
-    uv_udp_try_send(&q->udp, &buf, 1, (struct sockaddr *)&to); /* not sent is as good as lost: the timer asks again */
+    uv_udp_try_send(&q->udp, &buf, 1,
+        (struct sockaddr *)&to); /* not sent is as good as lost: the timer asks again */
 }
 
 static void on_timer(uv_timer_t *t)
@@ -140,7 +146,8 @@ static int open_udp(struct resolve *q, struct err *e)
     return r < 0 ? err_set(e, ERR_SYSTEM, "ask from the buyer's address: %s", uv_strerror(r)) : 0;
 }
 
-int resolve_start(struct forwarder *f, const char *name, resolve_fn fn, void *ctx, struct resolve **ret, struct err *e)
+int resolve_start(struct forwarder *f, const char *name, resolve_fn fn, void *ctx,
+    struct resolve **ret, struct err *e)
 {
     struct resolve *q = xcalloc(1, sizeof *q);
     if (!f->n_nameservers || !dns_name_parse(name, q->question, &q->question_size)) {

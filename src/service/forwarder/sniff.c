@@ -96,15 +96,16 @@ static bool read_hello(struct cursor c, struct sniffed *ret)
 {
     const uint8_t *version_and_random;
     struct cursor session, suites, compression, extensions;
-    if (!take(&c, 2 + 32, &version_and_random) || !take_vector(&c, 1, &session) || !take_vector(&c, 2, &suites)
-        || !take_vector(&c, 1, &compression))
+    if (!take(&c, 2 + 32, &version_and_random) || !take_vector(&c, 1, &session) ||
+        !take_vector(&c, 2, &suites) || !take_vector(&c, 1, &compression))
         return false;
     if (!c.left)
         return true; /* no extensions: a very old client */
     return take_vector(&c, 2, &extensions) && read_extensions(extensions, ret);
 }
 
-/* The handshake bytes of all whole records, joined: a hello may be cut into several. False: not TLS. */
+/* The handshake bytes of all whole records, joined: a hello may be cut into several. False: not
+ * TLS. */
 static bool join_records(const uint8_t *data, size_t len, uint8_t *out, size_t *ret_len)
 {
     struct cursor c = {data, len};
@@ -153,7 +154,8 @@ static const char *next_line(const char **p, const char *end, size_t *ret_len)
 }
 
 /* The value of a header line if it has that name. */
-static bool header_value(const char *line, size_t len, const char *name, const char **ret, size_t *ret_len)
+static bool header_value(
+    const char *line, size_t len, const char *name, const char **ret, size_t *ret_len)
 {
     size_t n = strlen(name);
     if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
@@ -186,8 +188,8 @@ static enum sniff sniff_http(const uint8_t *data, size_t len, struct sniffed *re
             return first ? SNIFF_BAD : SNIFF_HTTP;
         }
         first = false;
-        if (!ret->name[0] && header_value(line, n, "host", &value, &value_len)
-            && !copy_name((const uint8_t *)value, without_port(value, value_len), ret->name))
+        if (!ret->name[0] && header_value(line, n, "host", &value, &value_len) &&
+            !copy_name((const uint8_t *)value, without_port(value, value_len), ret->name))
             return SNIFF_BAD;
     }
     return SNIFF_MORE;
@@ -200,9 +202,9 @@ enum sniff sniff(const uint8_t *data, size_t len, struct sniffed *ret)
         return SNIFF_MORE;
     if (len > SNIFF_MAX)
         return SNIFF_BAD;
-    enum sniff kind = data[0] == CONTENT_HANDSHAKE ? sniff_tls(data, len, ret)
-        : data[0] >= 'A' && data[0] <= 'Z'         ? sniff_http(data, len, ret)
-                                                   : SNIFF_BAD;
+    enum sniff kind = data[0] == CONTENT_HANDSHAKE       ? sniff_tls(data, len, ret)
+                      : data[0] >= 'A' && data[0] <= 'Z' ? sniff_http(data, len, ret)
+                                                         : SNIFF_BAD;
     return kind == SNIFF_MORE && len == SNIFF_MAX ? SNIFF_BAD : kind;
 }
 

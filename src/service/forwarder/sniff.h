@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which name a connection is for, from its first bytes: the server name of a TLS ClientHello (RFC 8446 4.1.2,
- * RFC 6066 3) or the Host of an HTTP/1 request. Pure; reads hostile bytes. */
+/* Which name a connection is for, from its first bytes: the server name of a TLS ClientHello (RFC
+ * 8446 4.1.2, RFC 6066 3) or the Host of an HTTP/1 request. Pure; reads hostile bytes. */
 #pragma once
 
 #include "base/str/str.h"
@@ -17,5 +17,6 @@ struct sniffed {
 
 enum sniff sniff(const uint8_t *data, size_t len, struct sniffed *ret);
 
-/* An HTTP head for `host`, and for this one request only: Host replaced, Connection: close unless it is an upgrade. */
+/* An HTTP head for `host`, and for this one request only: Host replaced, Connection: close unless
+ * it is an upgrade. */
 void sniff_rewrite(const char *head, size_t head_size, const char *host, struct str *out);

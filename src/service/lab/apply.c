@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The second half of `up`: the declaration becomes the revision that the hosts follow, through any control that
- * answers; then the waiting until what was declared is there, DNS included. */
+/* The second half of `up`: the declaration becomes the revision that the hosts follow, through any
+ * control that answers; then the waiting until what was declared is there, DNS included. */
 #include "service/lab/up.h"
 
 #include "base/clock/clock.h"
@@ -19,9 +19,9 @@
 
 #define CONNECT_MS 1000u
 #define CALL_MS 10000u
-#define WRITE_MS 30000u     /* a revision: what a state store without a leader may take, and some */
+#define WRITE_MS 30000u /* a revision: what a state store without a leader may take, and some */
 #define RETRY_MS 50
-#define STATE_MS 60000u     /* until members found each other: 2 s on an idle machine */
+#define STATE_MS 60000u /* until members found each other: 2 s on an idle machine */
 #define DNS_MS 30000u
 #define DNS_TRY_MS 500
 
@@ -45,14 +45,15 @@ static int connect_host(const json_t *host, struct rpc_client **ret, struct err 
 typedef int (*client_fn)(struct rpc_client *c, void *ctx, struct err *e);
 
 /* Until one host's control does it. An answer that is not about being reachable is final. */
-static int with_control(const struct lab *l, uint64_t end_ms, client_fn fn, void *ctx, struct err *e)
+static int with_control(
+    const struct lab *l, uint64_t end_ms, client_fn fn, void *ctx, struct err *e)
 {
     const json_t *hosts = json_object_get(l->state, "hosts");
     for (;;) {
         size_t i;
         json_t *host;
         struct err why = {0};
-        json_array_foreach (hosts, i, host) {
+        json_array_foreach(hosts, i, host) {
             struct rpc_client *c = NULL;
             int r = connect_host(host, &c, &why);
             if (r >= 0)
@@ -60,8 +61,8 @@ static int with_control(const struct lab *l, uint64_t end_ms, client_fn fn, void
             rpc_client_free(c);
             if (r >= 0)
                 return r;
-            if (why.code != ERR_UNAVAILABLE && why.code != ERR_TIMEOUT && why.code != ERR_NOT_FOUND
-                && why.code != ERR_SYSTEM) {
+            if (why.code != ERR_UNAVAILABLE && why.code != ERR_TIMEOUT &&
+                why.code != ERR_NOT_FOUND && why.code != ERR_SYSTEM) {
                 *e = why;
                 return r;
             }
@@ -129,10 +130,12 @@ static int on_part(void *ctx, json_t *part)
 static int call_apply(struct rpc_client *c, void *ctx, struct err *e)
 {
     struct applying *a = ctx;
-    json_t *params = json_pack("{s:O,s:O,s:b,s:s,s:s,s:I}", "platform", a->params->model->tree, "files", a->params->files,
-        "wait", a->wait, "by", "root", "note", "mcp up", "timeout_ms", (json_int_t)a->timeout_ms);
+    json_t *params = json_pack("{s:O,s:O,s:b,s:s,s:s,s:I}", "platform", a->params->model->tree,
+        "files", a->params->files, "wait", a->wait, "by", "root", "note", "mcp up", "timeout_ms",
+        (json_int_t)a->timeout_ms);
     uint64_t limit_ms = a->wait ? a->timeout_ms + CALL_MS : WRITE_MS;
-    return rpc_client_call(c, "apply", params, limit_ms, a->wait ? on_part : NULL, a, &a->answer, e);
+    return rpc_client_call(
+        c, "apply", params, limit_ms, a->wait ? on_part : NULL, a, &a->answer, e);
 }
 
 static int apply(const struct lab *l, struct applying *a, uint64_t end_ms, struct err *e)
@@ -218,7 +221,8 @@ static int wait_dns(const struct lab *l, const struct up_params *p, struct err *
         return err_errno(e, errno, "ask the name servers");
     if (status == 0)
         return 0;
-    return err_set(e, ERR_TIMEOUT, "not every name server answers for %s after %u s", p->model->domain, DNS_MS / 1000);
+    return err_set(e, ERR_TIMEOUT, "not every name server answers for %s after %u s",
+        p->model->domain, DNS_MS / 1000);
 }
 
 int up_apply(struct lab *l, const struct up_params *p, int64_t *ret_revision, struct err *e)

@@ -44,7 +44,8 @@ static int write_word(const char *dir, const char *file, const char *word, struc
     if (!f)
         return errno == ENOENT ? 0 : err_errno(e, errno, "open %s", path);
     bool ok = fputs(word, f) >= 0;
-    ok = fclose(f) == 0 && ok; /* the write happens here; a group that went away meanwhile is fine */
+    ok =
+        fclose(f) == 0 && ok; /* the write happens here; a group that went away meanwhile is fine */
     return ok || errno == ENODEV ? 0 : err_errno(e, errno, "write %s", path);
 }
 
@@ -89,7 +90,8 @@ static void kill_one(const char *path)
         return; /* not the freezer's hierarchy, or gone */
 }
 
-static int remove_all(const char *path, visit_fn before_each_try, unsigned timeout_ms, struct err *e)
+static int remove_all(
+    const char *path, visit_fn before_each_try, unsigned timeout_ms, struct err *e)
 {
     uint64_t end = clock_boot_ms() + timeout_ms;
     for (;;) {
@@ -127,7 +129,8 @@ int cgroup_remove_v1(const char *name, unsigned timeout_ms, struct err *e)
 
 #define LIST_MAX 1024
 
-static void list_one(const char *controller, const char *parent, const char *platform, char **names, size_t *n)
+static void list_one(
+    const char *controller, const char *parent, const char *platform, char **names, size_t *n)
 {
     _cleanup_free_ char *path = xasprintf("/sys/fs/cgroup/%s%s", controller, parent);
     size_t len = strlen(platform);

@@ -48,7 +48,8 @@ int disk_make(const char *image, uint64_t size_bytes, struct err *e)
     return r;
 }
 
-/* Opens the loop device and binds the image. Returns the open device; it frees itself when nothing uses it. */
+/* Opens the loop device and binds the image. Returns the open device; it frees itself when nothing
+ * uses it. */
 static int attach_to(int index, int image_fd, const char *image, char ret_device[32], struct err *e)
 {
     snprintf(ret_device, 32, "/dev/loop%d", index);
@@ -94,8 +95,8 @@ int disk_mount(const char *image, const char *target, struct err *e)
     _cleanup_close_ int dev = attach(image, device, e);
     if (dev < 0)
         return dev;
-    /* barrier=0: a lab's power loss ends processes, never the page cache, so flushing to the medium protects nothing
-     * here and costs most of an fsync. noinit_itable: see disk_make(). */
+    /* barrier=0: a lab's power loss ends processes, never the page cache, so flushing to the medium
+     * protects nothing here and costs most of an fsync. noinit_itable: see disk_make(). */
     if (mount(device, target, "ext4", MS_NOATIME | MS_NODEV, "barrier=0,noinit_itable") < 0)
         return err_errno(e, errno, "mount %s of %s on %s", device, image, target);
     return 0;
@@ -128,7 +129,8 @@ static int wait_free(const char *path, bool folder, unsigned timeout_ms, struct 
     while (is_bound(path, folder)) {
         if (clock_boot_ms() >= end) {
             err_set(e, ERR_CONFLICT, "%s is still mounted", path);
-            err_fix(e, "`losetup -a` names the device; a process of the dead host may still hold it");
+            err_fix(
+                e, "`losetup -a` names the device; a process of the dead host may still hold it");
             return ERR_CONFLICT;
         }
         poll(NULL, 0, POLL_MS);

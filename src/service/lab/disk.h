@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A lab host's disk: a sparse file holding ext4, mounted through a loop device that frees itself with the last mount.
- * At no time are two loop devices on one image: disk_mount() refuses, since both would write. */
+/* A lab host's disk: a sparse file holding ext4, mounted through a loop device that frees itself
+ * with the last mount. At no time are two loop devices on one image: disk_mount() refuses, since
+ * both would write. */
 #pragma once
 
 #include "base/err/err.h"
@@ -9,7 +10,8 @@
 MUST_CHECK int disk_make(const char *image, uint64_t size_bytes, struct err *e);
 /* In the caller's mount namespace. Makes the mount point. */
 MUST_CHECK int disk_mount(const char *image, const char *target, struct err *e);
-/* Waits until no loop device holds the image: after the machine's death its mounts go away a moment later. */
+/* Waits until no loop device holds the image: after the machine's death its mounts go away a moment
+ * later. */
 MUST_CHECK int disk_wait_free(const char *image, unsigned timeout_ms, struct err *e);
 /* Same for every image in the folder. */
 MUST_CHECK int disk_wait_all_free(const char *folder, unsigned timeout_ms, struct err *e);

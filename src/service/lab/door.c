@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The way in for this computer's browser: the forwarder's socket on 127.0.0.1 and what the forwarder is told. The port
- * stays the same as long as the lab lives, unless somebody took it while the client was off. */
+/* The way in for this computer's browser: the forwarder's socket on 127.0.0.1 and what the
+ * forwarder is told. The port stays the same as long as the lab lives, unless somebody took it
+ * while the client was off. */
 #include "service/lab/priv.h"
 
 #include "base/file/file.h"
@@ -75,7 +76,8 @@ static json_t *nameservers(const struct model *m)
     return list;
 }
 
-/* The buyer that was chosen, if there still is one of that country, else the first. NULL: there is none. */
+/* The buyer that was chosen, if there still is one of that country, else the first. NULL: there is
+ * none. */
 static const char *choose(const struct lab *l, const struct model *m)
 {
     const char *now = json_opt_str(json_object_get(l->state, "forwarder"), "as", "");
@@ -90,7 +92,8 @@ static int write_config(const struct lab *l, const json_t *config, bool *ret_cha
     _cleanup_free_ char *path = config_path(l), *text = json_text_pretty(config);
     _cleanup_str_ struct str old = STR_INIT;
     struct err ignored;
-    *ret_changed = file_read(path, CONFIG_MAX, &old, &ignored) < 0 || strcmp(str_cstr(&old), text) != 0;
+    *ret_changed =
+        file_read(path, CONFIG_MAX, &old, &ignored) < 0 || strcmp(str_cstr(&old), text) != 0;
     return *ret_changed ? file_write(path, text, strlen(text), 0600, e) : 0;
 }
 
@@ -118,8 +121,9 @@ int door_configure(struct lab *l, const struct model *m, struct err *e)
     int r = file_read(ca, PEM_MAX, &pem, e);
     if (r < 0)
         return r;
-    _cleanup_json_ json_t *config = json_pack("{s:o,s:O,s:s,s:s,s:s}", "nameservers", nameservers(m), "buyers",
-        json_object_get(json_object_get(l->state, "client"), "buyers"), "as", as, "domain", m->domain, "ca", pem.buf);
+    _cleanup_json_ json_t *config = json_pack("{s:o,s:O,s:s,s:s,s:s}", "nameservers",
+        nameservers(m), "buyers", json_object_get(json_object_get(l->state, "client"), "buyers"),
+        "as", as, "domain", m->domain, "ca", pem.buf);
     return apply(l, config, e);
 }
 
@@ -137,7 +141,7 @@ int lab_set_buyer(struct lab *l, const char *country, struct err *e)
         _cleanup_str_ struct str known = STR_INIT;
         const char *key;
         json_t *unused;
-        json_object_foreach (buyers, key, unused)
+        json_object_foreach(buyers, key, unused)
             str_addf(&known, "%s%s", known.len ? ", " : "", key);
         err_set(e, ERR_NOT_FOUND, "the lab has no buyer in %s", country);
         err_fix(e, "there are some in %s; lab.clients declares them", str_cstr(&known));

@@ -25,8 +25,8 @@ int lab_enter(const struct lab *l, const char *host, struct err *e)
     _cleanup_json_ json_t *unused = NULL;
     if (!entry || lab_host_is(entry, "wan"))
         return lab_select(l, host, &unused, e) < 0
-            ? e->code
-            : err_set(e, ERR_USAGE, "%s is a region; name one of its hosts", host);
+                   ? e->code
+                   : err_set(e, ERR_USAGE, "%s is a region; name one of its hosts", host);
     struct process p = lab_host_process(entry);
     _cleanup_close_ int pidfd = process_open(&p);
     if (pidfd < 0) {

@@ -58,7 +58,8 @@ static int load(const struct lab *l, json_t **ret, struct err *e)
     return r;
 }
 
-/* The WAN's word decides whether the configuration is good, so it is asked before the file changes for good. */
+/* The WAN's word decides whether the configuration is good, so it is asked before the file changes
+ * for good. */
 static int store(struct lab *l, const json_t *config, struct err *e)
 {
     _cleanup_free_ char *path = links_path(l);
@@ -80,8 +81,9 @@ static json_t *find_rule(const json_t *rules, const char *from, const char *to, 
 {
     size_t i;
     json_t *rule;
-    json_array_foreach (rules, i, rule)
-        if (!strcmp(json_opt_str(rule, "from", ""), from) && !strcmp(json_opt_str(rule, "to", ""), to)) {
+    json_array_foreach(rules, i, rule)
+        if (!strcmp(json_opt_str(rule, "from", ""), from) &&
+            !strcmp(json_opt_str(rule, "to", ""), to)) {
             *ret_index = i;
             return rule;
         }

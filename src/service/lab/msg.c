@@ -22,8 +22,11 @@ static int address(const char *path, struct sockaddr_un *ret, int *ret_dir, stru
     if (*ret_dir < 0)
         return err_errno(e, errno, "open %s", dir);
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int n = snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d/%s", *ret_dir, slash + 1);
-    return n < (int)sizeof ret->sun_path ? 0 : err_set(e, ERR_LIMIT, "%s: the name is too long for a socket", path);
+    int n =
+        snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d/%s", *ret_dir, slash + 1);
+    return n < (int)sizeof ret->sun_path
+               ? 0
+               : err_set(e, ERR_LIMIT, "%s: the name is too long for a socket", path);
 }
 
 static int new_socket(int *ret, struct err *e)
@@ -93,7 +96,8 @@ static int take_fd(struct msghdr *m)
 {
     struct cmsghdr *c = CMSG_FIRSTHDR(m);
     int fd = -1;
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fd))
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+        c->cmsg_len == CMSG_LEN(sizeof fd))
         memcpy(&fd, CMSG_DATA(c), sizeof fd);
     return fd;
 }
@@ -104,10 +108,13 @@ int msg_recv(int fd, json_t **ret, int *ret_fd, struct err *e)
     struct iovec iov = {buf, MSG_SIZE_MAX};
     union {
         struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))]; /* room for one: the kernel closes what else was passed */
+        char space[CMSG_SPACE(
+            sizeof(int))]; /* room for one: the kernel closes what else was passed */
     } control = {0};
-    struct msghdr m = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.space};
+    struct msghdr m = {.msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof control.space};
     ssize_t n;
     do
         n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
@@ -120,14 +127,16 @@ int msg_recv(int fd, json_t **ret, int *ret_fd, struct err *e)
     if (n == 0)
         return 0;
     _cleanup_close_ int passed = take_fd(&m);
-    int r = m.msg_flags & MSG_TRUNC ? err_set(e, ERR_LIMIT, "message too long") : json_parse(buf, (size_t)n, ret, e);
+    int r = m.msg_flags & MSG_TRUNC ? err_set(e, ERR_LIMIT, "message too long")
+                                    : json_parse(buf, (size_t)n, ret, e);
     if (r < 0)
         return r;
     *ret_fd = util_steal_fd(&passed);
     return 1;
 }
 
-int msg_call(const char *path, const json_t *request, int pass_fd, unsigned timeout_ms, json_t **ret, struct err *e)
+int msg_call(const char *path, const json_t *request, int pass_fd, unsigned timeout_ms,
+    json_t **ret, struct err *e)
 {
     _cleanup_close_ int fd = -1;
     _cleanup_close_ int passed = -1;
@@ -157,7 +166,8 @@ int msg_call(const char *path, const json_t *request, int pass_fd, unsigned time
 
 void msg_reply(int fd, int r, const struct err *e)
 {
-    _cleanup_json_ json_t *j = r < 0 ? json_pack("{s:o}", "error", json_from_err(e)) : json_pack("{s:b}", "ok", 1);
+    _cleanup_json_ json_t *j =
+        r < 0 ? json_pack("{s:o}", "error", json_from_err(e)) : json_pack("{s:b}", "ok", 1);
     struct err ignored;
     if (msg_send(fd, j, -1, &ignored) < 0)
         return; /* the asker went away */

@@ -34,7 +34,8 @@ static json_t *client_prefixes(const struct model *m)
     return list;
 }
 
-/* The invented buyer of a range: its second address (the first looks like a network's), or the only one. */
+/* The invented buyer of a range: its second address (the first looks like a network's), or the only
+ * one. */
 static struct ip_addr buyer(const struct model_client *c)
 {
     struct ip_addr a;
@@ -96,17 +97,18 @@ json_t *plan_wan(const struct model *m)
     for (size_t i = 0; i < m->n_hosts; i++) {
         const struct model_host *h = &m->hosts[i];
         json_t *public = h->is_public ? address_list(&h->region->addresses) : json_array();
-        json_array_append_new(endpoints,
-            json_pack("{s:s,s:s,s:o,s:o}", "name", h->name, "region", h->region->name, "addresses",
-                address_list(&h->addresses), "public", public));
+        json_array_append_new(
+            endpoints, json_pack("{s:s,s:s,s:o,s:o}", "name", h->name, "region", h->region->name,
+                           "addresses", address_list(&h->addresses), "public", public));
     }
-    json_array_append_new(endpoints,
-        json_pack("{s:s,s:s,s:o}", "name", "client", "region", "client", "prefixes", client_prefixes(m)));
+    json_array_append_new(endpoints, json_pack("{s:s,s:s,s:o}", "name", "client", "region",
+                                         "client", "prefixes", client_prefixes(m)));
     for (size_t i = 0; i < m->lab.n_wan; i++) {
         add_link(links, &m->lab.wan[i], false);
         add_link(links, &m->lab.wan[i], true);
     }
-    return json_pack("{s:i,s:i,s:o,s:o,s:[]}", "format", 1, "seed", 1, "endpoints", endpoints, "links", links, "rules");
+    return json_pack("{s:i,s:i,s:o,s:o,s:[]}", "format", 1, "seed", 1, "endpoints", endpoints,
+        "links", links, "rules");
 }
 
 json_t *plan_hosts(const struct model *m)
@@ -115,8 +117,9 @@ json_t *plan_hosts(const struct model *m)
     for (size_t i = 0; i < m->n_hosts; i++) {
         const struct model_host *h = &m->hosts[i];
         json_array_append_new(hosts,
-            json_pack("{s:s,s:s,s:s,s:b,s:o,s:o,s:i}", "name", h->name, "kind", "host", "region", h->region->name,
-                "public", h->is_public, "addresses", address_list(&h->addresses), "public_addresses",
+            json_pack("{s:s,s:s,s:s,s:b,s:o,s:o,s:i}", "name", h->name, "kind", "host", "region",
+                h->region->name, "public", h->is_public, "addresses", address_list(&h->addresses),
+                "public_addresses",
                 h->is_public ? address_list(&h->region->addresses) : json_array(), "pid", 0));
     }
     return hosts;
@@ -129,8 +132,8 @@ json_t *plan_wan_machine(void)
 
 json_t *plan_client(const struct model *m)
 {
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:i}", "name", "client", "kind", "client", "region", "client", "addresses",
-        default_buyers(m), "buyers", buyers(m), "pid", 0);
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:i}", "name", "client", "kind", "client", "region",
+        "client", "addresses", default_buyers(m), "buyers", buyers(m), "pid", 0);
 }
 
 static char *resolv_text(const struct model *m)
@@ -164,10 +167,11 @@ static char *hosts_text(const struct model *m, bool with_platform)
 
 static json_t *host_net(const struct model *m, const json_t *host)
 {
-    json_t *addresses = json_object_get(host, "addresses"), *public = json_object_get(host, "public_addresses");
+    json_t *addresses = json_object_get(host, "addresses"),
+           *public = json_object_get(host, "public_addresses");
     json_t *local = lab_host_is(host, "client") ? client_prefixes(m) : json_array();
-    return json_pack("{s:O,s:o,s:o}", "addresses", addresses, "public", public ? json_incref(public) : json_array(),
-        "local", local);
+    return json_pack("{s:O,s:o,s:o}", "addresses", addresses, "public",
+        public ? json_incref(public) : json_array(), "local", local);
 }
 
 static json_t *service(const struct model *m, const json_t *host)
@@ -177,7 +181,8 @@ static json_t *service(const struct model *m, const json_t *host)
     if (lab_host_is(host, "client") && (!m->lab.n_clients || !m->routing.n_nameservers))
         return json_null(); /* nobody to see as, or nobody to ask */
     if (lab_host_is(host, "client"))
-        return json_pack("{s:[s,s,s],s:s}", "argv", "mcp", "lab-role", "forwarder", "config", "forwarder.json");
+        return json_pack(
+            "{s:[s,s,s],s:s}", "argv", "mcp", "lab-role", "forwarder", "config", "forwarder.json");
     return json_pack("{s:[s,s]}", "argv", "mcp", "host");
 }
 
@@ -186,8 +191,8 @@ json_t *plan_machine(const struct lab *l, const struct model *m, const json_t *h
     const char *name = json_opt_str(host, "name", "");
     _cleanup_free_ char *cgroup = xasprintf("%s/%s", l->cgroup, name);
     _cleanup_free_ char *log = xasprintf("%s/log/%s.log", l->dir, name);
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", name, "dir", l->run_dir, "cgroup", cgroup, "log", log,
-        "service", service(m, host));
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:o}", "name", name, "dir", l->run_dir, "cgroup",
+        cgroup, "log", log, "service", service(m, host));
     if (lab_host_is(host, "wan"))
         return j;
     _cleanup_free_ char *resolv = resolv_text(m), *hosts = hosts_text(m, lab_host_is(host, "host"));

@@ -11,7 +11,8 @@
 #define DEATH_TIMEOUT_MS 10000u
 #define CALL_TIMEOUT_MS 5000u
 
-int lab_machine_call(const struct lab *l, const char *host, const char *op, json_t **ret, struct err *e)
+int lab_machine_call(
+    const struct lab *l, const char *host, const char *op, json_t **ret, struct err *e)
 {
     _cleanup_free_ char *path = xasprintf("%s/machine/%s.sock", l->run_dir, host);
     _cleanup_json_ json_t *request = json_pack("{s:s}", "op", op);
@@ -51,15 +52,16 @@ int lab_power_off(struct lab *l, const json_t *hosts, struct err *e)
     json_t *host;
     struct err ignored;
     int r = 0;
-    /* All wires first, then all kills, then the waiting: a region dies in one moment, and says no goodbye. */
-    json_array_foreach (hosts, i, host)
+    /* All wires first, then all kills, then the waiting: a region dies in one moment, and says no
+     * goodbye. */
+    json_array_foreach(hosts, i, host)
         links_detach(l, json_opt_str(host, "name", ""));
-    json_array_foreach (hosts, i, host) {
+    json_array_foreach(hosts, i, host) {
         _cleanup_free_ char *group = xasprintf("%s/%s", l->cgroup, json_opt_str(host, "name", ""));
         if (cgroup_kill(group, &ignored) < 0)
             continue; /* sweep() tries again and reports */
     }
-    json_array_foreach (hosts, i, host) {
+    json_array_foreach(hosts, i, host) {
         const char *name = json_opt_str(host, "name", "");
         if (r >= 0)
             r = sweep(l, name, e);
@@ -124,7 +126,7 @@ int lab_power_on(struct lab *l, const json_t *hosts, bool start, struct err *e)
     size_t n = 0, i;
     json_t *host;
     int r = 0;
-    json_array_foreach (hosts, i, host)
+    json_array_foreach(hosts, i, host)
         if (r >= 0 && !lab_host_alive(host)) {
             r = spawn_one(l, host, &spawns[n], e);
             n += r >= 0;
@@ -138,7 +140,7 @@ int lab_power_on(struct lab *l, const json_t *hosts, bool start, struct err *e)
     int saved = lab_save(l, r < 0 ? &late : e); /* also after a failure: some may be up */
     if (r < 0 || saved < 0)
         return r < 0 ? r : saved;
-    json_array_foreach (hosts, i, host)
+    json_array_foreach(hosts, i, host)
         if (r >= 0 && start)
             r = start_service(l, host, e);
     return r;
@@ -152,10 +154,11 @@ static void stop_gently(struct lab *l, const json_t *hosts)
     size_t i;
     json_t *host;
     struct err ignored;
-    json_array_foreach (hosts, i, host)
-        if (lab_host_is(host, "host") && lab_machine_call(l, json_opt_str(host, "name", ""), "stop", NULL, &ignored) < 0)
+    json_array_foreach(hosts, i, host)
+        if (lab_host_is(host, "host") &&
+            lab_machine_call(l, json_opt_str(host, "name", ""), "stop", NULL, &ignored) < 0)
             continue;
-    json_array_foreach (hosts, i, host) {
+    json_array_foreach(hosts, i, host) {
         struct process p = lab_host_process(host);
         _cleanup_close_ int fd = lab_host_is(host, "host") ? process_open(&p) : -1;
         if (fd >= 0)
@@ -194,10 +197,12 @@ int lab_down(struct lab *l, bool keep_state, struct err *e)
     if (r >= 0)
         r = keep_state ? disk_wait_all_free(l->dir, DEATH_TIMEOUT_MS, e) : remove_disks(l, e);
     if (r >= 0)
-        r = file_remove_tree(l->run_dir, e); /* the lock goes last; its holder is us until we exit */
+        r = file_remove_tree(
+            l->run_dir, e); /* the lock goes last; its holder is us until we exit */
     if (r < 0)
         return r;
-    _cleanup_free_ char *cgroup_dir = xasprintf("%.*s", (int)(strrchr(l->cgroup, '/') - l->cgroup), l->cgroup);
+    _cleanup_free_ char *cgroup_dir =
+        xasprintf("%.*s", (int)(strrchr(l->cgroup, '/') - l->cgroup), l->cgroup);
     static const char *const shared[] = {LAB_RUN_DIR, LAB_DIR, LAB_STATE_ROOT};
     rmdir(cgroup_dir); /* these only when no other lab, and no installation, uses them */
     for (size_t i = 0; i < ARRAY_SIZE(shared); i++)

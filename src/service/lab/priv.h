@@ -15,9 +15,10 @@ struct spawn {
     int status;   /* reads its first words */
 };
 
-/* Starts it in its cgroup, detached from this terminal and session. Fills in the entry's pid and start time.
- * listen_fd (or -1) goes to its service. */
-MUST_CHECK int spawn_machine(struct lab *l, json_t *host, int listen_fd, struct spawn *ret, struct err *e);
+/* Starts it in its cgroup, detached from this terminal and session. Fills in the entry's pid and
+ * start time. listen_fd (or -1) goes to its service. */
+MUST_CHECK int spawn_machine(
+    struct lab *l, json_t *host, int listen_fd, struct spawn *ret, struct err *e);
 /* Waits until the machine is up or says why not. Closes s->status. */
 MUST_CHECK int spawn_wait(struct spawn *s, unsigned timeout_ms, struct err *e);
 
@@ -31,10 +32,12 @@ char *links_path(const struct lab *l); /* wan.json, heap */
 
 /* ---- door.c: the forwarder ---- */
 
-/* Its socket on 127.0.0.1, on the port that lab.json tells if that is free. Notes address and port there. */
+/* Its socket on 127.0.0.1, on the port that lab.json tells if that is free. Notes address and port
+ * there. */
 MUST_CHECK int door_listen(struct lab *l, int *ret, struct err *e);
 void door_want_port(struct lab *l, uint16_t port);
-/* Writes what it must know; restarts it when that changed. Nothing without buyers or name servers. */
+/* Writes what it must know; restarts it when that changed. Nothing without buyers or name
+ * servers. */
 MUST_CHECK int door_configure(struct lab *l, const struct model *m, struct err *e);
 
 /* ---- plan.c: what a declaration makes of a lab ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Processes that outlive their maker: named by pid and start time, so that a reused pid is never taken for ours, held by
- * pidfd, ended through their cgroup. A zombie counts as dead: whoever reaps it may come late. */
+/* Processes that outlive their maker: named by pid and start time, so that a reused pid is never
+ * taken for ours, held by pidfd, ended through their cgroup. A zombie counts as dead: whoever reaps
+ * it may come late. */
 #pragma once
 
 #include "base/err/err.h"
@@ -29,9 +30,9 @@ MUST_CHECK int cgroup_make(const char *path, struct err *e);
 MUST_CHECK int cgroup_kill(const char *path, struct err *e);
 /* Waits until nothing lives in it, then removes it and what is below. Nothing there is success. */
 MUST_CHECK int cgroup_remove(const char *path, unsigned timeout_ms, struct err *e);
-/* Ends and removes `name` ("/mcp/x.hk1") below every controller of the first version: container runtimes make groups
- * there. Frozen ones are thawed, or they would not die. */
+/* Ends and removes `name` ("/mcp/x.hk1") below every controller of the first version: container
+ * runtimes make groups there. Frozen ones are thawed, or they would not die. */
 MUST_CHECK int cgroup_remove_v1(const char *name, unsigned timeout_ms, struct err *e);
-/* Names below `parent` ("/mcp") in any controller that are those of `platform`'s hosts: "/mcp/<platform>.<host>". A heap
- * array ending with NULL. */
+/* Names below `parent` ("/mcp") in any controller that are those of `platform`'s hosts:
+ * "/mcp/<platform>.<host>". A heap array ending with NULL. */
 char **cgroup_list_v1(const char *parent, const char *platform);

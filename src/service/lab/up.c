@@ -17,7 +17,8 @@
 
 const char *up_phase_name(enum up_phase phase)
 {
-    static const char *const names[] = {"check", "disks", "machines", "hosts", "state", "apply", "ready"};
+    static const char *const names[] = {
+        "check", "disks", "machines", "hosts", "state", "apply", "ready"};
     ASSERT(phase < ARRAY_SIZE(names));
     return names[phase];
 }
@@ -32,7 +33,8 @@ static void tell(const struct up_params *p, enum up_phase phase, const char *hos
 
 static int check_tool(const char *tool, const char *package, struct err *e)
 {
-    static const char *const dirs[] = {"/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"};
+    static const char *const dirs[] = {
+        "/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"};
     for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
         _cleanup_free_ char *path = xasprintf("%s/%s", dirs[i], tool);
         if (access(path, X_OK) == 0)
@@ -77,7 +79,8 @@ int up_check(const struct up_params *p, struct err *e)
     }
     int r = cgroup_root(&root, e);
     if (r >= 0)
-        r = check_device("/dev/net/tun", "mkdir -p /dev/net && mknod /dev/net/tun c 10 200; needs CONFIG_TUN", e);
+        r = check_device("/dev/net/tun",
+            "mkdir -p /dev/net && mknod /dev/net/tun c 10 200; needs CONFIG_TUN", e);
     if (r >= 0)
         r = check_device("/dev/loop-control", "modprobe loop", e);
     if (r >= 0)
@@ -118,15 +121,18 @@ static void *run_job(void *arg)
     return NULL;
 }
 
-static int for_each_host(struct lab *l, const struct up_params *p, const struct provision *provision,
-    int (*work)(struct job *, struct err *), struct err *e)
+static int for_each_host(struct lab *l, const struct up_params *p,
+    const struct provision *provision, int (*work)(struct job *, struct err *), struct err *e)
 {
     const json_t *hosts = json_object_get(l->state, "hosts");
     size_t n = json_array_size(hosts);
     _cleanup_free_ struct job *jobs = xcalloc(n, sizeof *jobs);
     for (size_t i = 0; i < n; i++) {
-        jobs[i] = (struct job){
-            .lab = l, .params = p, .provision = provision, .host = json_array_get(hosts, i), .work = work};
+        jobs[i] = (struct job){.lab = l,
+            .params = p,
+            .provision = provision,
+            .host = json_array_get(hosts, i),
+            .work = work};
         jobs[i].started = pthread_create(&jobs[i].thread, NULL, run_job, &jobs[i]) == 0;
         if (!jobs[i].started)
             run_job(&jobs[i]);
@@ -146,7 +152,8 @@ static int for_each_host(struct lab *l, const struct up_params *p, const struct 
 
 static int make_disk(struct job *job, struct err *e)
 {
-    _cleanup_free_ char *image = xasprintf("%s/%s.img", job->lab->dir, json_opt_str(job->host, "name", ""));
+    _cleanup_free_ char *image =
+        xasprintf("%s/%s.img", job->lab->dir, json_opt_str(job->host, "name", ""));
     return disk_make(image, job->params->image_size_bytes, e);
 }
 
@@ -155,7 +162,8 @@ static int provision_one(struct job *job, struct err *e)
     const char *name = json_opt_str(job->host, "name", "");
     _cleanup_free_ char *root = lab_host_path(job->host, "");
     bool changed = false;
-    int r = provision_host(job->provision, model_find_host(job->params->model, name), root, &changed, e);
+    int r = provision_host(
+        job->provision, model_find_host(job->params->model, name), root, &changed, e);
     return r < 0 || !changed ? r : lab_machine_call(job->lab, name, "reload", NULL, e);
 }
 
@@ -176,7 +184,8 @@ static int provision(struct lab *l, const struct up_params *p, struct err *e)
     char geo[PATH_MAX];
     _cleanup_arena_ struct arena *a = arena_new(0);
     _cleanup_pki_ca_ struct pki_ca *ca = NULL;
-    _cleanup_free_ char *dir = xasprintf("%s/ca", l->dir), *root = xasprintf("%s/ca/root.pem", l->dir);
+    _cleanup_free_ char *dir = xasprintf("%s/ca", l->dir),
+                        *root = xasprintf("%s/ca/root.pem", l->dir);
     struct provision shared = {.model = p->model, .geo = geo};
     int r = provision_find_geo(p->model, p->file, geo, e);
     if (r >= 0)

@@ -5,9 +5,10 @@
 
 #define RULES_MAX 4096
 #define DELAY_US_MAX (60 * 1000 * 1000) /* a minute; beyond it nothing works anyway */
-#define RATE_BPS_MIN 8000 /* a full packet takes 1.5 s */
+#define RATE_BPS_MIN 8000               /* a full packet takes 1.5 s */
 
-/* What the links and rules say about one direction so far, with how narrow the rule was that said it. */
+/* What the links and rules say about one direction so far, with how narrow the rule was that said
+ * it. */
 struct effect {
     bool cut;
     int delay_rank, loss_rank, rate_rank;
@@ -38,13 +39,14 @@ static int add_prefixes(struct wan_config *c, unsigned endpoint, const json_t *l
 {
     size_t i;
     json_t *item;
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         const char *text = json_string_value(item);
         struct ip_prefix p = {0};
         if (text && ip_parse(text, &p.addr))
             p.bits = p.addr.family == 6 ? 128 : 32;
         else if (!text || !ip_prefix_parse(text, &p))
-            return err_set(e, ERR_INVALID, "'%s' is neither an address nor a prefix", text ? text : "(not a string)");
+            return err_set(e, ERR_INVALID, "'%s' is neither an address nor a prefix",
+                text ? text : "(not a string)");
         wan_table_add(&c->table, &p, endpoint);
     }
     return 0;
@@ -82,7 +84,7 @@ static int parse_endpoints(struct wan_config *c, const json_t *j, struct err *e)
     c->endpoints = xcalloc(json_array_size(list), sizeof *c->endpoints);
     size_t i;
     json_t *item;
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         r = parse_endpoint(c, item, e);
         if (r < 0)
             return r;
@@ -114,7 +116,8 @@ static int parse_rule(struct wan_config *c, const json_t *j, struct rule *ret, s
     if (r < 0)
         return r;
     if (!is_known(c, ret->from) || !is_known(c, ret->to))
-        return err_set(e, ERR_NOT_FOUND, "no host or region is called %s", is_known(c, ret->from) ? ret->to : ret->from);
+        return err_set(e, ERR_NOT_FOUND, "no host or region is called %s",
+            is_known(c, ret->from) ? ret->to : ret->from);
     int64_t number = 0;
     if ((ret->has_delay = json_object_get(j, "delay_us") != NULL))
         r = json_get_int(j, "delay_us", 0, DELAY_US_MAX, &number, e);
@@ -132,7 +135,8 @@ static int parse_rule(struct wan_config *c, const json_t *j, struct rule *ret, s
     if (r < 0)
         return r;
     if (number && number < RATE_BPS_MIN)
-        return err_set(e, ERR_INVALID, "rate must be 0 (no limit) or at least %d bit/s", RATE_BPS_MIN);
+        return err_set(
+            e, ERR_INVALID, "rate must be 0 (no limit) or at least %d bit/s", RATE_BPS_MIN);
     ret->rate_bps = (uint64_t)number;
     return 0;
 }
@@ -154,25 +158,29 @@ static void apply(const struct rule *rule, int rank, struct effect *f)
     }
 }
 
-static void fill_pair(struct wan_config *c, size_t from, size_t to, const struct rule *rules, size_t n, uint64_t seed)
+static void fill_pair(
+    struct wan_config *c, size_t from, size_t to, const struct rule *rules, size_t n, uint64_t seed)
 {
     struct effect f = {.shaper = -1};
     for (size_t i = 0; i < n; i++) {
-        int a = match(&c->endpoints[from], rules[i].from), b = match(&c->endpoints[to], rules[i].to);
+        int a = match(&c->endpoints[from], rules[i].from),
+            b = match(&c->endpoints[to], rules[i].to);
         if (a && b)
             apply(&rules[i], a + b, &f);
     }
     size_t at = from * c->n_endpoints + to;
     struct wan_pair *p = &c->pairs[at];
-    *p = (struct wan_pair){.cut = f.cut, .delay_ns = f.delay_ns, .loss = f.loss, .shaper = f.shaper};
+    *p =
+        (struct wan_pair){.cut = f.cut, .delay_ns = f.delay_ns, .loss = f.loss, .shaper = f.shaper};
     rnd_seed(&p->rnd, seed ^ (at * 0x9e3779b97f4a7c15u));
 }
 
-static int parse_rules(struct wan_config *c, const json_t *list, struct rule *rules, size_t *n, struct err *e)
+static int parse_rules(
+    struct wan_config *c, const json_t *list, struct rule *rules, size_t *n, struct err *e)
 {
     size_t i;
     json_t *item;
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         if (*n == RULES_MAX)
             return err_set(e, ERR_LIMIT, "more than %d links and rules", RULES_MAX);
         struct rule *rule = &rules[*n];
@@ -196,7 +204,8 @@ static int parse_all(struct wan_config *c, const json_t *j, struct err *e)
     const json_t *links = json_object_get(j, "links"), *extra = json_object_get(j, "rules");
     _cleanup_free_ struct rule *rules = xcalloc(RULES_MAX, sizeof *rules);
     size_t n = 0;
-    c->shapers = xcalloc(MIN(json_array_size(links) + json_array_size(extra), RULES_MAX), sizeof *c->shapers);
+    c->shapers = xcalloc(
+        MIN(json_array_size(links) + json_array_size(extra), RULES_MAX), sizeof *c->shapers);
     r = parse_rules(c, links, rules, &n, e);
     if (r >= 0)
         r = parse_rules(c, extra, rules, &n, e);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Slots of one lazily backed mapping: an idle WAN costs the pages that its busiest moment touched, and gives those
- * back when the queue runs empty after a burst. The free list is last in, first out, so light traffic stays in the
- * same few pages. */
+/* Slots of one lazily backed mapping: an idle WAN costs the pages that its busiest moment touched,
+ * and gives those back when the queue runs empty after a burst. The free list is last in, first
+ * out, so light traffic stays in the same few pages. */
 #include "service/wan/priv.h"
 
 #include <string.h>
 #include <sys/mman.h>
 
-#define SLOT_SIZE 1536u     /* WAN_MTU, rounded up to a multiple of the cache line */
-#define TRIM_AFTER 1024u    /* slots: 1.5 MiB are worth a system call */
+#define SLOT_SIZE 1536u  /* WAN_MTU, rounded up to a multiple of the cache line */
+#define TRIM_AFTER 1024u /* slots: 1.5 MiB are worth a system call */
 _Static_assert(SLOT_SIZE >= WAN_MTU, "a packet must fit its slot");
 
 struct item {
@@ -62,11 +62,13 @@ static bool before(const struct item *a, const struct item *b)
     return a->due_ns != b->due_ns ? a->due_ns < b->due_ns : a->seq < b->seq;
 }
 
-bool wan_queue_push(struct wan_queue *q, uint64_t due_ns, unsigned endpoint, const void *packet, size_t len)
+bool wan_queue_push(
+    struct wan_queue *q, uint64_t due_ns, unsigned endpoint, const void *packet, size_t len)
 {
     if (!q->n_free || len > WAN_MTU)
         return false;
-    struct item it = {due_ns, q->next_seq++, q->free_slots[--q->n_free], (uint16_t)len, (uint16_t)endpoint};
+    struct item it = {
+        due_ns, q->next_seq++, q->free_slots[--q->n_free], (uint16_t)len, (uint16_t)endpoint};
     memcpy(q->slots + (size_t)it.slot * SLOT_SIZE, packet, len);
     size_t at = q->n++;
     for (; at > 0 && before(&it, &q->heap[(at - 1) / 2]); at = (at - 1) / 2)
@@ -100,7 +102,8 @@ static void sift_down(struct wan_queue *q, struct item it)
     q->heap[at] = it;
 }
 
-/* The queue is empty: gives all pages back but those of the slot just popped, which is still being read. */
+/* The queue is empty: gives all pages back but those of the slot just popped, which is still being
+ * read. */
 static void trim(struct wan_queue *q, uint16_t reading)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

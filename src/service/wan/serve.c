@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
-#define BATCH 64              /* packets of one endpoint before the others and the queue get their turn */
+#define BATCH 64 /* packets of one endpoint before the others and the queue get their turn */
 #define CONFIG_MAX (1024u * 1024)
 #define CONNS_MAX (WAN_ENDPOINTS_MAX + 32)
 
@@ -118,13 +118,16 @@ static int accept_conn(struct server *s, struct err *e)
 {
     int fd = accept4(s->listen.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
-        return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0 : err_errno(e, errno, "accept");
+        return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED
+                   ? 0
+                   : err_errno(e, errno, "accept");
     if (s->n_conns >= CONNS_MAX) {
         close(fd);
         return 0;
     }
     struct conn *c = xcalloc(1, sizeof *c);
-    *c = (struct conn){.source = {SOURCE_CONN, fd}, .next = s->conns, .tun = {SOURCE_TUN, -1}, .index = -1};
+    *c = (struct conn){
+        .source = {SOURCE_CONN, fd}, .next = s->conns, .tun = {SOURCE_TUN, -1}, .index = -1};
     s->conns = c;
     s->n_conns++;
     return watch(s, &c->source, e);
@@ -169,7 +172,8 @@ static int attach(struct server *s, struct conn *c, const char *name, int *tun, 
     if (flags < 0 || fcntl(*tun, F_SETFL, flags | O_NONBLOCK) < 0)
         return err_errno(e, errno, "TUN descriptor");
     if (s->by_endpoint[index])
-        conn_end(s, s->by_endpoint[index]); /* of a machine that died and came back before we noticed */
+        conn_end(
+            s, s->by_endpoint[index]); /* of a machine that died and came back before we noticed */
     c->tun.fd = util_steal_fd(tun);
     c->endpoint = xstrdup(name);
     bind_endpoints(s);
@@ -253,7 +257,9 @@ static int arm_timer(struct server *s, uint64_t due_ns, struct err *e)
         t.it_value.tv_nsec = (long)(due_ns % 1000000000u);
     }
     s->timer_set_ns = due_ns;
-    return timerfd_settime(s->timer.fd, TFD_TIMER_ABSTIME, &t, NULL) < 0 ? err_errno(e, errno, "timer") : 0;
+    return timerfd_settime(s->timer.fd, TFD_TIMER_ABSTIME, &t, NULL) < 0
+               ? err_errno(e, errno, "timer")
+               : 0;
 }
 
 static int on_event(struct server *s, struct source *src, struct err *e)
@@ -297,7 +303,8 @@ static int loop(struct server *s, struct err *e)
 static int open_server(struct server *s, int listen_fd, struct err *e)
 {
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
-    s->timer = (struct source){SOURCE_TIMER, timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK)};
+    s->timer =
+        (struct source){SOURCE_TIMER, timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK)};
     s->listen = (struct source){SOURCE_LISTEN, listen_fd};
     s->timer_set_ns = WAN_NEVER;
     if (s->epoll < 0 || s->timer.fd < 0)

@@ -4,11 +4,13 @@
 
 #include <string.h>
 
-#define QUEUE_TIME_NS (200 * 1000 * 1000ull) /* of a rate-limited link: what a home router buffers, roughly */
-#define QUEUE_PACKETS 16u                    /* but at least these, however slow the link is */
+#define QUEUE_TIME_NS                                                                              \
+    (200 * 1000 * 1000ull) /* of a rate-limited link: what a home router buffers, roughly */
+#define QUEUE_PACKETS 16u  /* but at least these, however slow the link is */
 #define NS_PER_S 1000000000ull
 
-/* "no-route" nobody has that address, "off" its host is down, "spoofed" the sender does not own the source. */
+/* "no-route" nobody has that address, "off" its host is down, "spoofed" the sender does not own the
+ * source. */
 enum drop { DROP_CUT, DROP_LOSS, DROP_QUEUE, DROP_NO_ROUTE, DROP_OFF, DROP_SPOOFED, DROP_KINDS };
 static const char *const drop_names[] = {"cut", "loss", "queue", "no-route", "off", "spoofed"};
 
@@ -55,7 +57,8 @@ static bool same_endpoints(const struct wan_config *a, const struct wan_config *
     return true;
 }
 
-/* Other endpoints, other indexes: what is under way is lost, as it would be when lines are laid anew. */
+/* Other endpoints, other indexes: what is under way is lost, as it would be when lines are laid
+ * anew. */
 static void renumber(struct wan *w, const struct wan_config *next)
 {
     struct port *ports = xcalloc(next->n_endpoints, sizeof *ports);
@@ -105,7 +108,8 @@ static bool owns(const struct wan *w, unsigned endpoint, const struct ip_addr *a
 }
 
 /* One of the attached owners of `dst`, the same for the same `src`; -1: none is attached. */
-static int choose(const struct wan *w, const struct wan_route *r, size_t n, const struct ip_addr *src)
+static int choose(
+    const struct wan *w, const struct wan_route *r, size_t n, const struct ip_addr *src)
 {
     unsigned hash = 2166136261u;
     for (size_t i = 0; i < sizeof src->bytes; i++)
@@ -137,7 +141,8 @@ static uint64_t shape(struct wan *w, const struct wan_pair *p, size_t len, uint6
     return s->busy_until_ns;
 }
 
-static enum drop forward(struct wan *w, unsigned from, unsigned to, const void *packet, size_t len, uint64_t now_ns)
+static enum drop forward(
+    struct wan *w, unsigned from, unsigned to, const void *packet, size_t len, uint64_t now_ns)
 {
     struct wan_pair *p = &w->config.pairs[from * w->config.n_endpoints + to];
     if (p->cut)
@@ -156,7 +161,8 @@ static enum drop forward(struct wan *w, unsigned from, unsigned to, const void *
     return wan_queue_push(w->queue, due_ns, to, packet, len) ? DROP_KINDS : DROP_QUEUE;
 }
 
-static enum drop input(struct wan *w, unsigned from, const void *packet, size_t len, uint64_t now_ns)
+static enum drop input(
+    struct wan *w, unsigned from, const void *packet, size_t len, uint64_t now_ns)
 {
     struct ip_addr src, dst;
     if (len > WAN_MTU || !wan_packet_addrs(packet, len, &src, &dst))
@@ -204,11 +210,13 @@ json_t *wan_status(const struct wan *w)
         json_t *dropped = json_object();
         for (size_t k = 0; k < DROP_KINDS; k++)
             if (p->dropped[k])
-                json_object_set_new(dropped, drop_names[k], json_integer((json_int_t)p->dropped[k]));
-        json_array_append_new(list,
-            json_pack("{s:s,s:b,s:I,s:I,s:o}", "name", w->config.endpoints[i].name, "attached", p->attached, "sent",
-                (json_int_t)p->sent, "received", (json_int_t)p->received, "dropped", dropped));
+                json_object_set_new(
+                    dropped, drop_names[k], json_integer((json_int_t)p->dropped[k]));
+        json_array_append_new(
+            list, json_pack("{s:s,s:b,s:I,s:I,s:o}", "name", w->config.endpoints[i].name,
+                      "attached", p->attached, "sent", (json_int_t)p->sent, "received",
+                      (json_int_t)p->received, "dropped", dropped));
     }
-    return json_pack("{s:o,s:I,s:I}", "endpoints", list, "queued", (json_int_t)wan_queue_len(w->queue), "queued_max",
-        (json_int_t)wan_queue_peak(w->queue));
+    return json_pack("{s:o,s:I,s:I}", "endpoints", list, "queued",
+        (json_int_t)wan_queue_len(w->queue), "queued_max", (json_int_t)wan_queue_peak(w->queue));
 }

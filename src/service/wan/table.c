@@ -52,7 +52,8 @@ static void mask(struct ip_addr *a, unsigned bits)
 }
 
 /* First route of the group that is not below `a`. */
-static size_t lower_bound(const struct wan_table *t, const struct wan_group *g, const struct ip_addr *a)
+static size_t lower_bound(
+    const struct wan_table *t, const struct wan_group *g, const struct ip_addr *a)
 {
     size_t low = g->start, high = g->start + g->n;
     while (low < high) {
@@ -65,7 +66,8 @@ static size_t lower_bound(const struct wan_table *t, const struct wan_group *g, 
     return low;
 }
 
-const struct wan_route *wan_table_find(const struct wan_table *t, const struct ip_addr *a, size_t *ret_n)
+const struct wan_route *wan_table_find(
+    const struct wan_table *t, const struct ip_addr *a, size_t *ret_n)
 {
     for (size_t i = 0; i < t->n_groups; i++) {
         const struct wan_group *g = &t->groups[i];
@@ -92,7 +94,8 @@ void wan_table_done(struct wan_table *t)
     *t = (struct wan_table){0};
 }
 
-bool wan_packet_addrs(const uint8_t *packet, size_t len, struct ip_addr *ret_src, struct ip_addr *ret_dst)
+bool wan_packet_addrs(
+    const uint8_t *packet, size_t len, struct ip_addr *ret_src, struct ip_addr *ret_dst)
 {
     *ret_src = *ret_dst = (struct ip_addr){0};
     if (len >= 20 && packet[0] >> 4 == 4) {

@@ -37,7 +37,8 @@ static int can_bind(const char *text)
     if (!ip_parse(text, &a))
         return -1;
     ip_to_sockaddr(&a, 0, &sa, &len);
-    _cleanup_close_ int fd = socket(a.family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    _cleanup_close_ int fd =
+        socket(a.family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     return bind(fd, (struct sockaddr *)&sa, len);
 }
 
@@ -70,7 +71,8 @@ static int machine_network(void)
 
     /* What is sent to anybody else comes out of the descriptor as one bare IP packet. */
     _cleanup_close_ int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(7), .sin_addr.s_addr = inet_addr("10.40.0.11")};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(7), .sin_addr.s_addr = inet_addr("10.40.0.11")};
     EXPECT(sendto(udp, "hello", 5, 0, (struct sockaddr *)&to, sizeof to) == 5);
     uint8_t packet[2048];
     ssize_t len;

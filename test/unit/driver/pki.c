@@ -74,8 +74,8 @@ static bool verifies(const char *leaf, const char *purpose, int64_t now)
 {
     char when[32];
     snprintf(when, sizeof when, "%lld", (long long)(now / 1000));
-    const char *const argv[] = {"openssl", "verify", "-x509_strict", "-attime", when, "-purpose", purpose, "-CAfile",
-        path("pki/ca.pem"), "-untrusted", leaf, leaf, NULL};
+    const char *const argv[] = {"openssl", "verify", "-x509_strict", "-attime", when, "-purpose",
+        purpose, "-CAfile", path("pki/ca.pem"), "-untrusted", leaf, leaf, NULL};
     char *out = openssl(argv);
     bool ok = out != NULL;
     free(out);
@@ -97,8 +97,9 @@ static void test_host(void **state)
     char *text = openssl(argv);
     assert_non_null(text);
     static const char *const says[] = {"URI:spiffe://reindeers/host/hk1", "IP Address:10.20.0.11",
-        "IP Address:FD00:20:0:0:0:0:0:11", "TLS Web Server Authentication, TLS Web Client Authentication",
-        "CA:FALSE", "prime256v1", "ecdsa-with-SHA256"};
+        "IP Address:FD00:20:0:0:0:0:0:11",
+        "TLS Web Server Authentication, TLS Web Client Authentication", "CA:FALSE", "prime256v1",
+        "ecdsa-with-SHA256"};
     for (size_t i = 0; i < ARRAY_SIZE(says); i++)
         if (!strstr(text, says[i]))
             fail_msg("the certificate does not say '%s':\n%s", says[i], text);
@@ -119,7 +120,8 @@ static void test_edge(void **state)
     assert_false(verifies(path("pki/edge.pem"), "sslclient", NOW));
     assert_int_equal(pki_issue_edge(ca, names, 3, path("pki"), NOW, &made, &e), 0);
     assert_false(made);
-    assert_int_equal(pki_issue_edge(ca, names, 2, path("pki"), NOW, &made, &e), 0); /* a name less */
+    assert_int_equal(
+        pki_issue_edge(ca, names, 2, path("pki"), NOW, &made, &e), 0); /* a name less */
     assert_true(made);
     pki_ca_free(ca);
 }
@@ -170,10 +172,12 @@ static void test_root_key_offline(void **state)
     struct err e = {0};
     struct pki_ca *ca = NULL;
     assert_int_equal(rename(path("ca/root.key"), path("away.key")), 0);
-    ca = open_ca(NOW + 1700 * DAY); /* late in the intermediate's life, but no way to renew it: used on */
+    ca = open_ca(
+        NOW + 1700 * DAY); /* late in the intermediate's life, but no way to renew it: used on */
     pki_ca_free(ca);
     ca = NULL;
-    assert_int_equal(pki_ca_open(path("ca"), "reindeers", NOW + 1900 * DAY, &ca, &e), ERR_NOT_FOUND);
+    assert_int_equal(
+        pki_ca_open(path("ca"), "reindeers", NOW + 1900 * DAY, &ca, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.message, "root.key"));
     assert_int_equal(rename(path("away.key"), path("ca/root.key")), 0);
     ca = open_ca(NOW + 1900 * DAY);
@@ -191,7 +195,8 @@ static void test_other_authority(void **state)
     struct ip_addr a;
     ip_parse("10.20.0.11", &a);
     bool made = false;
-    assert_int_equal(pki_issue_host(other, "reindeers", "hk1", &a, 1, path("otherpki"), NOW, &made, &e), 0);
+    assert_int_equal(
+        pki_issue_host(other, "reindeers", "hk1", &a, 1, path("otherpki"), NOW, &made, &e), 0);
     assert_false(verifies(path("otherpki/host.pem"), "sslserver", NOW));
     pki_ca_free(other);
 }

@@ -29,7 +29,8 @@ static void test_tls(void **state)
 {
     static const struct {
         const char *name, *want;
-    } rows[] = {{"reindeers.com", "reindeers.com"}, {"API.Reindeers.com", "api.reindeers.com"}, {NULL, ""}};
+    } rows[] = {
+        {"reindeers.com", "reindeers.com"}, {"API.Reindeers.com", "api.reindeers.com"}, {NULL, ""}};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         uint8_t hello[4096];
         size_t len = client_hello(rows[i].name, hello, sizeof hello);
@@ -65,7 +66,8 @@ static void test_http(void **state)
         enum sniff kind;
     } rows[] = {
         {"GET / HTTP/1.1\r\nHost: Reindeers.com:8443\r\n\r\n", "reindeers.com", SNIFF_HTTP},
-        {"GET / HTTP/1.1\r\nAccept: */*\r\nhost:127.0.0.1:43210\r\n\r\nbody", "127.0.0.1", SNIFF_HTTP},
+        {"GET / HTTP/1.1\r\nAccept: */*\r\nhost:127.0.0.1:43210\r\n\r\nbody", "127.0.0.1",
+            SNIFF_HTTP},
         {"GET / HTTP/1.1\nHost: a.localhost.\n\n", "a.localhost", SNIFF_HTTP},
         {"GET / HTTP/1.0\r\n\r\n", "", SNIFF_HTTP},
         {"GET / HTTP/1.1\r\nHost: a\r\n", "a", SNIFF_MORE},
@@ -100,7 +102,8 @@ static void test_rewrite(void **state)
     } rows[] = {
         {"GET /a HTTP/1.1\r\nHost: 127.0.0.1:1\r\nAccept: x\r\nConnection: keep-alive\r\n\r\n",
             "GET /a HTTP/1.1\r\nHost: r.com\r\nAccept: x\r\nConnection: close\r\n\r\n"},
-        {"GET /a HTTP/1.1\r\nHost: a\r\nhost: b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        {"GET /a HTTP/1.1\r\nHost: a\r\nhost: b\r\nUpgrade: websocket\r\nConnection: "
+         "Upgrade\r\n\r\n",
             "GET /a HTTP/1.1\r\nHost: r.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -26,11 +26,15 @@ static void out(void *ctx, unsigned endpoint, const void *packet, size_t len)
 
 static const char *const base_config =
     "{\"format\":1,\"endpoints\":["
-    "{\"name\":\"hk1\",\"region\":\"hk\",\"addresses\":[\"10.20.0.11\",\"fd00:20::11\"],\"public\":[\"203.0.113.20\"]},"
-    "{\"name\":\"hk2\",\"region\":\"hk\",\"addresses\":[\"10.20.0.12\"],\"public\":[\"203.0.113.20\"]},"
-    "{\"name\":\"se1\",\"region\":\"se\",\"addresses\":[\"10.40.0.11\",\"fd00:40::11\"],\"public\":[\"203.0.113.40\"]},"
+    "{\"name\":\"hk1\",\"region\":\"hk\",\"addresses\":[\"10.20.0.11\",\"fd00:20::11\"],\"public\":"
+    "[\"203.0.113.20\"]},"
+    "{\"name\":\"hk2\",\"region\":\"hk\",\"addresses\":[\"10.20.0.12\"],\"public\":[\"203.0.113."
+    "20\"]},"
+    "{\"name\":\"se1\",\"region\":\"se\",\"addresses\":[\"10.40.0.11\",\"fd00:40::11\"],\"public\":"
+    "[\"203.0.113.40\"]},"
     "{\"name\":\"client\",\"region\":\"client\",\"prefixes\":[\"198.51.100.0/28\"]}],"
-    "\"links\":[{\"from\":\"hk\",\"to\":\"se\",\"delay_us\":19000},{\"from\":\"se\",\"to\":\"hk\",\"delay_us\":19000}],"
+    "\"links\":[{\"from\":\"hk\",\"to\":\"se\",\"delay_us\":19000},{\"from\":\"se\",\"to\":\"hk\","
+    "\"delay_us\":19000}],"
     "\"rules\":[%s]}";
 
 static int configure(struct wan *w, const char *rules, struct err *e)
@@ -68,7 +72,8 @@ static size_t make(uint8_t *p, const char *src, const char *dst, size_t len, uin
     return len;
 }
 
-static void put(struct wan *w, const char *from, const char *src, const char *dst, uint8_t mark, uint64_t now)
+static void put(
+    struct wan *w, const char *from, const char *src, const char *dst, uint8_t mark, uint64_t now)
 {
     uint8_t p[100];
     wan_input(w, (unsigned)wan_endpoint(w, from), p, make(p, src, dst, sizeof p, mark), now);
@@ -79,7 +84,7 @@ static int64_t dropped(struct wan *w, const char *endpoint, const char *why)
     json_t *j = wan_status(w), *item;
     int64_t n = -1;
     size_t i;
-    json_array_foreach (json_object_get(j, "endpoints"), i, item)
+    json_array_foreach(json_object_get(j, "endpoints"), i, item)
         if (!strcmp(json_opt_str(item, "name", ""), endpoint))
             n = json_opt_int(json_object_get(item, "dropped"), why, 0);
     json_decref(j);
@@ -107,7 +112,8 @@ static void test_routes(void **state)
         put(w, rows[i].from, rows[i].src, rows[i].dst, 7, 0);
         wan_run(w, 1000 * MS);
         if (got.n != (rows[i].to >= 0) || (got.n && (int)got.to[0] != rows[i].to))
-            fail_msg("%s: %zu packets out, to %d", rows[i].name, got.n, got.n ? (int)got.to[0] : -1);
+            fail_msg(
+                "%s: %zu packets out, to %d", rows[i].name, got.n, got.n ? (int)got.to[0] : -1);
         if (rows[i].why)
             assert_int_equal(dropped(w, rows[i].from, rows[i].why), 1);
         wan_free(w);
@@ -173,8 +179,10 @@ static void test_narrow_beats_wide(void **state)
 {
     /* Whatever their order: the host's rule holds for it, the region's for the other. */
     static const char *const rules[] = {
-        "{\"from\":\"hk1\",\"to\":\"se\",\"delay_us\":50000},{\"from\":\"hk\",\"to\":\"se\",\"delay_us\":5000}",
-        "{\"from\":\"hk\",\"to\":\"se\",\"delay_us\":5000},{\"from\":\"hk1\",\"to\":\"se\",\"delay_us\":50000}",
+        "{\"from\":\"hk1\",\"to\":\"se\",\"delay_us\":50000},{\"from\":\"hk\",\"to\":\"se\","
+        "\"delay_us\":5000}",
+        "{\"from\":\"hk\",\"to\":\"se\",\"delay_us\":5000},{\"from\":\"hk1\",\"to\":\"se\",\"delay_"
+        "us\":50000}",
     };
     for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
         struct wan *w = start(rules[i]);
@@ -226,7 +234,8 @@ static void test_queue_is_bounded(void **state)
     for (unsigned i = 0; i < WAN_QUEUE_MAX + 100; i++)
         put(w, "hk1", "10.20.0.11", "10.40.0.11", 1, 0);
     assert_int_equal(dropped(w, "hk1", "queue"), 100);
-    for (int round = 0; round < 3; round++) { /* slots come back, also after their pages were given up */
+    for (int round = 0; round < 3;
+         round++) { /* slots come back, also after their pages were given up */
         wan_run(w, 1000 * MS);
         got.n = 0;
         for (int i = 0; i < 5000; i++)
@@ -279,12 +288,14 @@ static void test_reconfigured(void **state)
 {
     struct wan *w = start("");
     struct err e = {0};
-    assert_int_equal(configure(w, "{\"from\":\"nope\",\"to\":\"hk\",\"cut\":true}", &e), ERR_NOT_FOUND);
+    assert_int_equal(
+        configure(w, "{\"from\":\"nope\",\"to\":\"hk\",\"cut\":true}", &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.message, "nope"));
     put(w, "hk1", "10.20.0.11", "10.20.0.12", 1, 0); /* the old one still holds */
     assert_int_equal(got.n, 1);
-    static const char text[] = "{\"endpoints\":[{\"name\":\"new\",\"region\":\"x\",\"addresses\":[\"10.1.0.1\"]},"
-                               "{\"name\":\"hk1\",\"region\":\"hk\",\"addresses\":[\"10.20.0.11\"]}]}";
+    static const char text[] =
+        "{\"endpoints\":[{\"name\":\"new\",\"region\":\"x\",\"addresses\":[\"10.1.0.1\"]},"
+        "{\"name\":\"hk1\",\"region\":\"hk\",\"addresses\":[\"10.20.0.11\"]}]}";
     json_t *j = NULL;
     put(w, "hk1", "10.20.0.11", "10.40.0.11", 1, 0);
     assert_int_equal(json_parse(text, strlen(text), &j, &e), 0);
