@@ -70,7 +70,7 @@ void cmd_lab_print_hosts(
     json_t *host;
     if (!ctx->json)
         printf("%s:", state);
-    json_array_foreach(hosts, i, host) {
+    json_array_foreach (hosts, i, host) {
         json_array_append(names, json_object_get(host, "name"));
         if (!ctx->json)
             printf("%s %s", i ? "," : "", json_opt_str(host, "name", "?"));

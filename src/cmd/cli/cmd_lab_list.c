@@ -21,7 +21,7 @@ static json_t *describe(const struct lab *l)
     struct err ignored;
     size_t i;
     json_t *host;
-    json_array_foreach(all, i, host)
+    json_array_foreach (all, i, host)
         json_array_append_new(hosts, describe_machine(host));
     json_t *j = json_pack("{s:s,s:O?,s:O?,s:O?,s:o}", "platform", l->platform, "file",
         json_object_get(l->state, "file"), "ca", json_object_get(l->state, "ca"), "forwarder",
@@ -55,7 +55,7 @@ static void print_lab(const json_t *j)
     size_t i;
     json_t *item;
     printf("%s\n", json_opt_str(j, "platform", "?"));
-    json_array_foreach(json_object_get(j, "machines"), i, item) {
+    json_array_foreach (json_object_get(j, "machines"), i, item) {
         printf("  %-12s %-14s %-4s", json_opt_str(item, "name", "?"),
             json_opt_str(item, "region", ""), json_opt_str(item, "state", "?"));
         if (json_opt_int(item, "pid", 0))
@@ -64,13 +64,13 @@ static void print_lab(const json_t *j)
             printf(" %11s", "");
         size_t k;
         json_t *address;
-        json_array_foreach(json_object_get(item, "addresses"), k, address)
+        json_array_foreach (json_object_get(item, "addresses"), k, address)
             printf(" %s", json_string_value(address));
-        json_array_foreach(json_object_get(item, "public_addresses"), k, address)
+        json_array_foreach (json_object_get(item, "public_addresses"), k, address)
             printf(" %s", json_string_value(address));
         printf("\n");
     }
-    json_array_foreach(json_object_get(json_object_get(j, "wan"), "rules"), i, item)
+    json_array_foreach (json_object_get(json_object_get(j, "wan"), "rules"), i, item)
         print_rule(item);
 }
 
@@ -93,7 +93,7 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     }
     size_t i;
     json_t *lab;
-    json_array_foreach(labs, i, lab)
+    json_array_foreach (labs, i, lab)
         print_lab(lab);
     if (!json_array_size(labs))
         printf("no lab runs on this machine; `mcp up -f FILE` starts one\n");

@@ -68,7 +68,7 @@ static void print_json(
         if (v->begun_ms[k])
             json_object_set_new(
                 phases, up_phase_name((enum up_phase)k), json_integer((json_int_t)v->took_ms[k]));
-    json_array_foreach(json_object_get(l->state, "hosts"), i, host)
+    json_array_foreach (json_object_get(l->state, "hosts"), i, host)
         json_array_append_new(hosts,
             json_pack("{s:O,s:O,s:O,s:O}", "name", json_object_get(host, "name"), "region",
                 json_object_get(host, "region"), "addresses", json_object_get(host, "addresses"),
@@ -89,7 +89,7 @@ static void count_units(
     size_t i;
     json_t *u;
     *ready = *standby = *all = 0;
-    json_array_foreach(json_object_get(status, "units"), i, u) {
+    json_array_foreach (json_object_get(status, "units"), i, u) {
         if (strcmp(json_opt_str(u, "region", ""), region) != 0)
             continue;
         bool waits = json_opt_bool(u, "standby", false);

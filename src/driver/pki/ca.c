@@ -120,8 +120,8 @@ static bool load_intermediate(
     struct err ignored;
     _cleanup_pkey_ EVP_PKEY *key = NULL, *root_public = X509_get_pubkey(ca->root);
     _cleanup_x509_ X509 *cert = NULL;
-    if (pem_read_cert(p->intermediate, &cert, &ignored) < 0 ||
-        pem_read_key(p->intermediate_key, &key, &ignored) < 0)
+    if (pem_read_cert(p->intermediate, &cert, &ignored) < 0
+        || pem_read_key(p->intermediate_key, &key, &ignored) < 0)
         return false;
     *ret_left = cert_life_left(cert, now_ms);
     if (!matches(cert, key) || X509_verify(cert, root_public) != 1 || *ret_left <= 0)
@@ -170,11 +170,11 @@ static bool is_current(const struct pki_ca *ca, const struct pki_leaf *leaf, con
     struct err ignored;
     _cleanup_x509_ X509 *cert = NULL;
     _cleanup_pkey_ EVP_PKEY *key = NULL;
-    if (!file_exists(pem) || pem_read_cert(pem, &cert, &ignored) < 0 ||
-        pem_read_key(key_path, &key, &ignored) < 0)
+    if (!file_exists(pem) || pem_read_cert(pem, &cert, &ignored) < 0
+        || pem_read_key(key_path, &key, &ignored) < 0)
         return false;
-    return matches(cert, key) && X509_verify(cert, ca->key) == 1 && cert_names_equal(cert, leaf) &&
-           cert_life_left(cert, now_ms) > RENEW_BELOW;
+    return matches(cert, key) && X509_verify(cert, ca->key) == 1 && cert_names_equal(cert, leaf)
+           && cert_life_left(cert, now_ms) > RENEW_BELOW;
 }
 
 static int make_leaf(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *pem,
@@ -221,8 +221,8 @@ static int write_bundle(const struct pki_ca *ca, const char *dir, struct err *e)
     _cleanup_free_ char *path = xasprintf("%s/ca.pem", dir);
     _cleanup_x509_ X509 *old = NULL;
     struct err ignored;
-    if (file_exists(path) && pem_read_cert(path, &old, &ignored) >= 0 &&
-        X509_cmp(old, ca->root) == 0)
+    if (file_exists(path) && pem_read_cert(path, &old, &ignored) >= 0
+        && X509_cmp(old, ca->root) == 0)
         return 0;
     return pem_write_certs(path, &ca->root, 1, e);
 }

@@ -34,17 +34,16 @@ static bool set_subject(X509 *cert, const char *common_name)
     char cn[COMMON_NAME_MAX + 1];
     snprintf(cn, sizeof cn, "%s", common_name);
     X509_NAME *name = X509_get_subject_name(cert);
-    return X509_NAME_add_entry_by_txt(
-               name, "O", MBSTRING_UTF8, (const uint8_t *)"MCP", -1, -1, 0) &&
-           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)cn, -1, -1, 0);
+    return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const uint8_t *)"MCP", -1, -1, 0)
+           && X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)cn, -1, -1, 0);
 }
 
 static bool set_validity(X509 *cert, int64_t now_ms, unsigned days)
 {
     time_t now = (time_t)(now_ms / 1000), start = now - BACKDATE_S,
            end = now + (time_t)days * 86400;
-    return X509_time_adj_ex(X509_getm_notBefore(cert), 0, 0, &start) &&
-           X509_time_adj_ex(X509_getm_notAfter(cert), 0, 0, &end);
+    return X509_time_adj_ex(X509_getm_notBefore(cert), 0, 0, &start)
+           && X509_time_adj_ex(X509_getm_notAfter(cert), 0, 0, &end);
 }
 
 static bool add_text_ext(X509 *cert, X509 *issuer, int nid, const char *value)
@@ -94,10 +93,10 @@ static GENERAL_NAMES *make_names(const struct pki_leaf *leaf)
 static bool add_leaf_exts(X509 *cert, X509 *issuer, const struct pki_leaf *leaf)
 {
     _cleanup_general_names_ GENERAL_NAMES *names = make_names(leaf);
-    return names && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) &&
-           add_text_ext(cert, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
-           add_text_ext(cert, issuer, NID_key_usage, "critical,digitalSignature") &&
-           add_text_ext(cert, issuer, NID_ext_key_usage,
+    return names && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT)
+           && add_text_ext(cert, issuer, NID_basic_constraints, "critical,CA:FALSE")
+           && add_text_ext(cert, issuer, NID_key_usage, "critical,digitalSignature")
+           && add_text_ext(cert, issuer, NID_ext_key_usage,
                leaf->client ? "serverAuth,clientAuth" : "serverAuth");
 }
 
@@ -105,8 +104,8 @@ static bool add_ca_exts(X509 *cert, X509 *issuer, enum cert_kind kind)
 {
     const char *constraints =
         kind == CERT_ROOT ? "critical,CA:TRUE,pathlen:1" : "critical,CA:TRUE,pathlen:0";
-    return add_text_ext(cert, issuer, NID_basic_constraints, constraints) &&
-           add_text_ext(cert, issuer, NID_key_usage, "critical,keyCertSign,cRLSign");
+    return add_text_ext(cert, issuer, NID_basic_constraints, constraints)
+           && add_text_ext(cert, issuer, NID_key_usage, "critical,keyCertSign,cRLSign");
 }
 
 static bool add_exts(X509 *cert, const struct cert_spec *s)
@@ -122,11 +121,11 @@ static bool add_exts(X509 *cert, const struct cert_spec *s)
 int cert_make(const struct cert_spec *s, X509 **ret, struct err *e)
 {
     _cleanup_x509_ X509 *cert = X509_new();
-    bool ok = cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert) &&
-              set_subject(cert, s->common_name) && set_validity(cert, s->now_ms, s->days) &&
-              X509_set_pubkey(cert, s->key) &&
-              X509_set_issuer_name(cert, X509_get_subject_name(s->issuer ? s->issuer : cert)) &&
-              add_exts(cert, s) && X509_sign(cert, s->issuer_key, EVP_sha256());
+    bool ok = cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert)
+              && set_subject(cert, s->common_name) && set_validity(cert, s->now_ms, s->days)
+              && X509_set_pubkey(cert, s->key)
+              && X509_set_issuer_name(cert, X509_get_subject_name(s->issuer ? s->issuer : cert))
+              && add_exts(cert, s) && X509_sign(cert, s->issuer_key, EVP_sha256());
     if (!ok)
         return ssl_err(e, s->common_name);
     *ret = util_steal_ptr(&cert);

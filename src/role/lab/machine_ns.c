@@ -37,14 +37,14 @@ static int mount_sys(struct err *e)
         OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (cgroups < 0)
         return err_errno(e, errno, "open /sys/fs/cgroup");
-    if (umount2("/sys", MNT_DETACH) <
-        0) /* with all below it, or runtimes would find every cgroup twice */
+    if (umount2("/sys", MNT_DETACH)
+        < 0) /* with all below it, or runtimes would find every cgroup twice */
         return err_errno(e, errno, "unmount /sys");
     int r = do_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
     if (r < 0)
         return r;
-    if (syscall(SYS_move_mount, cgroups, "", AT_FDCWD, "/sys/fs/cgroup", MOVE_MOUNT_F_EMPTY_PATH) <
-        0)
+    if (syscall(SYS_move_mount, cgroups, "", AT_FDCWD, "/sys/fs/cgroup", MOVE_MOUNT_F_EMPTY_PATH)
+        < 0)
         return err_errno(e, errno, "mount /sys/fs/cgroup");
     return 0;
 }
@@ -74,7 +74,7 @@ static int mount_etc(const json_t *files, struct err *e)
     const char *name;
     json_t *text;
     int r = file_mkdirs("/run/machine", 0755, e);
-    json_object_foreach((json_t *)files, name, text) {
+    json_object_foreach ((json_t *)files, name, text) {
         _cleanup_free_ char *source = xasprintf("/run/machine/%s", name);
         _cleanup_free_ char *path = xasprintf("/etc/%s", name);
         char target[PATH_MAX];
@@ -143,7 +143,7 @@ static int add_addresses(
 {
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         struct ip_addr a;
         const char *text = json_string_value(item);
         if (!text || !ip_parse(text, &a))
@@ -162,7 +162,7 @@ static int add_local(struct netns *n, const json_t *list, struct err *e)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         struct ip_prefix p;
         const char *text = json_string_value(item);
         if (!text || !ip_prefix_parse(text, &p))

@@ -201,13 +201,14 @@ static void conn_pump(struct conn *c)
 {
     if (c->closing || c->stage != STAGE_PASS)
         return;
-    bool handshaking = c->ssl && !SSL_is_init_finished(
-                                     c->ssl); /* what the browser says meanwhile can wait there */
+    bool handshaking =
+        c->ssl
+        && !SSL_is_init_finished(c->ssl); /* what the browser says meanwhile can wait there */
     uv_timer_start(&c->timer, on_timer, handshaking ? CONNECT_MS : IDLE_MS, 0);
     read_while_room(&c->down, c->down_eof || handshaking, &c->up, on_down);
     read_while_room(&c->up, c->up_eof, &c->down, on_up);
-    if (c->down_eof && c->up_eof && !uv_stream_get_write_queue_size((uv_stream_t *)&c->up) &&
-        !uv_stream_get_write_queue_size((uv_stream_t *)&c->down))
+    if (c->down_eof && c->up_eof && !uv_stream_get_write_queue_size((uv_stream_t *)&c->up)
+        && !uv_stream_get_write_queue_size((uv_stream_t *)&c->down))
         conn_close(c);
 }
 
@@ -391,8 +392,8 @@ void conn_accept(struct forwarder *f)
     c->down.data = c->timer.data = c;
     c->open_handles = 2;
     f->n_conns++;
-    if (uv_accept((uv_stream_t *)&f->listener, (uv_stream_t *)&c->down) < 0 ||
-        f->n_conns > FORWARDER_CONNS_MAX) {
+    if (uv_accept((uv_stream_t *)&f->listener, (uv_stream_t *)&c->down) < 0
+        || f->n_conns > FORWARDER_CONNS_MAX) {
         conn_close(c);
         return;
     }

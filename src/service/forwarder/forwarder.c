@@ -24,10 +24,10 @@ static int parse_addresses(struct forwarder *f, const json_t *config, struct err
         return r;
     if (!ip_parse(buyer, &f->buyer) || !str_copy(f->domain, sizeof f->domain, domain))
         return err_set(e, ERR_INVALID, "no address of a buyer in %s", as);
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         const char *text = json_string_value(item);
-        if (f->n_nameservers < FORWARDER_NAMESERVERS_MAX && text &&
-            ip_parse(text, &f->nameservers[f->n_nameservers]))
+        if (f->n_nameservers < FORWARDER_NAMESERVERS_MAX && text
+            && ip_parse(text, &f->nameservers[f->n_nameservers]))
             f->n_nameservers += f->nameservers[f->n_nameservers].family == f->buyer.family;
     }
     return f->n_nameservers

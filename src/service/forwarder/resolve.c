@@ -75,13 +75,13 @@ static bool read_answer(struct resolve *q, size_t len, struct ip_addr *ret, unsi
     struct dns_rr rr;
     enum dns_section section;
     *ret = (struct ip_addr){0};
-    if (len < DNS_HEADER_SIZE || dns_get16(q->answer) != q->id ||
-        !(dns_get16(q->answer + 2) & DNS_QR) || !dns_walk_init(&walk, q->answer, len))
+    if (len < DNS_HEADER_SIZE || dns_get16(q->answer) != q->id
+        || !(dns_get16(q->answer + 2) & DNS_QR) || !dns_walk_init(&walk, q->answer, len))
         return false;
     *ret_rcode = dns_get16(q->answer + 2) & DNS_RCODE;
     while (dns_walk_next(&walk, &rr, &section) == 1) {
-        if (section == DNS_QUESTION &&
-            !dns_name_eq(rr.name, rr.name_size, q->question, q->question_size))
+        if (section == DNS_QUESTION
+            && !dns_name_eq(rr.name, rr.name_size, q->question, q->question_size))
             return false;
         size_t want = q->type == DNS_A ? 4 : 16;
         if (section != DNS_ANSWER || rr.type != q->type || rr.rdata_size != want)

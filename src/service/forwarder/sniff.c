@@ -96,8 +96,8 @@ static bool read_hello(struct cursor c, struct sniffed *ret)
 {
     const uint8_t *version_and_random;
     struct cursor session, suites, compression, extensions;
-    if (!take(&c, 2 + 32, &version_and_random) || !take_vector(&c, 1, &session) ||
-        !take_vector(&c, 2, &suites) || !take_vector(&c, 1, &compression))
+    if (!take(&c, 2 + 32, &version_and_random) || !take_vector(&c, 1, &session)
+        || !take_vector(&c, 2, &suites) || !take_vector(&c, 1, &compression))
         return false;
     if (!c.left)
         return true; /* no extensions: a very old client */
@@ -188,8 +188,8 @@ static enum sniff sniff_http(const uint8_t *data, size_t len, struct sniffed *re
             return first ? SNIFF_BAD : SNIFF_HTTP;
         }
         first = false;
-        if (!ret->name[0] && header_value(line, n, "host", &value, &value_len) &&
-            !copy_name((const uint8_t *)value, without_port(value, value_len), ret->name))
+        if (!ret->name[0] && header_value(line, n, "host", &value, &value_len)
+            && !copy_name((const uint8_t *)value, without_port(value, value_len), ret->name))
             return SNIFF_BAD;
     }
     return SNIFF_MORE;

@@ -53,7 +53,7 @@ static int with_control(
         size_t i;
         json_t *host;
         struct err why = {0};
-        json_array_foreach(hosts, i, host) {
+        json_array_foreach (hosts, i, host) {
             struct rpc_client *c = NULL;
             int r = connect_host(host, &c, &why);
             if (r >= 0)
@@ -61,8 +61,8 @@ static int with_control(
             rpc_client_free(c);
             if (r >= 0)
                 return r;
-            if (why.code != ERR_UNAVAILABLE && why.code != ERR_TIMEOUT &&
-                why.code != ERR_NOT_FOUND && why.code != ERR_SYSTEM) {
+            if (why.code != ERR_UNAVAILABLE && why.code != ERR_TIMEOUT && why.code != ERR_NOT_FOUND
+                && why.code != ERR_SYSTEM) {
                 *e = why;
                 return r;
             }

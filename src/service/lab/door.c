@@ -141,7 +141,7 @@ int lab_set_buyer(struct lab *l, const char *country, struct err *e)
         _cleanup_str_ struct str known = STR_INIT;
         const char *key;
         json_t *unused;
-        json_object_foreach(buyers, key, unused)
+        json_object_foreach (buyers, key, unused)
             str_addf(&known, "%s%s", known.len ? ", " : "", key);
         err_set(e, ERR_NOT_FOUND, "the lab has no buyer in %s", country);
         err_fix(e, "there are some in %s; lab.clients declares them", str_cstr(&known));

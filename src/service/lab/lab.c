@@ -186,7 +186,7 @@ json_t *lab_host(const struct lab *l, const char *name)
     _cleanup_json_ json_t *all = lab_machines(l);
     size_t i;
     json_t *host;
-    json_array_foreach(all, i, host)
+    json_array_foreach (all, i, host)
         if (!strcmp(json_opt_str(host, "name", ""), name))
             return host; /* lab.json holds it */
     return NULL;
@@ -215,7 +215,7 @@ static int unknown_host(const struct lab *l, const char *name, struct err *e)
     const char *names[1024];
     size_t n = 0, i;
     json_t *host;
-    json_array_foreach(all, i, host) {
+    json_array_foreach (all, i, host) {
         if (lab_host_is(host, "wan") || n + 2 > ARRAY_SIZE(names))
             continue;
         names[n++] = json_opt_str(host, "name", "");
@@ -235,9 +235,10 @@ int lab_select(const struct lab *l, const char *name, json_t **ret, struct err *
     _cleanup_json_ json_t *found = json_array(), *all = lab_machines(l);
     size_t i;
     json_t *host;
-    json_array_foreach(all, i, host)
-        if (!lab_host_is(host, "wan") && (!strcmp(json_opt_str(host, "name", ""), name) ||
-                                             !strcmp(json_opt_str(host, "region", ""), name)))
+    json_array_foreach (all, i, host)
+        if (!lab_host_is(host, "wan")
+            && (!strcmp(json_opt_str(host, "name", ""), name)
+                || !strcmp(json_opt_str(host, "region", ""), name)))
             json_array_append(found, host);
     if (!json_array_size(found))
         return unknown_host(l, name, e);

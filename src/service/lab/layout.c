@@ -19,15 +19,15 @@ static int drop_strangers(struct lab *l, const json_t *next, struct err *e)
     _cleanup_json_ json_t *gone = json_array();
     size_t i, k;
     json_t *host, *other;
-    json_array_foreach(json_object_get(l->state, "hosts"), i, host) {
+    json_array_foreach (json_object_get(l->state, "hosts"), i, host) {
         bool stays = false;
-        json_array_foreach(next, k, other)
+        json_array_foreach (next, k, other)
             stays |= !strcmp(json_opt_str(host, "name", ""), json_opt_str(other, "name", "?"));
         if (!stays)
             json_array_append(gone, host);
     }
     int r = json_array_size(gone) ? lab_power_off(l, gone, e) : 0;
-    json_array_foreach(gone, i, host) {
+    json_array_foreach (gone, i, host) {
         _cleanup_free_ char *image = xasprintf("%s/%s.img", l->dir, json_opt_str(host, "name", ""));
         if (r >= 0)
             r = file_remove_tree(image, e);
@@ -56,16 +56,16 @@ static void keep_rules(json_t *wan, const json_t *old)
 {
     size_t i;
     json_t *rule;
-    json_array_foreach(json_object_get(old, "rules"), i, rule) {
+    json_array_foreach (json_object_get(old, "rules"), i, rule) {
         const char *ends[] = {json_opt_str(rule, "from", ""), json_opt_str(rule, "to", "")};
         unsigned known = 0;
         for (size_t k = 0; k < 2; k++) {
             bool found = false;
             size_t n;
             json_t *p;
-            json_array_foreach(json_object_get(wan, "endpoints"), n, p)
-                found |= !strcmp(json_opt_str(p, "name", ""), ends[k]) ||
-                         !strcmp(json_opt_str(p, "region", ""), ends[k]);
+            json_array_foreach (json_object_get(wan, "endpoints"), n, p)
+                found |= !strcmp(json_opt_str(p, "name", ""), ends[k])
+                         || !strcmp(json_opt_str(p, "region", ""), ends[k]);
             known += found;
         }
         if (known == 2)
@@ -119,13 +119,13 @@ int lab_lay_out(struct lab *l, const struct model *m, const char *file, struct e
     json_object_set_new(l->state, "client", adopt(l, plan_client(m)));
     size_t i;
     json_t *host;
-    json_array_foreach(next, i, host)
+    json_array_foreach (next, i, host)
         adopt(l, host);
     json_object_set(l->state, "hosts", next);
     json_object_set_new(l->state, "file", json_string(file));
     r = lab_save(l, e);
     _cleanup_json_ json_t *all = lab_machines(l);
-    json_array_foreach(all, i, host)
+    json_array_foreach (all, i, host)
         if (r >= 0)
             r = write_machine(l, m, host, e);
     return r < 0 ? r : write_wan(l, m, e);

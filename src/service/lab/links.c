@@ -81,9 +81,9 @@ static json_t *find_rule(const json_t *rules, const char *from, const char *to, 
 {
     size_t i;
     json_t *rule;
-    json_array_foreach(rules, i, rule)
-        if (!strcmp(json_opt_str(rule, "from", ""), from) &&
-            !strcmp(json_opt_str(rule, "to", ""), to)) {
+    json_array_foreach (rules, i, rule)
+        if (!strcmp(json_opt_str(rule, "from", ""), from)
+            && !strcmp(json_opt_str(rule, "to", ""), to)) {
             *ret_index = i;
             return rule;
         }

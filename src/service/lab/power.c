@@ -54,14 +54,14 @@ int lab_power_off(struct lab *l, const json_t *hosts, struct err *e)
     int r = 0;
     /* All wires first, then all kills, then the waiting: a region dies in one moment, and says no
      * goodbye. */
-    json_array_foreach(hosts, i, host)
+    json_array_foreach (hosts, i, host)
         links_detach(l, json_opt_str(host, "name", ""));
-    json_array_foreach(hosts, i, host) {
+    json_array_foreach (hosts, i, host) {
         _cleanup_free_ char *group = xasprintf("%s/%s", l->cgroup, json_opt_str(host, "name", ""));
         if (cgroup_kill(group, &ignored) < 0)
             continue; /* sweep() tries again and reports */
     }
-    json_array_foreach(hosts, i, host) {
+    json_array_foreach (hosts, i, host) {
         const char *name = json_opt_str(host, "name", "");
         if (r >= 0)
             r = sweep(l, name, e);
@@ -126,7 +126,7 @@ int lab_power_on(struct lab *l, const json_t *hosts, bool start, struct err *e)
     size_t n = 0, i;
     json_t *host;
     int r = 0;
-    json_array_foreach(hosts, i, host)
+    json_array_foreach (hosts, i, host)
         if (r >= 0 && !lab_host_alive(host)) {
             r = spawn_one(l, host, &spawns[n], e);
             n += r >= 0;
@@ -140,7 +140,7 @@ int lab_power_on(struct lab *l, const json_t *hosts, bool start, struct err *e)
     int saved = lab_save(l, r < 0 ? &late : e); /* also after a failure: some may be up */
     if (r < 0 || saved < 0)
         return r < 0 ? r : saved;
-    json_array_foreach(hosts, i, host)
+    json_array_foreach (hosts, i, host)
         if (r >= 0 && start)
             r = start_service(l, host, e);
     return r;
@@ -154,11 +154,11 @@ static void stop_gently(struct lab *l, const json_t *hosts)
     size_t i;
     json_t *host;
     struct err ignored;
-    json_array_foreach(hosts, i, host)
-        if (lab_host_is(host, "host") &&
-            lab_machine_call(l, json_opt_str(host, "name", ""), "stop", NULL, &ignored) < 0)
+    json_array_foreach (hosts, i, host)
+        if (lab_host_is(host, "host")
+            && lab_machine_call(l, json_opt_str(host, "name", ""), "stop", NULL, &ignored) < 0)
             continue;
-    json_array_foreach(hosts, i, host) {
+    json_array_foreach (hosts, i, host) {
         struct process p = lab_host_process(host);
         _cleanup_close_ int fd = lab_host_is(host, "host") ? process_open(&p) : -1;
         if (fd >= 0)

@@ -39,16 +39,17 @@ int provision_find_geo(const struct model *m, const char *file, char ret[PATH_MA
     int exe_dir = (int)(strrchr(exe, '/') ? strrchr(exe, '/') - exe : 0);
     int file_dir = (int)(strrchr(file, '/') - file);
     const char *named = m->routing.geo_database;
-    if (named && (named[0] == '/' ? try_geo(ret, "%s", named)
-                                  : try_geo(ret, "%.*s/%s", file_dir, file, named)))
+    if (named
+        && (named[0] == '/' ? try_geo(ret, "%s", named)
+                            : try_geo(ret, "%.*s/%s", file_dir, file, named)))
         return 0;
     if (named) {
         err_set(e, ERR_NOT_FOUND, "routing.geo.database: there is no %s", named);
         err_fix(e, "correct the path, or leave it out for the installed one");
         return ERR_NOT_FOUND;
     }
-    if (try_geo(ret, "%.*s/../geo/country.mmdb", exe_dir, exe) ||
-        try_geo(ret, "/usr/share/mcp/country.mmdb"))
+    if (try_geo(ret, "%.*s/../geo/country.mmdb", exe_dir, exe)
+        || try_geo(ret, "/usr/share/mcp/country.mmdb"))
         return 0;
     err_set(e, ERR_NOT_FOUND,
         "no country database: neither %.*s/../geo/country.mmdb nor /usr/share/mcp/country.mmdb",
@@ -238,7 +239,7 @@ int provision_host(const struct provision *p, const struct model_host *h, const 
         r = write_if_new(root, LAB_STATE_ROOT "/agent/boot-units.json", units, &units_changed, e);
     return r < 0 ? r
                  : write_if_new(
-                       root, BOOT_PATH, boot, ret_changed, e); /* last: the host starts by it */
+                     root, BOOT_PATH, boot, ret_changed, e); /* last: the host starts by it */
 }
 
 /* ---- names on the edge's certificate ---- */

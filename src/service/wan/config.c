@@ -39,7 +39,7 @@ static int add_prefixes(struct wan_config *c, unsigned endpoint, const json_t *l
 {
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         const char *text = json_string_value(item);
         struct ip_prefix p = {0};
         if (text && ip_parse(text, &p.addr))
@@ -84,7 +84,7 @@ static int parse_endpoints(struct wan_config *c, const json_t *j, struct err *e)
     c->endpoints = xcalloc(json_array_size(list), sizeof *c->endpoints);
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         r = parse_endpoint(c, item, e);
         if (r < 0)
             return r;
@@ -180,7 +180,7 @@ static int parse_rules(
 {
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         if (*n == RULES_MAX)
             return err_set(e, ERR_LIMIT, "more than %d links and rules", RULES_MAX);
         struct rule *rule = &rules[*n];

@@ -84,7 +84,7 @@ static int64_t dropped(struct wan *w, const char *endpoint, const char *why)
     json_t *j = wan_status(w), *item;
     int64_t n = -1;
     size_t i;
-    json_array_foreach(json_object_get(j, "endpoints"), i, item)
+    json_array_foreach (json_object_get(j, "endpoints"), i, item)
         if (!strcmp(json_opt_str(item, "name", ""), endpoint))
             n = json_opt_int(json_object_get(item, "dropped"), why, 0);
     json_decref(j);
