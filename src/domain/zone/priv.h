@@ -43,6 +43,11 @@ struct zone_node {
     struct zone_block other; /* with a CNAME: for the types that no set is for */
 };
 
+struct zone_list {
+    const uint8_t *regions; /* in order of preference */
+    size_t n;
+};
+
 struct zone_region {
     const char *name;
     struct zone_block block[2]; /* A, AAAA; TTLs are filled in by the answer */
@@ -136,5 +141,5 @@ MUST_CHECK int zone_rr_add(struct zone_build *b, uint32_t node, uint16_t type, u
 MUST_CHECK int zone_compile(struct zone_build *b, struct err *e);
 void zone_compile_region(struct zone *z, struct zone_region *r);
 
-/* layout.c: list in order, which regions can serve. See zone_default_choice(). */
+/* snapshot.c: the first region of the list that is in the set; without one, any of the set. */
 unsigned zone_first_choice(const struct zone_list *list, uint64_t regions);

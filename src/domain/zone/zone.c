@@ -22,18 +22,16 @@ static int apply_name(struct zone *z, const char *text, const json_t *j, bool st
     if (r < 0)
         return err_wrap(e, "health of %s", text);
     if (name == ZONE_NONE)
-        return err_set(e, ERR_INVALID, "health of %s: no such name", text);
+        return 0;
     if (json_array_size(choice) != z->n_lists)
         return err_set(e, ERR_INVALID, "health of %s: %zu choices for %zu lists", text,
             json_array_size(choice), z->n_lists);
     for (size_t list = 0; list < z->n_lists; list++) {
         const json_t *v = json_array_get(choice, list);
         json_int_t region = json_integer_value(v);
-        if (!json_is_integer(v) || region < 0 || (size_t)region >= z->n_regions ||
-            !z->regions[region].n_addresses)
-            return err_set(
-                e, ERR_INVALID, "health of %s: a choice is no region with an address", text);
-        if (store)
+        if (!json_is_integer(v) || region < 0 || (size_t)region >= z->n_regions)
+            return err_set(e, ERR_INVALID, "health of %s: a choice is no region", text);
+        if (store && z->regions[region].n_addresses)
             atomic_store_explicit(&z->choices[name * z->n_lists + list],
                 (uint32_t)ttl << 16 | (uint32_t)region, memory_order_relaxed);
     }

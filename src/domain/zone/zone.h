@@ -49,35 +49,10 @@ struct zone;
 
 /* --- control's side --- */
 
-/* What steering decides about, in the order of the snapshot. Borrows the model's strings: it must
- * outlive this. */
-struct zone_layout {
-    struct arena *arena;
-    const struct zone_list {
-        const uint8_t *regions;
-        size_t n;
-    } * lists; /* [0] is the default; no list twice */
-    size_t n_lists;
-    const struct zone_name {
-        const char *name;
-        uint64_t regions; /* bit set: regions with an address where every route of the name has
-                             active instances */
-    } * names;            /* sorted, no name twice */
-    size_t n_names;
-    struct geo_countries countries;
-};
-
-struct zone_layout *zone_layout_new(const struct model *m);
-void zone_layout_free(struct zone_layout *l); /* NULL is fine */
-/* The region that is preferred for a list while nothing is known of health; also where no region of
- * the list runs the name: then the first that does, so that an answer is never empty. */
-unsigned zone_default_choice(const struct zone_layout *l, size_t name, size_t list);
-
-/* lab: the lab's client networks count as overrides. */
+/* Which lists there are follows from the model's countries: the default first, then each order that
+ * is new, as declared. domain/steering counts them the same way. lab: the lab's client networks
+ * count as overrides. */
 json_t *zone_snapshot_from_model(const struct model *m, uint64_t revision, bool lab);
-/* choices: n_names x n_lists, row by row; ttl_s: one a name. */
-json_t *zone_health_json(const struct zone_layout *l, uint64_t revision, uint64_t seq,
-    const uint16_t *choices, const uint32_t *ttl_s);
 
 /* --- the dns role's side --- */
 
@@ -86,7 +61,9 @@ json_t *zone_health_json(const struct zone_layout *l, uint64_t revision, uint64_
  * nowhere, ... */
 MUST_CHECK int zone_new(const json_t *snapshot, struct zone **ret, struct err *e);
 void zone_free(struct zone *z); /* NULL is fine */
-/* ERR_CONFLICT: for another revision; ERR_INVALID: does not fit; the choices are untouched then. */
+/* ERR_CONFLICT: for another revision; ERR_INVALID: does not fit; the choices are untouched then.
+ * Names that the zone does not have (other domains' among the routes') are passed over, and a
+ * choice of a region without an address leaves what is there: an answer is never empty. */
 MUST_CHECK int zone_apply_health(struct zone *z, const json_t *health, struct err *e);
 
 uint64_t zone_revision(const struct zone *z);

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "domain/model/model.h"
+#include "domain/steering/steering.h"
 #include "domain/zone/zone.h"
 
 /* --- every allocation of this program is counted --- */
@@ -38,7 +39,8 @@ void *realloc(void *p, size_t size)
 #define REGIONS                                                                                    \
     "\"regions\":[{\"name\":\"ap-hongkong\",\"addresses\":[\"203.0.113.20\",\"2001:db8::20\"]},"   \
     "{\"name\":\"ap-seoul\",\"addresses\":[\"203.0.113.40\"]},"                                    \
-    "{\"name\":\"ap-shanghai\",\"addresses\":[\"203.0.113.60\",\"203.0.113.61\"]}],"
+    "{\"name\":\"ap-shanghai\",\"addresses\":[\"203.0.113.60\",\"203.0.113.61\"]},"                \
+    "{\"name\":\"ap-bare\",\"addresses\":[]}],"
 #define LISTS                                                                                      \
     "\"lists\":[[0,1],[1,0],[2,1,0]],\"countries\":{\"KR\":1,\"JP\":1,\"CN\":2},"                  \
     "\"overrides\":[[\"198.51.100.0/28\",\"KR\"]],"
@@ -440,8 +442,8 @@ static void test_health(void **state)
     const char *at_home = "NOERROR aa; reindeers.com 60 A 203.0.113.40 [OPT ecs 24/16]";
     server_start(&s, WHOLE);
     expect(&s, &korea, at_home);
-    /* What does not fit changes nothing: another revision, too few choices, no such region or name,
-     * half of it right. */
+    /* What does not fit changes nothing: another revision, too few choices, no such region, half of
+     * it right. */
     apply(s.state.zone,
         "{\"revision\":6,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,0]}}}",
         ERR_CONFLICT);
@@ -449,24 +451,30 @@ static void test_health(void **state)
         "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0]}}}",
         ERR_INVALID);
     apply(s.state.zone,
-        "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,3]}}}",
+        "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,4]}}}",
         ERR_INVALID);
     apply(s.state.zone,
         "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,0]},"
-        "\"x.com\":{\"ttl_s\":5,\"choice\":[0,0,0]}}}",
+        "\"api.reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,9]}}}",
         ERR_INVALID);
     apply(s.state.zone,
         "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":70000,\"choice\":[0,0,0]}}}",
         ERR_INVALID);
     apply(s.state.zone, "{\"revision\":7}", ERR_INVALID);
     expect(&s, &korea, at_home);
-    /* Seoul is down for one name only. */
+    /* Seoul is down for one name only; a name of another domain is not ours to answer. */
     apply(s.state.zone,
-        "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,2]}}}", 0);
+        "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":5,\"choice\":[0,0,2]},"
+        "\"x.com\":{\"ttl_s\":5,\"choice\":[0,0,0]}}}",
+        0);
     expect(&s, &korea, "NOERROR aa; reindeers.com 5 A 203.0.113.20 [OPT ecs 24/16]");
     expect(&s, &api, "NOERROR aa; api.reindeers.com 60 A 203.0.113.20");
     assert_int_equal(s.ctx.regions[0], 2);
     assert_int_equal(s.ctx.regions[1], 2);
+    /* A region without an address leaves what is there. */
+    apply(s.state.zone,
+        "{\"revision\":7,\"names\":{\"reindeers.com\":{\"ttl_s\":9,\"choice\":[3,3,2]}}}", 0);
+    expect(&s, &korea, "NOERROR aa; reindeers.com 5 A 203.0.113.20 [OPT ecs 24/16]");
     server_stop(&s);
 }
 
@@ -480,7 +488,7 @@ static void test_refused_snapshots(void **state)
         {HEAD "\"regions\":[{\"name\":\"x\",\"addresses\":[\"1.2.3\"]}]}", "1.2.3"},
         {HEAD REGIONS "\"lists\":[]}", "default list"},
         {HEAD REGIONS "\"lists\":[[]]}", "without regions"},
-        {HEAD REGIONS "\"lists\":[[3]]}", "region that does not exist"},
+        {HEAD REGIONS "\"lists\":[[4]]}", "region that does not exist"},
         {HEAD REGIONS "\"lists\":[[0]],\"countries\":{\"KR\":1}}", "list that does not exist"},
         {HEAD REGIONS "\"lists\":[[0]],\"countries\":{\"kr\":0}}", "'kr'"},
         {HEAD REGIONS "\"lists\":[[0]],\"countries\":{},\"overrides\":[[\"1.2.3.4/8\",\"KR\"]]}",
@@ -552,91 +560,119 @@ static void test_metrics(void **state)
 
 /* --- from the model --- */
 
-static void test_snapshot_from_model(void **state)
+static const char declaration[] =
+    "platform: reindeers\n"
+    "domain: reindeers.com\n"
+    "regions:\n"
+    "  hk:    {duty: main,    address: 203.0.113.20, network: 10.20.0.0/16}\n"
+    "  seoul: {duty: dr,      address: 203.0.113.40, network: 10.40.0.0/16}\n"
+    "  shang: {duty: serving, address: 203.0.113.60, network: 10.60.0.0/16}\n"
+    "hosts:\n"
+    "  hk1:    {region: hk,    address: 10.20.0.11, public: true}\n"
+    "  seoul1: {region: seoul, address: 10.40.0.11, public: true}\n"
+    "  shang1: {region: shang, address: 10.60.0.11, public: true}\n"
+    "state: {members: [hk1, seoul1, shang1]}\n"
+    "lab: {clients: {KR: 198.51.100.0/28}}\n"
+    "routing:\n"
+    "  nameservers: {ns1: hk, ns2: seoul}\n"
+    "  countries: {KR: [seoul], CN: [shang], JP: [seoul], TH: [hk]}\n"
+    "  default: [hk]\n"
+    "  on_failure: [dr, main]\n"
+    "  records: [{name: \"@\", type: MX, value: \"10 mail.reindeers.com.\"}]\n"
+    "modules:\n"
+    "  web: {image: oci:images/web, port: 8080, regions: {each: 1},\n"
+    "        route: {names: [www.reindeers.com, reindeers.com], path: /, auth: none}}\n"
+    "  api: {image: oci:images/api, port: 8080, regions: {hk: 2, seoul: {standby: 1}},\n"
+    "        route: {names: [api.reindeers.com, reindeers.com], path: /v1, auth: none}}\n";
+
+static struct model *parse_declaration(void)
 {
-    struct ip_addr hk, seoul;
-    assert_true(ip_parse("203.0.113.20", &hk) && ip_parse("203.0.113.40", &seoul));
-    struct model_region regions[] = {{.name = "hk", .index = 0, .addresses = {&hk, 1}},
-        {.name = "seoul", .index = 1, .addresses = {&seoul, 1}}, {.name = "bare", .index = 2}};
-    const struct model_region *hk_first[] = {&regions[0], &regions[1]},
-                              *seoul_first[] = {&regions[1], &regions[0]};
-    struct model_country countries[] = {
-        {"KR", {seoul_first, 2}}, {"TH", {hk_first, 2}}, {"JP", {seoul_first, 2}}};
-    struct model_nameserver servers[] = {{"ns1", &regions[0]}};
-    struct model_record records[] = {{"@", "reindeers.com", "MX", "10 mail.reindeers.com.", 60000}};
-    const char *web_names[] = {"www.reindeers.com", "reindeers.com"};
-    const char *api_names[] = {"api.reindeers.com", "api.other.com", "reindeers.com"};
-    struct model_route web_route = {web_names, 2, "/"}, api_route = {api_names, 3, "/v1"};
-    struct model_instances everywhere[] = {
-        {&regions[0], 1, 0}, {&regions[1], 1, 0}, {&regions[2], 1, 0}};
-    struct model_instances standby[] = {{&regions[0], 2, 0}, {&regions[1], 0, 1}};
-    struct model_module modules[] = {{.name = "web",
-                                         .routes = &web_route,
-                                         .n_routes = 1,
-                                         .instances = everywhere,
-                                         .n_instances = 3},
-        {.name = "api",
-            .routes = &api_route,
-            .n_routes = 1,
-            .instances = standby,
-            .n_instances = 2}};
-    struct model_client clients[] = {{.country = "KR"}};
-    assert_true(ip_prefix_parse("198.51.100.0/28", &clients[0].prefix));
-    struct model m = {.platform = "reindeers",
-        .domain = "reindeers.com",
-        .regions = regions,
-        .n_regions = 3,
-        .lab = {.clients = clients, .n_clients = 1},
-        .modules = modules,
-        .n_modules = 2,
-        .routing = {.ttl_ms = 60000,
-            .nameservers = servers,
-            .n_nameservers = 1,
-            .countries = countries,
-            .n_countries = 3,
-            .fallback = {hk_first, 2},
-            .records = records,
-            .n_records = 1}};
+    struct model *m;
+    struct err e = {0};
+    _cleanup_str_ struct str errors = STR_INIT;
+    if (model_parse(declaration, sizeof declaration - 1, "platform.yaml", &m, &errors, &e) < 0)
+        fail_msg("%s", str_cstr(&errors));
+    return m;
+}
 
-    struct zone_layout *l = zone_layout_new(&m);
-    assert_int_equal(l->n_lists, 2); /* TH shares the default, JP shares KR's */
-    assert_int_equal(l->countries.list[geo_country_index("TH")], 0);
-    assert_int_equal(l->countries.list[geo_country_index("JP")], 1);
-    assert_int_equal(l->n_names, 3); /* sorted; other.com is not ours */
-    assert_string_equal(l->names[0].name, "api.reindeers.com");
-    assert_int_equal(l->names[0].regions, 1);
-    assert_string_equal(l->names[1].name, "reindeers.com");
-    assert_int_equal(l->names[1].regions, 1); /* needs web and api: only there */
-    assert_int_equal(l->names[2].regions, 3); /* a region without an address cannot answer */
-    assert_int_equal(zone_default_choice(l, 2, 1), 1);
-    assert_int_equal(zone_default_choice(l, 0, 1), 0);
-
+static struct zone *zone_of_model(const struct model *m, bool lab)
+{
     struct zone *z;
     struct err e = {0};
-    json_t *snapshot = zone_snapshot_from_model(&m, 12, true);
+    json_t *snapshot = zone_snapshot_from_model(m, 12, lab);
     if (zone_new(snapshot, &z, &e) < 0)
         fail_msg("%s", e.message);
     json_decref(snapshot);
+    return z;
+}
+
+static void test_snapshot_from_model(void **state)
+{
+    struct model *m = parse_declaration();
+    struct zone *z = zone_of_model(m, true);
+    const struct geo_countries *c = zone_countries(z);
+    uint32_t ttl_s;
+    size_t n;
     assert_int_equal(zone_revision(z), 12);
     assert_string_equal(zone_domain(z), "reindeers.com");
-    size_t n;
+    assert_int_equal(zone_n_lists(z), 3); /* TH shares the default, JP shares KR's */
+    assert_int_equal(c->list[geo_country_index("TH")], 0);
+    assert_int_equal(c->list[geo_country_index("KR")], c->list[geo_country_index("JP")]);
+    assert_int_equal(zone_n_names(z), 3); /* sorted */
+    assert_string_equal(zone_name(z, 0), "api.reindeers.com");
+    assert_string_equal(zone_name(z, 1), "reindeers.com");
+    assert_int_equal(zone_choice(z, 2, c->list[geo_country_index("CN")], &ttl_s), 2);
+    assert_int_equal(ttl_s, 60);
+    /* needs web and api, whose only active instances are in hk */
+    assert_int_equal(zone_choice(z, 1, c->list[geo_country_index("KR")], &ttl_s), 0);
     assert_int_equal(zone_overrides(z, &n)->prefix.bits, 28);
     assert_int_equal(n, 1);
-    const uint16_t choices[] = {1, 0, 1, 0, 0, 1};
-    const uint32_t ttl_s[] = {5, 60, 60};
-    json_t *health = zone_health_json(l, 12, 3, choices, ttl_s);
+    zone_free(z);
+    z = zone_of_model(m, false);
+    zone_overrides(z, &n);
+    assert_int_equal(n, 0);
+    zone_free(z);
+    model_free(m);
+}
+
+/* Both sides count lists and names on their own: what steering says must fit what the zone holds. */
+static void test_agrees_with_steering(void **state)
+{
+    struct model *m = parse_declaration();
+    struct zone *z = zone_of_model(m, true);
+    struct steer_options options = {.host = "hk1", .region = "hk", .seed = 1};
+    struct steer *s = steer_new(&options, NULL);
+    struct steer_event config = {.kind = STEER_CONFIG};
+    struct steer_actions actions = {0};
+    struct err e = {0};
+    assert_int_equal(steer_plan_new(m, 12, &config.plan, &e), 0);
+    steer_step(s, &config, 1000, &actions);
+    steer_actions_done(&actions);
+    const struct steer_plan *p = steer_plan_of(s);
+    assert_int_equal(p->n_lists, zone_n_lists(z));
+    for (size_t list = 0; list < p->n_lists; list++) {
+        size_t n;
+        const uint8_t *order = zone_list(z, list, &n);
+        assert_int_equal(n, p->lists[list].n);
+        assert_memory_equal(order, p->lists[list].order, n);
+    }
+    for (size_t i = 0; i < p->n_countries; i++)
+        assert_int_equal(
+            p->countries[i].list, zone_countries(z)->list[geo_country_index(p->countries[i].code)]);
+    for (size_t name = 0; name < zone_n_names(z); name++)
+        for (size_t list = 0; list < p->n_lists; list++) { /* before anything is known */
+            uint32_t ttl_s;
+            size_t same;
+            assert_true(steer_plan_find_name(p, zone_name(z, name), &same));
+            assert_int_equal(
+                zone_choice(z, name, list, &ttl_s), steer_choice(s, same, list).region);
+        }
+    json_t *health = steer_choices_format(s, 1);
     assert_int_equal(zone_apply_health(z, health, &e), 0);
     json_decref(health);
-    uint32_t ttl;
-    assert_int_equal(zone_choice(z, 0, 0, &ttl), 1);
-    assert_int_equal(ttl, 5);
-    assert_int_equal(zone_choice(z, 2, 1, &ttl), 1);
+    steer_free(s);
     zone_free(z);
-    zone_layout_free(l);
-
-    snapshot = zone_snapshot_from_model(&m, 12, false);
-    assert_int_equal(json_array_size(json_object_get(snapshot, "overrides")), 0);
-    json_decref(snapshot);
+    model_free(m);
 }
 
 int main(void)
@@ -651,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_nothing_is_allocated_per_query),
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_snapshot_from_model),
+        cmocka_unit_test(test_agrees_with_steering),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,29 +13,32 @@ unsigned zone_first_choice(const struct zone_list *list, uint64_t regions)
     return regions ? (unsigned)__builtin_ctzll(regions) : 0;
 }
 
-unsigned zone_default_choice(const struct zone_layout *l, size_t name, size_t list)
-{
-    return zone_first_choice(&l->lists[list], l->names[name].regions);
-}
+struct name {
+    const char *name;
+    uint64_t regions; /* with an address, where every route of the name has active instances */
+};
 
 struct build {
-    struct zone_layout *l;
-    struct zone_list *lists;
-    struct zone_name *names;
+    struct arena *arena;
     const struct model *m;
+    struct zone_list *lists; /* [0] is the default; no order twice */
+    size_t n_lists;
+    struct name *names; /* sorted, no name twice */
+    size_t n_names;
+    struct geo_countries countries;
 };
 
 /* The number of this order of regions, made when it is new. */
 static size_t list_of(struct build *b, const struct model_region_list *order)
 {
-    uint8_t *regions = arena_alloc(b->l->arena, order->n + 1);
+    uint8_t *regions = arena_alloc(b->arena, order->n + 1);
     for (size_t i = 0; i < order->n; i++)
         regions[i] = (uint8_t)order->v[i]->index;
-    for (size_t i = 0; i < b->l->n_lists; i++)
+    for (size_t i = 0; i < b->n_lists; i++)
         if (b->lists[i].n == order->n && !memcmp(b->lists[i].regions, regions, order->n))
             return i;
-    b->lists[b->l->n_lists] = (struct zone_list){.regions = regions, .n = order->n};
-    return b->l->n_lists++;
+    b->lists[b->n_lists] = (struct zone_list){.regions = regions, .n = order->n};
+    return b->n_lists++;
 }
 
 static uint64_t regions_with_address(const struct model *m)
@@ -69,17 +72,17 @@ static void add_name(struct build *b, const char *name, uint64_t regions)
 {
     if (!in_domain(b->m, name))
         return;
-    for (size_t i = 0; i < b->l->n_names; i++)
+    for (size_t i = 0; i < b->n_names; i++)
         if (!strcmp(b->names[i].name, name)) {
             b->names[i].regions &= regions;
             return;
         }
-    b->names[b->l->n_names++] = (struct zone_name){.name = name, .regions = regions};
+    b->names[b->n_names++] = (struct name){.name = name, .regions = regions};
 }
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(((const struct zone_name *)a)->name, ((const struct zone_name *)b)->name);
+    return strcmp(((const struct name *)a)->name, ((const struct name *)b)->name);
 }
 
 static size_t count_names(const struct model *m)
@@ -94,7 +97,7 @@ static size_t count_names(const struct model *m)
 static void collect_names(struct build *b)
 {
     uint64_t with_address = regions_with_address(b->m);
-    b->names = arena_alloc(b->l->arena, (count_names(b->m) + 1) * sizeof *b->names);
+    b->names = arena_alloc(b->arena, (count_names(b->m) + 1) * sizeof *b->names);
     for (size_t i = 0; i < b->m->n_modules; i++) {
         const struct model_module *module = &b->m->modules[i];
         for (size_t k = 0; k < module->n_routes; k++)
@@ -102,36 +105,25 @@ static void collect_names(struct build *b)
                 add_name(b, module->routes[k].names[n], regions_of_module(module) & with_address);
     }
     /* No region runs all of it: then any may answer, and its edge says what is missing. */
-    for (size_t i = 0; i < b->l->n_names; i++)
+    for (size_t i = 0; i < b->n_names; i++)
         if (!b->names[i].regions)
             b->names[i].regions = with_address;
-    qsort(b->names, b->l->n_names, sizeof *b->names, compare_names);
-    b->l->names = b->names;
+    qsort(b->names, b->n_names, sizeof *b->names, compare_names);
 }
 
-struct zone_layout *zone_layout_new(const struct model *m)
+static void reduce(struct build *b)
 {
-    struct arena *arena = arena_new(0);
-    struct zone_layout *l = arena_alloc(arena, sizeof *l);
-    struct build b = {.l = l, .m = m};
-    l->arena = arena;
-    b.lists = arena_alloc(arena, (m->routing.n_countries + 1) * sizeof *b.lists);
-    l->lists = b.lists;
-    list_of(&b, &m->routing.fallback);
-    for (size_t i = 0; i < m->routing.n_countries; i++) {
-        const struct model_country *c = &m->routing.countries[i];
+    const struct model_routing *routing = &b->m->routing;
+    b->lists = arena_alloc(b->arena, (routing->n_countries + 1) * sizeof *b->lists);
+    list_of(b, &routing->fallback);
+    for (size_t i = 0; i < routing->n_countries; i++) {
+        const struct model_country *c = &routing->countries[i];
         int index = geo_country_index(c->code);
+        size_t list = list_of(b, &c->order);
         if (index >= 0)
-            l->countries.list[index] = (uint16_t)list_of(&b, &c->order);
+            b->countries.list[index] = (uint16_t)list;
     }
-    collect_names(&b);
-    return l;
-}
-
-void zone_layout_free(struct zone_layout *l)
-{
-    if (l)
-        arena_free(l->arena);
+    collect_names(b);
 }
 
 static json_t *regions_json(const struct model *m)
@@ -150,25 +142,25 @@ static json_t *regions_json(const struct model *m)
     return regions;
 }
 
-static json_t *lists_json(const struct zone_layout *l)
+static json_t *lists_json(const struct build *b)
 {
     json_t *lists = json_array();
-    for (size_t i = 0; i < l->n_lists; i++) {
+    for (size_t i = 0; i < b->n_lists; i++) {
         json_t *list = json_array();
-        for (size_t k = 0; k < l->lists[i].n; k++)
-            json_array_append_new(list, json_integer(l->lists[i].regions[k]));
+        for (size_t k = 0; k < b->lists[i].n; k++)
+            json_array_append_new(list, json_integer(b->lists[i].regions[k]));
         json_array_append_new(lists, list);
     }
     return lists;
 }
 
-static json_t *countries_json(const struct zone_layout *l)
+static json_t *countries_json(const struct build *b)
 {
     json_t *countries = json_object();
     for (int i = 0; i < GEO_COUNTRIES; i++) {
         char code[3] = {(char)('A' + i / 26), (char)('A' + i % 26), '\0'};
-        if (l->countries.list[i])
-            json_object_set_new(countries, code, json_integer(l->countries.list[i]));
+        if (b->countries.list[i])
+            json_object_set_new(countries, code, json_integer(b->countries.list[i]));
     }
     return countries;
 }
@@ -190,16 +182,16 @@ static json_t *overrides_json(const struct model *m, bool lab)
     return overrides;
 }
 
-static json_t *names_json(const struct zone_layout *l)
+static json_t *names_json(const struct build *b)
 {
     json_t *names = json_array();
-    for (size_t i = 0; i < l->n_names; i++) {
+    for (size_t i = 0; i < b->n_names; i++) {
         json_t *regions = json_array();
         for (unsigned k = 0; k < ZONE_REGIONS_MAX; k++)
-            if (l->names[i].regions >> k & 1)
+            if (b->names[i].regions >> k & 1)
                 json_array_append_new(regions, json_integer(k));
         json_array_append_new(
-            names, json_pack("{s:s, s:o}", "name", l->names[i].name, "regions", regions));
+            names, json_pack("{s:s, s:o}", "name", b->names[i].name, "regions", regions));
     }
     return names;
 }
@@ -230,29 +222,15 @@ static json_t *records_json(const struct model *m)
 
 json_t *zone_snapshot_from_model(const struct model *m, uint64_t revision, bool lab)
 {
-    struct zone_layout *l = zone_layout_new(m);
+    struct build b = {.arena = arena_new(0), .m = m};
+    reduce(&b);
     uint64_t ttl_s = MIN(MAX(m->routing.ttl_ms / 1000, UINT64_C(1)), (uint64_t)ZONE_TTL_MAX_S);
     json_t *s = json_pack("{s:i, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "format", 1,
         "revision", (json_int_t)revision, "domain", m->domain, "ttl_s", (json_int_t)ttl_s,
-        "regions", regions_json(m), "lists", lists_json(l), "countries", countries_json(l),
-        "overrides", overrides_json(m, lab), "names", names_json(l), "nameservers",
+        "regions", regions_json(m), "lists", lists_json(&b), "countries", countries_json(&b),
+        "overrides", overrides_json(m, lab), "names", names_json(&b), "nameservers",
         nameservers_json(m), "records", records_json(m));
-    zone_layout_free(l);
+    arena_free(b.arena);
     ASSERT(s); /* every text of a model is UTF-8 */
     return s;
-}
-
-json_t *zone_health_json(const struct zone_layout *l, uint64_t revision, uint64_t seq,
-    const uint16_t *choices, const uint32_t *ttl_s)
-{
-    json_t *names = json_object();
-    for (size_t i = 0; i < l->n_names; i++) {
-        json_t *choice = json_array();
-        for (size_t k = 0; k < l->n_lists; k++)
-            json_array_append_new(choice, json_integer(choices[i * l->n_lists + k]));
-        json_object_set_new(names, l->names[i].name,
-            json_pack("{s:I, s:o}", "ttl_s", (json_int_t)ttl_s[i], "choice", choice));
-    }
-    return json_pack("{s:I, s:I, s:o}", "revision", (json_int_t)revision, "seq", (json_int_t)seq,
-        "names", names);
 }
