@@ -3,13 +3,14 @@
 
 #include "base/str/str.h"
 #include "role/control/control.h"
+#include "role/dns/dns.h"
 #include "role/edge/edge.h"
 #include "role/frame/stub.h"
 
 static const struct role_def *const roles[] = {
     &role_control,
     &role_stub_agent,
-    &role_stub_dns,
+    &role_dns,
     &role_stub_resolver,
     &role_edge,
 };

@@ -171,6 +171,8 @@ bool mmdb_country(
         MMDB_lookup_sockaddr(&m->db, (const struct sockaddr *)&sa, &status);
     if (status != MMDB_SUCCESS || !found.found_entry || !read_country(&found.entry, ret_country))
         return false;
+    if (!ret_network)
+        return true;
     unsigned bits = found.netmask;
     if (a->family == 4 && m->db.metadata.ip_version == 6)
         bits = bits > 96 ? bits - 96 : 0;

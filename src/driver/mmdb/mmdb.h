@@ -24,7 +24,7 @@ typedef int (*mmdb_network_fn)(
  * back. */
 MUST_CHECK int mmdb_each(struct mmdb *m, mmdb_network_fn fn, void *ctx, struct err *e);
 
-/* The country of one address and the network of its record. False: unknown. */
+/* The country of one address and the network of its record (may be NULL). False: unknown. */
 bool mmdb_country(
     struct mmdb *m, const struct ip_addr *a, char ret_country[3], struct ip_prefix *ret_network);
 
