@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* In the order in which people read them: `mcp --help` and mcp(1) keep it. */
 #include "cmd/cli/cmd.h"
 
-extern const struct cmd cmd_up;
+extern const struct cmd cmd_apply;
+extern const struct cmd cmd_complete_words;
+extern const struct cmd cmd_completion;
 extern const struct cmd cmd_down;
+extern const struct cmd cmd_explain_dns;
+extern const struct cmd cmd_host;
+extern const struct cmd cmd_init;
 extern const struct cmd cmd_lab_as;
 extern const struct cmd cmd_lab_cut;
 extern const struct cmd cmd_lab_exec;
@@ -12,47 +18,47 @@ extern const struct cmd cmd_lab_list;
 extern const struct cmd cmd_lab_mend;
 extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
-extern const struct cmd cmd_apply;
+extern const struct cmd cmd_man;
+extern const struct cmd cmd_plan;
 extern const struct cmd cmd_revisions;
-extern const struct cmd cmd_explain_dns;
+extern const struct cmd cmd_role;
+extern const struct cmd cmd_schema;
+extern const struct cmd cmd_shim;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_timeline;
-extern const struct cmd cmd_host;
-extern const struct cmd cmd_role;
-extern const struct cmd cmd_shim;
+extern const struct cmd cmd_up;
 extern const struct cmd cmd_version;
-extern const struct cmd cmd_init;
-extern const struct cmd cmd_plan;
-extern const struct cmd cmd_schema;
-extern const struct cmd cmd_completion;
-extern const struct cmd cmd_man;
-extern const struct cmd cmd_complete_words;
 
 const struct cmd *const cmd_table[] = {
-    &cmd_up,
-    &cmd_down,
-    &cmd_lab_as,
-    &cmd_lab_cut,
-    &cmd_lab_exec,
-    &cmd_lab_heal,
-    &cmd_lab_kill,
-    &cmd_lab_list,
-    &cmd_lab_mend,
-    &cmd_lab_role,
-    &cmd_lab_slow,
+    /* Declare and apply. */
+    &cmd_init,
+    &cmd_plan,
+    &cmd_apply,
+    &cmd_revisions,
+    /* Look. */
     &cmd_status,
     &cmd_timeline,
     &cmd_explain_dns,
-    &cmd_apply,
-    &cmd_revisions,
+    /* A lab on this machine. */
+    &cmd_up,
+    &cmd_down,
+    &cmd_lab_list,
+    &cmd_lab_as,
+    &cmd_lab_exec,
+    &cmd_lab_kill,
+    &cmd_lab_heal,
+    &cmd_lab_cut,
+    &cmd_lab_slow,
+    &cmd_lab_mend,
+    /* About the command line itself. */
+    &cmd_schema,
+    &cmd_completion,
+    &cmd_version,
+    /* Not for people: hidden. */
     &cmd_host,
     &cmd_role,
     &cmd_shim,
-    &cmd_version,
-    &cmd_init,
-    &cmd_plan,
-    &cmd_schema,
-    &cmd_completion,
+    &cmd_lab_role,
     &cmd_man,
     &cmd_complete_words,
     NULL,
