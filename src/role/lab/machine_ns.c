@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -21,6 +20,7 @@
 #include <sys/syscall.h>
 
 #define WIRE "wan0"
+#define MACHINE_DIR "/run/machine" /* what is written over /etc and /var/lib */
 
 static int do_mount(const char *source, const char *target, const char *type, unsigned long flags,
     const char *options, struct err *e)
@@ -49,62 +49,57 @@ static int mount_sys(struct err *e)
     return 0;
 }
 
-/* Where a bind mount over `path` must go: what it points to, made if it lay on the /run that is now
- * empty. */
-static int bind_target(const char *path, char ret[PATH_MAX], struct err *e)
+/* A folder whose changes stay in the machine. Not a bind mount: a mount point that somebody removes
+ * or replaces in another namespace (`mcp down` of another lab did that to /var/lib/mcp, a DHCP
+ * client to /etc/resolv.conf) is silently unmounted in all of them, and these must hold. */
+static int mount_private(const char *path, const char *name, struct err *e)
 {
-    if (realpath(path, ret))
-        return 0;
-    char link[PATH_MAX];
-    ssize_t n = readlink(path, link, sizeof link - 1);
-    if (n < 0)
-        return err_errno(e, errno, "%s", path);
-    link[n] = '\0';
-    const char *in_run = strstr(link, "run/");
-    if (!in_run)
-        return err_set(e, ERR_NOT_FOUND, "%s points to nothing", path);
-    snprintf(ret, PATH_MAX, "/%s", in_run);
-    _cleanup_free_ char *dir = xasprintf("%.*s", (int)(strrchr(ret, '/') - ret), ret);
-    int r = file_mkdirs(dir, 0755, e);
-    return r < 0 ? r : file_write(ret, "", 0, 0644, e);
+    _cleanup_free_ char *upper = xasprintf(MACHINE_DIR "/%s/upper", name);
+    _cleanup_free_ char *work = xasprintf(MACHINE_DIR "/%s/work", name);
+    _cleanup_free_ char *options =
+        xasprintf("lowerdir=%s,upperdir=%s,workdir=%s", path, upper, work);
+    int r = file_mkdirs(upper, 0755, e);
+    if (r >= 0)
+        r = file_mkdirs(work, 0755, e);
+    return r < 0 ? r : do_mount("overlay", path, "overlay", MS_NOSUID | MS_NODEV, options, e);
 }
 
-static int mount_etc(const json_t *files, struct err *e)
+static int write_etc(const json_t *files, struct err *e)
 {
     const char *name;
     json_t *text;
-    int r = file_mkdirs("/run/machine", 0755, e);
+    int r = 0;
     json_object_foreach ((json_t *)files, name, text) {
-        _cleanup_free_ char *source = xasprintf("/run/machine/%s", name);
         _cleanup_free_ char *path = xasprintf("/etc/%s", name);
-        char target[PATH_MAX];
-        if (r >= 0)
-            r = file_write(source, json_string_value(text), json_string_length(text), 0644, e);
-        if (r >= 0)
-            r = bind_target(path, target, e);
-        if (r >= 0)
-            r = do_mount(source, target, NULL, MS_BIND, NULL, e);
-        if (r < 0)
-            return r;
+        if (r >= 0) /* replaces a link too */
+            r = file_write(path, json_string_value(text), json_string_length(text), 0644, e);
     }
     return r;
 }
 
 static int mount_all(const json_t *config, struct err *e)
 {
+    const char *disk = json_opt_str(config, "disk", NULL);
+    char device[DISK_DEVICE_SIZE];
+    _cleanup_close_ int loop = -1;
     int r = do_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL, e);
+    if (r >= 0 && disk) /* before /var/lib is an overlay: the image must not be copied up */
+        r = loop = disk_attach(disk, device, e);
     if (r >= 0)
         r = mount_sys(e);
-    const char *disk = json_opt_str(config, "disk", NULL);
-    if (r >= 0 && disk)
-        r = disk_mount(disk, LAB_STATE_ROOT, e);
     if (r >= 0)
         r = do_mount("mcp-run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=256m", e);
+    if (r >= 0)
+        r = mount_private("/etc", "etc", e);
+    if (r >= 0)
+        r = mount_private("/var/lib", "lib", e);
+    if (r >= 0 && disk)
+        r = disk_mount(device, LAB_STATE_ROOT, e);
     /* The images of the other hosts and the CA's keys are nobody's business in here. */
     if (r >= 0)
         r = do_mount("mcp-none", LAB_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
             "mode=700,size=4k", e);
-    return r < 0 ? r : mount_etc(json_object_get(config, "etc"), e);
+    return r < 0 ? r : write_etc(json_object_get(config, "etc"), e);
 }
 
 static int set_knobs(struct err *e)

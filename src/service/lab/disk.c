@@ -50,9 +50,10 @@ int disk_make(const char *image, uint64_t size_bytes, struct err *e)
 
 /* Opens the loop device and binds the image. Returns the open device; it frees itself when nothing
  * uses it. */
-static int attach_to(int index, int image_fd, const char *image, char ret_device[32], struct err *e)
+static int attach_to(
+    int index, int image_fd, const char *image, char ret_device[DISK_DEVICE_SIZE], struct err *e)
 {
-    snprintf(ret_device, 32, "/dev/loop%d", index);
+    snprintf(ret_device, DISK_DEVICE_SIZE, "/dev/loop%d", index);
     _cleanup_close_ int dev = open(ret_device, O_RDWR | O_CLOEXEC);
     if (dev < 0)
         return err_errno(e, errno, "open %s", ret_device);
@@ -66,15 +67,18 @@ static int attach_to(int index, int image_fd, const char *image, char ret_device
     return util_steal_fd(&dev);
 }
 
-static int attach(const char *image, char ret_device[32], struct err *e)
+int disk_attach(const char *image, char ret_device[DISK_DEVICE_SIZE], struct err *e)
 {
+    int r = disk_wait_free(image, 0, e);
+    if (r < 0)
+        return r;
     _cleanup_close_ int image_fd = open(image, O_RDWR | O_CLOEXEC);
     if (image_fd < 0)
         return err_errno(e, errno, "open %s", image);
     _cleanup_close_ int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     if (control < 0)
         return err_errno(e, errno, "open /dev/loop-control");
-    int r = ERR_CONFLICT;
+    r = ERR_CONFLICT;
     for (int i = 0; i < ATTACH_TRIES && r == ERR_CONFLICT; i++) {
         int index = ioctl(control, LOOP_CTL_GET_FREE);
         if (index < 0)
@@ -84,21 +88,15 @@ static int attach(const char *image, char ret_device[32], struct err *e)
     return r;
 }
 
-int disk_mount(const char *image, const char *target, struct err *e)
+int disk_mount(const char *device, const char *target, struct err *e)
 {
-    char device[32];
-    int r = disk_wait_free(image, 0, e);
-    if (r >= 0)
-        r = file_mkdirs(target, 0755, e);
+    int r = file_mkdirs(target, 0755, e);
     if (r < 0)
         return r;
-    _cleanup_close_ int dev = attach(image, device, e);
-    if (dev < 0)
-        return dev;
     /* barrier=0: a lab's power loss ends processes, never the page cache, so flushing to the medium
      * protects nothing here and costs most of an fsync. noinit_itable: see disk_make(). */
     if (mount(device, target, "ext4", MS_NOATIME | MS_NODEV, "barrier=0,noinit_itable") < 0)
-        return err_errno(e, errno, "mount %s of %s on %s", device, image, target);
+        return err_errno(e, errno, "mount %s on %s", device, target);
     return 0;
 }
 

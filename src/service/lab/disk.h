@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A lab host's disk: a sparse file holding ext4, mounted through a loop device that frees itself
- * with the last mount. At no time are two loop devices on one image: disk_mount() refuses, since
+ * with the last mount. At no time are two loop devices on one image: disk_attach() refuses, since
  * both would write. */
 #pragma once
 
@@ -8,8 +8,13 @@
 
 /* Makes and formats the image unless it is there. Interrupted: nothing is left under that name. */
 MUST_CHECK int disk_make(const char *image, uint64_t size_bytes, struct err *e);
+#define DISK_DEVICE_SIZE 32
+
+/* Binds a free loop device to it. Returns its open descriptor: it frees itself when that is closed
+ * and nothing is mounted. */
+MUST_CHECK int disk_attach(const char *image, char ret_device[DISK_DEVICE_SIZE], struct err *e);
 /* In the caller's mount namespace. Makes the mount point. */
-MUST_CHECK int disk_mount(const char *image, const char *target, struct err *e);
+MUST_CHECK int disk_mount(const char *device, const char *target, struct err *e);
 /* Waits until no loop device holds the image: after the machine's death its mounts go away a moment
  * later. */
 MUST_CHECK int disk_wait_free(const char *image, unsigned timeout_ms, struct err *e);

@@ -5,6 +5,8 @@
 #include "service/lab/disk.h"
 #include "service/lab/msg.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <string.h>
 
 #define START_TIMEOUT_MS 20000u /* mounts of a cold disk on a loaded machine */
@@ -186,6 +188,26 @@ static int remove_disks(const struct lab *l, struct err *e)
     return r < 0 ? r : file_remove_tree(l->dir, e);
 }
 
+/* The lock goes last: once it is gone, the next `up` may be at work in the folder. */
+static int remove_run_dir(const struct lab *l, struct err *e)
+{
+    DIR *dir = opendir(l->run_dir);
+    if (!dir)
+        return errno == ENOENT ? 0 : err_errno(e, errno, "read %s", l->run_dir);
+    int r = 0;
+    for (struct dirent *d; r >= 0 && (d = readdir(dir));) {
+        _cleanup_free_ char *path = xasprintf("%s/%s", l->run_dir, d->d_name);
+        if (d->d_name[0] != '.' && strcmp(d->d_name, "lock") != 0)
+            r = file_remove_tree(path, e);
+    }
+    closedir(dir);
+    _cleanup_free_ char *lock = xasprintf("%s/lock", l->run_dir);
+    if (r >= 0)
+        unlink(lock);
+    rmdir(l->run_dir);
+    return r;
+}
+
 int lab_down(struct lab *l, bool keep_state, struct err *e)
 {
     _cleanup_json_ json_t *hosts = lab_machines(l);
@@ -197,15 +219,13 @@ int lab_down(struct lab *l, bool keep_state, struct err *e)
     if (r >= 0)
         r = keep_state ? disk_wait_all_free(l->dir, DEATH_TIMEOUT_MS, e) : remove_disks(l, e);
     if (r >= 0)
-        r = file_remove_tree(
-            l->run_dir, e); /* the lock goes last; its holder is us until we exit */
+        r = remove_run_dir(l, e);
     if (r < 0)
         return r;
     _cleanup_free_ char *cgroup_dir =
         xasprintf("%.*s", (int)(strrchr(l->cgroup, '/') - l->cgroup), l->cgroup);
-    static const char *const shared[] = {LAB_RUN_DIR, LAB_DIR, LAB_STATE_ROOT};
-    rmdir(cgroup_dir); /* these only when no other lab, and no installation, uses them */
-    for (size_t i = 0; i < ARRAY_SIZE(shared); i++)
-        rmdir(shared[i]);
+    rmdir(cgroup_dir); /* these only when no other lab uses them */
+    rmdir(LAB_RUN_DIR);
+    rmdir(LAB_DIR);
     return 0;
 }

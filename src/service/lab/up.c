@@ -4,7 +4,11 @@
 #include "base/arena/arena.h"
 #include "base/clock/clock.h"
 #include "base/file/file.h"
+#include "domain/compile/compile.h"
 #include "domain/model/model.h"
+#include "domain/revision/revision.h"
+#include "driver/image/image.h"
+#include "service/files/files.h"
 #include "service/lab/disk.h"
 #include "service/lab/priv.h"
 #include "service/lab/provision.h"
@@ -167,6 +171,55 @@ static int provision_one(struct job *job, struct err *e)
     return r < 0 || !changed ? r : lab_machine_call(job->lab, name, "reload", NULL, e);
 }
 
+/* ---- images ---- */
+
+static bool runs_on(
+    const struct model *m, const struct model_module *module, const struct model_host *h)
+{
+    for (size_t i = 0; i < module->n_instances; i++) {
+        const struct model_instances *in = &module->instances[i];
+        for (unsigned n = 0; n < in->active + in->standby; n++)
+            if (compile_place(m, module, in->region, n) == h)
+                return true;
+    }
+    return false;
+}
+
+/* "oci:images/api:tag" below the declaration's folder into the host's store. */
+static int import_image(
+    const struct up_params *p, const char *image, const char *root, struct err *e)
+{
+    const char *key = revision_image_key(image), *tag = key ? strrchr(key, ':') : NULL;
+    _cleanup_free_ char *folder =
+        xasprintf("%.*s", (int)(strrchr(p->file, '/') - p->file), p->file);
+    _cleanup_free_ char *layout = NULL;
+    char digest[DIGEST_SIZE], imported[DIGEST_SIZE];
+    if (!key) {
+        err_set(e, ERR_INVALID, "image %s: a lab takes images from layout folders", image);
+        err_fix(e, "skopeo copy %s oci:images/NAME, and declare that", image);
+        return ERR_INVALID;
+    }
+    int r = files_image_digest(folder, key, digest, &layout, e);
+    if (r < 0 || image_present(root, digest))
+        return r;
+    return image_import(root, layout, tag && !strchr(tag, '/') ? tag + 1 : NULL, imported, e);
+}
+
+static int import_images(struct job *job, struct err *e)
+{
+    const struct model *m = job->params->model;
+    const struct model_host *h = model_find_host(m, json_opt_str(job->host, "name", ""));
+    _cleanup_free_ char *root = lab_host_path(job->host, IMAGE_ROOT);
+    for (size_t i = 0; i < m->n_modules; i++) {
+        if (!runs_on(m, &m->modules[i], h))
+            continue;
+        int r = import_image(job->params, m->modules[i].image, root, e);
+        if (r < 0)
+            return err_wrap(e, "module %s", m->modules[i].name);
+    }
+    return 0;
+}
+
 /* ---- hosts ---- */
 
 static int start_machines(struct lab *l, struct err *e)
@@ -215,8 +268,10 @@ int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
     if (r < 0)
         return r;
     tell(p, UP_MACHINES, NULL, NULL);
-    tell(p, UP_HOSTS, NULL, "certificates, boot records, mcp host");
+    tell(p, UP_HOSTS, NULL, "certificates, boot records, images");
     r = provision(l, p, e);
+    if (r >= 0 && p->files)
+        r = for_each_host(l, p, NULL, import_images, e);
     if (r >= 0)
         r = door_configure(l, p->model, e);
     if (r >= 0)

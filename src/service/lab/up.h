@@ -25,8 +25,9 @@ struct up_params {
     const struct model *model;
     const char *file; /* the declaration, absolute */
     uint64_t image_size_bytes;
-    uint16_t port;       /* of the forwarder; 0: any */
-    const json_t *files; /* {"oci:images/api": "sha256:..."}: what the revision's images are */
+    uint16_t port; /* of the forwarder; 0: any */
+    const json_t
+        *files; /* of service/files: what the revision's images are; NULL: none are placed */
     uint64_t timeout_ms; /* until everything is ready */
     /* text NULL: the phase is done. `host` NULL: it is about all of them. */
     void (*progress)(void *ctx, enum up_phase phase, const char *host, const char *text);
