@@ -235,12 +235,12 @@ static int commit(struct local *s, const struct kv_op *ops, size_t n, struct err
     return 0;
 }
 
-static bool lease_known(const struct local *s, int64_t id)
+static struct lease *find_lease(const struct local *s, int64_t id)
 {
     for (size_t i = 0; i < s->n_leases; i++)
         if (s->leases[i].id == id)
-            return true;
-    return false;
+            return &s->leases[i];
+    return NULL;
 }
 
 static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
@@ -255,7 +255,7 @@ static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
     for (size_t i = 0; i < n_cmp; i++)
         d->succeeded = d->succeeded && mod_revision_of(s, cmp[i].key) == cmp[i].mod_revision;
     for (size_t i = 0; i < n_ops; i++)
-        if (ops[i].lease && !lease_known(s, ops[i].lease)) {
+        if (ops[i].lease && !find_lease(s, ops[i].lease)) {
             err_set(&d->err, ERR_NOT_FOUND, "the lease of %s has ended", ops[i].key);
             return;
         }
@@ -328,36 +328,33 @@ static void local_lease_grant(struct kv *kv, uint64_t ttl_ms, kv_lease_fn fn, vo
     add_lease(s, d->number, ttl_ms);
 }
 
+/* The completion of a call about a lease; *ret_lease NULL: it is answered with an error already. */
+static void lease_done(struct local *s, int64_t lease, kv_lease_fn fn, void *ctx, struct lease **ret_lease)
+{
+    struct done *d = enqueue(s, DONE_LEASE, ctx);
+    d->fn.lease = fn;
+    d->number = lease;
+    *ret_lease = d->err.code ? NULL : find_lease(s, lease);
+    if (!d->err.code && !*ret_lease)
+        err_set(&d->err, ERR_NOT_FOUND, "the lease has ended");
+}
+
 static void local_lease_keep(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx)
 {
     struct local *s = local_of(kv);
-    struct done *d = enqueue(s, DONE_LEASE, ctx);
-    d->fn.lease = fn;
-    if (d->err.code)
-        return;
-    d->number = lease;
-    for (size_t i = 0; i < s->n_leases; i++)
-        if (s->leases[i].id == lease) {
-            s->leases[i].deadline_ms = now_of(s) + s->leases[i].ttl_ms;
-            return;
-        }
-    err_set(&d->err, ERR_NOT_FOUND, "the lease has ended");
+    struct lease *l;
+    lease_done(s, lease, fn, ctx, &l);
+    if (l)
+        l->deadline_ms = now_of(s) + l->ttl_ms;
 }
 
 static void local_lease_revoke(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx)
 {
     struct local *s = local_of(kv);
-    struct done *d = enqueue(s, DONE_LEASE, ctx);
-    d->fn.lease = fn;
-    if (d->err.code)
-        return;
-    d->number = lease;
-    for (size_t i = 0; i < s->n_leases; i++)
-        if (s->leases[i].id == lease) {
-            lease_remove(s, i);
-            return;
-        }
-    err_set(&d->err, ERR_NOT_FOUND, "the lease has ended");
+    struct lease *l;
+    lease_done(s, lease, fn, ctx, &l);
+    if (l)
+        lease_remove(s, (size_t)(l - s->leases));
 }
 
 /* ---- watches */
