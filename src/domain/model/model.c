@@ -131,3 +131,8 @@ const struct model_host *model_first_host(const struct model *m, const struct mo
             return &m->hosts[i];
     return NULL;
 }
+
+bool model_has_etcd(const struct model *m)
+{
+    return m->n_hosts > 1 && m->n_members > 0;
+}

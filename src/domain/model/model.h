@@ -204,4 +204,6 @@ const struct schema_row *model_schema(void); /* of the whole file: `mcp schema`,
 /* The first host of a region: where its instances go until placement spreads them. NULL: the region
  * has none. */
 const struct model_host *model_first_host(const struct model *m, const struct model_region *region);
+/* One host alone keeps its state in SQLite, whatever members are declared; several need etcd. */
+bool model_has_etcd(const struct model *m);
 const char *region_duty_name(enum region_duty duty);

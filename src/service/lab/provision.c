@@ -70,7 +70,7 @@ static char *url(struct arena *a, const struct ip_addr *addr, unsigned port)
 
 static bool is_member(const struct model *m, const struct model_host *h)
 {
-    for (size_t i = 0; i < m->n_members; i++)
+    for (size_t i = 0; model_has_etcd(m) && i < m->n_members; i++)
         if (m->members[i] == h)
             return true;
     return false;
@@ -92,7 +92,7 @@ static void fill_peers(
 static void fill_state(
     const struct model *m, const struct model_host *self, struct arena *a, struct boot *b)
 {
-    if (!m->n_members) {
+    if (!model_has_etcd(m)) {
         b->state = BOOT_SQLITE;
         return;
     }

@@ -95,7 +95,7 @@ int up_check(const struct up_params *p, struct err *e)
         r = check_tool("mkfs.ext4", "e2fsprogs", e);
     if (r >= 0)
         r = check_tool("runc", "runc", e);
-    if (r >= 0 && p->model->n_members)
+    if (r >= 0 && model_has_etcd(p->model))
         r = check_tool("etcd", "etcd-server", e);
     if (r >= 0)
         r = provision_find_geo(p->model, p->file, geo, e);
