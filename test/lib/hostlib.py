@@ -144,7 +144,7 @@ class Host:
         """Kills it and returns the pid of its successor, ready."""
         old, mark = self.roles()[name], self.log.mark()
         os.kill(old, sig)
-        new = int(self.log.wait(rf"role started role={name} pid=(\d+)", mark)[1])
+        new = int(self.log.wait(rf"role is up role={name} pid=(\d+)", mark)[1])
         assert new != old
         return new
 

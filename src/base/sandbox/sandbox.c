@@ -114,7 +114,8 @@ int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct 
     if (r < 0)
         return r;
     umask(077);
-    if (!SANDBOX_SANITIZED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+    /* A change of user has cleared it already, except for leak detection, which attaches to its own process. */
+    if (prctl(PR_SET_DUMPABLE, SANDBOX_SANITIZED, 0, 0, 0) < 0)
         return err_errno(e, errno, "not dumpable");
     return 0;
 }

@@ -51,7 +51,7 @@ static const int calls_self[] = {CALL(getpid), CALL(getppid), CALL(getuid), CALL
 /* Leak detection stops the other threads with ptrace from a helper process; reports look up symbols. */
 static const int calls_sanitizer[] = {CALL(ptrace), CALL(wait4), CALL(kill), CALL(clone), CALL(prctl), CALL(mmap),
     CALL(mprotect), CALL(process_vm_readv), CALL(personality), CALL(arch_prctl), CALL(ioctl), CALL(prlimit64),
-    CALL(setrlimit), CALL(sched_setscheduler)};
+    CALL(setrlimit), CALL(sched_setscheduler), CALL(getdents)};
 
 #define LIST(list) (list), ARRAY_SIZE(list)
 

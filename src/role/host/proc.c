@@ -110,6 +110,8 @@ void host_role_event(struct host *h, struct host_role *r, enum sup_event event)
 {
     enum sup_state before = r->sup.state;
     enum sup_action action = sup_step(&r->sup, event, clock_boot_ms(), &h->rnd);
+    if (r->sup.state == SUP_UP && before == SUP_STARTING)
+        log_info("host", "role is up", "role=%s pid=%d", r->name, (int)r->proc.pid);
     if (r->sup.state != before || action != SUP_NOTHING) {
         r->since_ms = clock_wall_ms();
         h->report_due = true;
