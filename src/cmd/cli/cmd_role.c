@@ -2,6 +2,7 @@
 #include "cmd/cli/cmd.h"
 
 #include "base/str/str.h"
+#include "role/agent/agent.h"
 #include "role/control/control.h"
 #include "role/dns/dns.h"
 #include "role/edge/edge.h"
@@ -9,7 +10,7 @@
 
 static const struct role_def *const roles[] = {
     &role_control,
-    &role_stub_agent,
+    &role_agent,
     &role_dns,
     &role_stub_resolver,
     &role_edge,

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "role/agent/agent.h"
+
+#include "base/log/log.h"
+#include "base/rnd/rnd.h"
+#include "base/str/str.h"
+#include "domain/spec/boot.h"
+#include "service/agent/agent.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+
+/* Timeline entries of a time without control, so that it can be told why a unit is as it is. */
+#define NOTES_MAX 256
+
+struct agent_role {
+    struct agent *agent;
+    struct boot *boot;
+    json_t *status; /* as told last */
+    json_t *notes;  /* not told yet */
+};
+
+static struct agent_role *self(struct role *r)
+{
+    return r->ctx;
+}
+
+static void tell_status(struct role *r)
+{
+    struct agent_role *s = self(r);
+    if (r->control && s->status)
+        rpc_notify(r->control, "status", json_pack("{s:O}", "units", s->status));
+}
+
+static void on_status(void *ctx, const json_t *units)
+{
+    struct role *r = ctx;
+    struct agent_role *s = self(r);
+    if (json_equal(s->status, (json_t *)units))
+        return;
+    json_decref(s->status);
+    s->status = json_deep_copy(units);
+    tell_status(r);
+}
+
+static void on_timeline(void *ctx, const char *subject, const char *message, const char *cause)
+{
+    struct role *r = ctx;
+    struct agent_role *s = self(r);
+    json_t *note = json_pack("{s:s,s:s,s:s,s:s}", "kind", "unit", "subject", subject, "message", message, "cause", cause);
+    log_info("unit", message, "unit=%s cause=\"%s\"", subject, cause);
+    if (!note)
+        return;
+    if (r->control) {
+        rpc_notify(r->control, "timeline", note);
+        return;
+    }
+    json_array_append_new(s->notes, note);
+    if (json_array_size(s->notes) > NOTES_MAX)
+        json_array_remove(s->notes, 0);
+}
+
+static void linked(struct role *r)
+{
+    struct agent_role *s = self(r);
+    tell_status(r);
+    for (size_t i = 0; i < json_array_size(s->notes); i++)
+        rpc_notify(r->control, "timeline", json_incref(json_array_get(s->notes, i)));
+    json_array_clear(s->notes);
+}
+
+static int number_from_env(const char *name, unsigned fallback)
+{
+    uint64_t n;
+    const char *text = getenv(name);
+    return text && str_to_u64(text, INT32_MAX, &n) ? (int)n : (int)fallback;
+}
+
+static void configure(struct role *r, struct agent_config *c)
+{
+    struct agent_role *s = self(r);
+    *c = (struct agent_config){
+        .loop = &r->loop,
+        .state_dir = r->state_dir,
+        .units_dir = RUNTIME_UNITS_DIR,
+        .cgroup = s->boot->cgroup,
+        .host = {.images = IMAGE_ROOT, .state = ROLE_RUN_ROOT "/runc", .shim = "/proc/self/exe",
+            .bridge = s->boot->bridge, .gateway = s->boot->gateway},
+        .runtimes = {[UNIT_OCI] = &runtime_oci, [UNIT_EXEC] = &runtime_exec},
+        .own_address = s->boot->addresses.v[0],
+        .log_file_bytes = (uint64_t)number_from_env("MCP_LOG_FILE_BYTES", RUNTIME_LOG_FILE_BYTES),
+        .log_files = RUNTIME_LOG_FILES,
+        .log_rate = (unsigned)number_from_env("MCP_LOG_RATE", RUNTIME_LOG_RATE),
+        .log_burst = (unsigned)number_from_env("MCP_LOG_BURST", RUNTIME_LOG_RATE),
+        .status = on_status,
+        .timeline = on_timeline,
+        .ctx = r,
+    };
+    rnd_bytes(&c->seed, sizeof c->seed);
+}
+
+static int init(struct role *r, struct err *e)
+{
+    struct agent_config c;
+    struct agent_role *s = xcalloc(1, sizeof *s);
+    struct err trouble = {0};
+    r->ctx = s;
+    s->notes = json_array();
+    umask(022); /* folders that a container's root passes through */
+    int res = boot_parse(r->boot, &s->boot, e);
+    if (res < 0)
+        return res;
+    configure(r, &c);
+    /* Engines run without an OCI runtime and without a bridge; modules say what is missing when they start. */
+    if (runtime_host_probe(&c.host, &trouble) < 0)
+        log_error("agent", trouble.message, "fix=\"%s\"", trouble.fix);
+    if (runtime_bridge_ensure(&c.host.bridge, &c.host.gateway, &trouble) < 0)
+        log_error("agent", "no bridge", "error=\"%s\"", trouble.message);
+    return agent_new(&c, &s->agent, e);
+}
+
+static void notify(struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
+{
+    struct err e = {0};
+    if (fd >= 0)
+        close(fd);
+    if (!strcmp(method, "units") && agent_apply(self(r)->agent, params, &e) < 0)
+        log_error("agent", "snapshot refused", "error=\"%s\"", e.message);
+}
+
+static void call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
+{
+    struct err e;
+    struct agent *a = self(r)->agent;
+    if (fd >= 0)
+        close(fd);
+    if (!strcmp(method, "logs")) {
+        agent_logs(a, req, params);
+    } else if (!strcmp(method, "exec")) {
+        agent_exec(a, req, params);
+    } else if (!strcmp(method, "status")) {
+        rpc_reply(req, json_pack("{s:o}", "units", agent_status(a)));
+    } else {
+        err_set(&e, ERR_NOT_FOUND, "the agent answers no %s", method);
+        rpc_reply_error(req, &e);
+    }
+}
+
+static void metrics(struct role *r, struct str *out)
+{
+    agent_metrics(self(r)->agent, out);
+}
+
+static void done(struct role *r)
+{
+    struct agent_role *s = self(r);
+    if (!s)
+        return;
+    agent_free(s->agent);
+    boot_free(s->boot);
+    json_decref(s->status);
+    json_decref(s->notes);
+    free(s);
+}
+
+const struct role_def role_agent = {
+    .name = "agent",
+    .profile = SANDBOX_NONE,
+    .init = init,
+    .linked = linked,
+    .notify = notify,
+    .call = call,
+    .metrics = metrics,
+    .done = done,
+};
