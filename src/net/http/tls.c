@@ -49,6 +49,7 @@ static SSL_CTX *server_ctx(void)
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
             | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL); /* asked of the context that the server name has chosen */
     return ctx;
 }
 
@@ -62,7 +63,6 @@ int http_front_ctx_new(SSL_CTX **ret, struct err *e)
     }
     SSL_CTX_set_num_tickets(ctx, 1); /* one connection resumes one: two is for those that open several at once */
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
-    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
     static const unsigned char id[] = "mcp";
     SSL_CTX_set_session_id_context(ctx, id, sizeof id - 1);
     *ret = ctx;

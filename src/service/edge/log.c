@@ -326,6 +326,7 @@ int access_log_open(const char *path, unsigned threads, uint64_t bytes_max, stru
     log->bytes_max = bytes_max ? bytes_max : ACCESS_LOG_BYTES;
     log->n_rings = threads;
     log->fd = -1;
+    log->stamp_s = -1;
     log->rings = aligned_alloc(64, threads * sizeof *log->rings);
     ASSERT(log->rings);
     memset(log->rings, 0, threads * sizeof *log->rings);
