@@ -32,10 +32,11 @@ int64_t clock_wall_ms(void)
 
 void clock_format_rfc3339(int64_t wall_ms, char out[CLOCK_STAMP_SIZE])
 {
-    time_t seconds = (time_t)(wall_ms / 1000);
-    struct tm tm;
+    int64_t ms = wall_ms % 1000 < 0 ? wall_ms % 1000 + 1000 : wall_ms % 1000;
+    time_t seconds = (time_t)((wall_ms - ms) / 1000);
+    struct tm tm = {0}; /* stays so when the year does not fit an int */
     gmtime_r(&seconds, &tm);
-    char date[24];
+    char date[24] = "";
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out, CLOCK_STAMP_SIZE, "%s.%03dZ", date, (int)(wall_ms % 1000));
+    snprintf(out, CLOCK_STAMP_SIZE, "%s.%03dZ", date, (int)ms);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/err/err.h"
 
+#include "base/str/str.h"
+
 #include <errno.h>
 
 static const struct {
@@ -14,6 +16,21 @@ static const struct {
     {ERR_PROTOCOL, "protocol"},       {ERR_CANCELED, "canceled"},
 };
 
+/* Formats into a fixed buffer; what does not fit is cut at a character, for JSON takes whole ones
+ * only. */
+static void fill(char *dst, size_t size, const char *fmt, va_list ap)
+{
+    int n = vsnprintf(dst, size, fmt, ap);
+    if (n < 0 || (size_t)n < size)
+        return;
+    size_t at = size - 1;
+    while (at && ((unsigned char)dst[at - 1] & 0xc0) == 0x80)
+        at--;
+    uint32_t c;
+    if (at && (unsigned char)dst[at - 1] >= 0xc0 && !str_utf8_next(dst + at - 1, size - at, &c))
+        dst[at - 1] = '\0';
+}
+
 int err_set(struct err *e, int code, const char *fmt, ...)
 {
     ASSERT(code < 0);
@@ -23,7 +40,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
     e->where[0] = e->fix[0] = '\0';
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->message, sizeof e->message, fmt, ap);
+    fill(e->message, sizeof e->message, fmt, ap);
     va_end(ap);
     return code;
 }
@@ -41,18 +58,27 @@ int err_errno(struct err *e, int errno_value, const char *fmt, ...)
     return err_set(e, code, "%s: %s", text, strerror(errno_value));
 }
 
+static void put_in_front(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static void put_in_front(struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fill(e->message, sizeof e->message, fmt, ap);
+    va_end(ap);
+}
+
 int err_wrap(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return ERR_FAILED;
-    char text[sizeof e->message];
+    char text[sizeof e->message], message[sizeof e->message];
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof text)
-        snprintf(text + n, sizeof text - (size_t)n, ": %s", e->message);
-    memcpy(e->message, text, sizeof text);
+    memcpy(message, e->message, sizeof message);
+    put_in_front(e, "%s: %s", text, message);
     return e->code ? e->code : ERR_FAILED;
 }
 
@@ -62,7 +88,7 @@ void err_where(struct err *e, const char *fmt, ...)
         return;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->where, sizeof e->where, fmt, ap);
+    fill(e->where, sizeof e->where, fmt, ap);
     va_end(ap);
 }
 
@@ -72,7 +98,7 @@ void err_fix(struct err *e, const char *fmt, ...)
         return;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->fix, sizeof e->fix, fmt, ap);
+    fill(e->fix, sizeof e->fix, fmt, ap);
     va_end(ap);
 }
 

@@ -111,6 +111,9 @@ int file_write(const char *path, const void *data, size_t len, mode_t mode, stru
 
 int file_mkdirs(const char *path, mode_t mode, struct err *e)
 {
+    struct stat st;
+    if (!*path)
+        return err_set(e, ERR_INVALID, "a folder needs a name");
     _cleanup_free_ char *copy = xstrdup(path);
     for (char *p = copy + 1;; p++) {
         if (*p && *p != '/')
@@ -121,8 +124,11 @@ int file_mkdirs(const char *path, mode_t mode, struct err *e)
             return err_errno(e, errno, "mkdir %s", copy);
         *p = kept;
         if (!kept)
-            return 0;
+            break;
     }
+    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)) /* EEXIST says nothing of what exists */
+        return err_errno(e, ENOTDIR, "mkdir %s", path);
+    return 0;
 }
 
 static int remove_entries(int dirfd, dev_t dev, const char *path, struct err *e);

@@ -44,17 +44,23 @@ static bool site_admits(struct log_site *site, unsigned *swallowed)
     return false;
 }
 
+/* Fields may hold what a peer sent: bytes that are no UTF-8 would spoil the whole line's JSON. */
 static void add_json_text(struct str *out, const char *s)
 {
+    size_t len = strlen(s);
     str_add_ch(out, '"');
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
+    for (size_t at = 0; at < len;) {
+        uint32_t c = '?';
+        size_t n = str_utf8_next(s + at, len - at, &c);
         if (c == '"' || c == '\\')
-            str_addf(out, "\\%c", c);
+            str_addf(out, "\\%c", (char)c);
         else if (c < 0x20)
             str_addf(out, "\\u%04x", c);
+        else if (n)
+            str_add_mem(out, s + at, n);
         else
-            str_add_ch(out, (char)c);
+            str_add_ch(out, '?');
+        at += n ? n : 1;
     }
     str_add_ch(out, '"');
 }
@@ -71,7 +77,7 @@ void log_write(struct log_site *site, enum log_level level, const char *area, co
     vsnprintf(fields, sizeof fields, fmt, ap);
     va_end(ap);
     for (char *p = fields; *p; p++)
-        if (*p == '\n' || *p == '\r')
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) /* no line breaks, no terminal commands */
             *p = ' ';
     _cleanup_str_ struct str line = STR_INIT;
     char stamp[CLOCK_STAMP_SIZE];
