@@ -85,6 +85,8 @@ static void wrong_scalar(struct schema_parser *sp, const struct schema_row *row,
         problem_fix(q, "write it like %s", row->example);
     else if (row->def)
         problem_fix(q, "remove it to use the default, %s", row->def);
+    else
+        problem_fix(q, "write such a value");
 }
 
 static void parse_scalar(
@@ -195,6 +197,9 @@ static void parse_struct(
         struct problem *q =
             problem_at(sp, node, "expected a map of keys, found %s", yaml_describe(node, found));
         problem_fix(q, "write it like %s", row->example ? row->example : "{key: value}");
+        for (const struct schema_row *r = row->rows; r->key; r++)
+            if (r->type == SCHEMA_ENUM) /* 0 would be its first word */
+                *(int *)(void *)(dst + r->offset) = -1;
         return;
     }
     ((struct schema_head *)(void *)dst)->at = node;
@@ -228,8 +233,8 @@ static bool count_is_fine(
     _cleanup_str_ struct str range = STR_INIT;
     schema_range(row, &range);
     struct problem *q = problem_at(sp, node, "expected %s entries, found %zu", str_cstr(&range), n);
-    if (row->example)
-        problem_fix(q, "write it like %s", row->example);
+    problem_fix(q, "%s%s", row->example ? "write it like " : "add or remove some",
+        row->example ? row->example : "");
     return false;
 }
 

@@ -205,24 +205,25 @@ static bool on_event(struct builder *b, const yaml_event_t *ev)
     }
 }
 
-/* libyaml's own words, with its context and the causes that people really meet named first. */
+/* libyaml's marks count characters. */
+static bool is_tab_at(const char *text, size_t len, size_t index)
+{
+    size_t at = 0;
+    for (; at < len && index; index--)
+        for (at++; at < len && ((unsigned char)text[at] & 0xc0) == 0x80;)
+            at++;
+    return at < len && text[at] == '\t';
+}
+
+/* libyaml's own words with its context; the slip that people make most is named as such. */
 static void on_syntax_error(struct builder *b, const char *text, size_t len)
 {
     const yaml_parser_t *y = &b->parser;
     yaml_mark_t mark = y->problem_mark;
     const char *what = y->problem ? y->problem : "cannot be read";
-    if (y->error == YAML_MEMORY_ERROR)
-        what = "out of memory";
-    if (y->error == YAML_SCANNER_ERROR && mark.index < len &&
-        strstr(what, "cannot start any token")) {
-        size_t at = 0; /* mark.index counts characters */
-        for (size_t i = 0; at < len && i < mark.index; i++)
-            for (at++; at < len && ((unsigned char)text[at] & 0xc0) == 0x80;)
-                at++;
-        if (at < len && text[at] == '\t') {
-            problem_fix(problem_at(b, mark, "a tab cannot indent YAML"), "use blanks");
-            return;
-        }
+    if (y->error == YAML_SCANNER_ERROR && is_tab_at(text, len, mark.index)) {
+        problem_fix(problem_at(b, mark, "a tab cannot indent YAML"), "use blanks");
+        return;
     }
     char message[256];
     snprintf(message, sizeof message, "not YAML: %s%s%s", what, y->context ? " " : "",

@@ -70,9 +70,11 @@ void decl_unknown(struct checker *c, const char *what, const struct schema_text 
     const struct schema_list *known, size_t item_size)
 {
     char found[PROBLEMS_QUOTE_SIZE];
+    if (!known->n) /* told already: every reference to them would repeat it */
+        return;
     struct problem *q =
         schema_problem(c->p, word->at, "unknown %s %s", what, problems_quote(word->s, found));
-    if (problems_full(c->p) || !known->n)
+    if (problems_full(c->p))
         return;
     _cleanup_free_ const char **names = xcalloc(known->n, sizeof *names);
     _cleanup_str_ struct str list = STR_INIT;
@@ -95,9 +97,9 @@ static void check_duties(struct checker *c)
     for (size_t i = 0; i < c->d->regions.n; i++) {
         const struct decl_region *r = &regions[i];
         if (decl_duty(r->head.key.s) >= 0 || !strcmp(r->head.key.s, "each"))
-            problem_fix(schema_problem(c->p, r->head.key.at,
-                            "\"%s\" cannot be a region's name: the word has a meaning",
-                            r->head.key.s),
+            problem_fix(
+                schema_problem(c->p, r->head.key.at,
+                    "\"%s\" cannot be a region's name: the word has a meaning", r->head.key.s),
                 "name the region after its place");
         if (r->duty < 0) {
             all_known = false;
@@ -280,13 +282,31 @@ static void claim(struct claims *all, enum claim_kind kind, const struct ip_pref
     *GROW(all->v, all->n, all->cap) = (struct claim){kind, *prefix, owner, at};
 }
 
-static void claim_address(
-    struct claims *all, enum claim_kind kind, const struct schema_list *list, const char *owner)
+/* Can one machine have it and another send to it? */
+static bool is_unicast(const struct ip_addr *a)
+{
+    static const uint8_t unspecified[16], loopback[16] = {[15] = 1};
+    if (a->family == 4)
+        return a->bytes[0] != 0 && a->bytes[0] != 127 && a->bytes[0] < 224;
+    bool link_local = a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+    return memcmp(a->bytes, unspecified, 16) != 0 && memcmp(a->bytes, loopback, 16) != 0 &&
+           a->bytes[0] != 0xff && !link_local;
+}
+
+static void claim_address(struct checker *c, struct claims *all, enum claim_kind kind,
+    const struct schema_list *list, const char *owner)
 {
     const struct schema_addr *a = list->v;
     for (size_t i = 0; i < list->n; i++) {
+        char text[IP_TEXT_SIZE];
         struct ip_prefix one = {a[i].addr, a[i].addr.family == 4 ? 32 : 128};
-        claim(all, kind, &one, owner, a[i].at);
+        ip_format(&a[i].addr, text);
+        if (is_unicast(&a[i].addr))
+            claim(all, kind, &one, owner, a[i].at);
+        else
+            problem_fix(
+                schema_problem(c->p, a[i].at, "%s is no address that others can reach", text),
+                "choose a unicast address");
     }
 }
 
@@ -298,16 +318,17 @@ static void claim_prefixes(
         claim(all, kind, &p[i].prefix, owner, p[i].at);
 }
 
-static void claim_all(const struct decl *d, struct claims *all)
+static void claim_all(struct checker *c, struct claims *all)
 {
+    const struct decl *d = c->d;
     const struct decl_region *regions = d->regions.v;
     for (size_t i = 0; i < d->regions.n; i++) {
         claim_prefixes(all, CLAIM_NETWORK, &regions[i].network, regions[i].head.key.s);
-        claim_address(all, CLAIM_PUBLIC, &regions[i].address, regions[i].head.key.s);
+        claim_address(c, all, CLAIM_PUBLIC, &regions[i].address, regions[i].head.key.s);
     }
     const struct decl_host *hosts = d->hosts.v;
     for (size_t i = 0; i < d->hosts.n; i++) {
-        claim_address(all, CLAIM_HOST, &hosts[i].address, hosts[i].head.key.s);
+        claim_address(c, all, CLAIM_HOST, &hosts[i].address, hosts[i].head.key.s);
         if (hosts[i].bridge.prefix.addr.family)
             claim(all, CLAIM_BRIDGE, &hosts[i].bridge.prefix, hosts[i].head.key.s,
                 hosts[i].bridge.at);
@@ -373,7 +394,7 @@ static void report_overlap(struct checker *c, const struct claim *a, const struc
 static void check_overlaps(struct checker *c)
 {
     struct claims all = {0};
-    claim_all(c->d, &all);
+    claim_all(c, &all);
     if (all.n)
         qsort(all.v, all.n, sizeof *all.v, compare_claims);
     const struct claim **open = arena_alloc(c->arena, (all.n + 1) * sizeof *open);

@@ -160,19 +160,34 @@ static void collect_record(struct checker *c, const struct decl_record *r, struc
             (struct owner){fqdn, OWNER_RECORD, .type = type, .value = value, .at = r->head.at};
 }
 
-static void collect_owners(struct checker *c, struct owners *all)
+static void add_nameserver(
+    struct checker *c, struct owners *all, const char *label, const struct yaml_node *at)
+{
+    const char *domain = decl_lower_name(c->arena, c->d->domain.s);
+    *GROW(all->v, all->n, all->cap) = (struct owner){
+        arena_printf(c->arena, "%s.%s", label, domain), OWNER_NAMESERVER, .who = label, .at = at};
+}
+
+/* Declared, or the ns1, ns2, ... that build.c makes of the regions that users can be sent to. */
+static void collect_nameservers(struct checker *c, struct owners *all)
 {
     const struct decl *d = c->d;
-    const struct decl_record *records = d->routing.records.v;
-    for (size_t i = 0; i < d->routing.records.n; i++)
-        collect_record(c, &records[i], all);
     const struct decl_nameserver *ns = d->routing.nameservers.v;
-    for (size_t i = 0; i < d->routing.nameservers.n && d->domain.s; i++)
-        *GROW(all->v, all->n, all->cap) = (struct owner){
-            arena_printf(c->arena, "%s.%s", ns[i].label.s, decl_lower_name(c->arena, d->domain.s)),
-            OWNER_NAMESERVER, .who = ns[i].label.s, .at = ns[i].label.at};
-    const struct decl_module *modules = d->modules.v;
-    for (size_t i = 0; i < d->modules.n; i++) {
+    for (size_t i = 0; i < d->routing.nameservers.n; i++)
+        add_nameserver(c, all, ns[i].label.s, ns[i].label.at);
+    if (d->routing.nameservers.n)
+        return;
+    const struct decl_region *regions = d->regions.v;
+    size_t n = 0;
+    for (size_t i = 0; i < d->regions.n; i++)
+        if (regions[i].address.n && decl_public_host(d, &regions[i]))
+            add_nameserver(c, all, arena_printf(c->arena, "ns%zu", ++n), regions[i].head.key.at);
+}
+
+static void collect_routes(struct checker *c, struct owners *all)
+{
+    const struct decl_module *modules = c->d->modules.v;
+    for (size_t i = 0; i < c->d->modules.n; i++) {
         const struct decl_route *routes = modules[i].route.v;
         for (size_t k = 0; k < modules[i].route.n; k++) {
             const struct schema_text *names = routes[k].names.v;
@@ -184,6 +199,16 @@ static void collect_owners(struct checker *c, struct owners *all)
     }
 }
 
+static void collect_owners(struct checker *c, struct owners *all)
+{
+    const struct decl_record *records = c->d->routing.records.v;
+    for (size_t i = 0; i < c->d->routing.records.n; i++)
+        collect_record(c, &records[i], all);
+    if (c->d->domain.s)
+        collect_nameservers(c, all);
+    collect_routes(c, all);
+}
+
 /* `one` stands behind `first` of the same name; `before` is its direct neighbour. */
 static void check_owner(struct checker *c, const struct owner *first, const struct owner *before,
     const struct owner *one)
@@ -192,7 +217,7 @@ static void check_owner(struct checker *c, const struct owner *first, const stru
         problem_fix(
             schema_problem(c->p, one->at,
                 "%s is served by module %s, it cannot be a name server too", one->fqdn, first->who),
-            "choose another label");
+            "choose another label in routing.nameservers");
     }
     if (one->kind != OWNER_RECORD)
         return;

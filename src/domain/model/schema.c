@@ -23,8 +23,9 @@ static const struct schema_row label_name = {"LABEL", SCHEMA_NAME};
 static const struct schema_row env_name = {"NAME", SCHEMA_STRING, .check = model_check_env_name};
 static const struct schema_row prefix_text = {"PREFIX", SCHEMA_STRING, .check = model_check_prefix};
 
-static const struct schema_row address_item = {"ADDRESS", SCHEMA_ADDRESS};
-static const struct schema_row prefix_item = {"PREFIX", SCHEMA_PREFIX};
+static const struct schema_row address_item = {
+    "ADDRESS", SCHEMA_ADDRESS, .example = "203.0.113.20"};
+static const struct schema_row prefix_item = {"PREFIX", SCHEMA_PREFIX, .example = "10.20.0.0/16"};
 static const struct schema_row word_item = {"WORD", SCHEMA_STRING, .max = 4096};
 static const struct schema_row reference_item = {
     "HOST:PORT", SCHEMA_STRING, .check = schema_check_host_port};
