@@ -71,19 +71,22 @@ static void add_values(struct completion *c, const char *placeholder, size_t len
     }
 }
 
-/* The index-th operand's placeholder; the last one stands for all behind it. */
+/* The index-th operand's placeholder; one that ends with "..." stands for all behind it. */
 static void add_operand(struct completion *c, const struct cmd *cmd, int index)
 {
     const char *word = cmd->operands;
-    for (;;) {
+    for (;; index--) {
         size_t n = strcspn(word, " ");
-        const char *next = word[n] ? word + n + 1 : NULL;
-        if (index-- == 0 || !next || str_starts(next, "--")) {
-            if (index < 0)
-                add_values(c, word, n);
+        bool repeats = n > 3 && !strncmp(word + n - 3, "...", 3);
+        if (str_starts(word, "--"))
+            return;
+        if (index == 0 || repeats) {
+            add_values(c, word, n);
             return;
         }
-        word = next;
+        if (!word[n])
+            return;
+        word += n + 1;
     }
 }
 
