@@ -83,20 +83,20 @@ static int take_lock(struct lab *l, struct err *e)
     }
 }
 
+static json_t *no_state(const struct lab *l)
+{
+    return json_pack("{s:i,s:s,s:[]}", "format", 1, "platform", l->platform, "hosts");
+}
+
 static int load_state(struct lab *l, struct err *e)
 {
     _cleanup_free_ char *path = xasprintf("%s/lab.json", l->run_dir);
-    struct err why = {0};
-    int r = json_read_file(path, STATE_MAX, &l->state, &why);
+    int r = json_read_file(path, STATE_MAX, &l->state, e);
     if (r >= 0 && json_is_object(l->state))
         return 0;
     json_decref(l->state);
     l->state = NULL;
-    if (r == ERR_NOT_FOUND) {
-        l->state = json_pack("{s:i,s:s,s:[]}", "format", 1, "platform", l->platform, "hosts");
-        return 0;
-    }
-    return r < 0 ? (*e = why, r) : err_set(e, ERR_INVALID, "%s is no lab", path);
+    return r < 0 ? r : err_set(e, ERR_INVALID, "%s is no lab", path);
 }
 
 int lab_open(const char *platform, bool create, struct lab **ret, struct err *e)
@@ -104,11 +104,15 @@ int lab_open(const char *platform, bool create, struct lab **ret, struct err *e)
     _cleanup_lab_ struct lab *l = new_lab(platform);
     if (!create && !has_trace(l))
         return not_found(platform, e);
+    struct err why;
     int r = take_lock(l, e);
-    if (r >= 0)
-        r = load_state(l, e);
     if (r < 0)
         return r;
+    r = load_state(l, &why);
+    if (r == ERR_NOT_FOUND || r == ERR_INVALID) /* damaged: `up` and `down` find the rest by cgroups */
+        l->state = no_state(l);
+    else if (r < 0)
+        return *e = why, r;
     *ret = util_steal_ptr(&l);
     return 0;
 }
