@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes of a peer through the frame decoder, the parser and the dispatcher of a connection with no transport. The
- * first input byte chooses: the hello is fed for the fuzzer (so that mutations get past it), or the input brings it. */
+/* Bytes of a peer through the frame decoder, the parser and the dispatcher of a connection with no
+ * transport. The first input byte chooses: the hello is fed for the fuzzer (so that mutations get
+ * past it), or the input brings it. */
 #include "base/rpc/priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,7 +58,8 @@ static void feed(struct rpc_conn *c, const void *p, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct rpc_transport none = {.kick = kick, .end = rpc_conn_gone};
-    static const struct rpc_handler handler = {.call = on_call, .notify = on_notify, .closed = on_closed};
+    static const struct rpc_handler handler = {
+        .call = on_call, .notify = on_notify, .closed = on_closed};
     struct rpc_req *kept = NULL;
     unsigned finals = 0;
     uv_loop_t loop;

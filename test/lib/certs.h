@@ -13,11 +13,12 @@ struct test_ca {
 };
 
 struct test_leaf {
-    const char *uris[3]; /* NULL-terminated */
+    const char *uris[3];  /* NULL-terminated */
     int64_t from_s, to_s; /* validity, relative to now */
 };
 
-static inline X509 *certs_make(const char *cn, EVP_PKEY *key, const struct test_ca *ca, const struct test_leaf *leaf)
+static inline X509 *certs_make(
+    const char *cn, EVP_PKEY *key, const struct test_ca *ca, const struct test_leaf *leaf)
 {
     static long serial = 1;
     X509 *x = X509_new();
@@ -26,12 +27,13 @@ static inline X509 *certs_make(const char *cn, EVP_PKEY *key, const struct test_
     X509_gmtime_adj(X509_getm_notBefore(x), leaf ? (long)leaf->from_s : -3600);
     X509_gmtime_adj(X509_getm_notAfter(x), leaf ? (long)leaf->to_s : 3600);
     X509_set_pubkey(x, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(
+        X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(ca ? ca->cert : x));
     X509V3_CTX ctx;
     X509V3_set_ctx(&ctx, ca ? ca->cert : x, x, NULL, NULL, 0);
-    X509_EXTENSION *basic = X509V3_EXT_conf_nid(NULL, &ctx, NID_basic_constraints,
-        leaf ? "critical,CA:FALSE" : "critical,CA:TRUE");
+    X509_EXTENSION *basic = X509V3_EXT_conf_nid(
+        NULL, &ctx, NID_basic_constraints, leaf ? "critical,CA:FALSE" : "critical,CA:TRUE");
     X509_add_ext(x, basic, -1);
     X509_EXTENSION_free(basic);
     for (int i = 0; leaf && i < 3 && leaf->uris[i]; i++) {
@@ -77,7 +79,8 @@ static inline void certs_write(const char *dir, const char *name, X509 *cert, EV
 }
 
 /* DIR/NAME.pem and DIR/NAME.key. */
-static inline void certs_leaf(const char *dir, const char *name, const struct test_ca *ca, struct test_leaf leaf)
+static inline void certs_leaf(
+    const char *dir, const char *name, const struct test_ca *ca, struct test_leaf leaf)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *cert = certs_make(name, key, ca, &leaf);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls in both directions. A call of ours is answered exactly once: by the peer, by its deadline, by cancellation or
- * by the end of the connection. A request of the peer lives until its handler answers it, even beyond the connection. */
+/* Calls in both directions. A call of ours is answered exactly once: by the peer, by its deadline,
+ * by cancellation or by the end of the connection. A request of the peer lives until its handler
+ * answers it, even beyond the connection. */
 #include "base/rpc/priv.h"
 
 static json_t *or_empty(json_t *j)
@@ -40,7 +41,8 @@ static void answer_call(struct rpc_call *k, json_t *result, const struct err *er
 static void take_answer(struct rpc_conn *c, const struct rpc_msg *m)
 {
     if (m->id > c->last_id) {
-        rpc_conn_end(c, ERR_PROTOCOL, "an answer to call %lld, which was never made", (long long)m->id);
+        rpc_conn_end(
+            c, ERR_PROTOCOL, "an answer to call %lld, which was never made", (long long)m->id);
         return;
     }
     struct rpc_call *k = find_call(c, m->id);
@@ -139,7 +141,9 @@ void rpc_calls_message(struct rpc_conn *c, const struct rpc_msg *m, int fd)
 
 static const char *late_text(int code)
 {
-    return code == ERR_TIMEOUT ? "no answer in time" : code == ERR_CANCELED ? "cancelled" : "cannot be sent: too large";
+    return code == ERR_TIMEOUT    ? "no answer in time"
+           : code == ERR_CANCELED ? "cancelled"
+                                  : "cannot be sent: too large";
 }
 
 static void send_cancel(struct rpc_call *k)
@@ -180,9 +184,10 @@ void rpc_calls_end(struct rpc_conn *c)
 {
     struct err e;
     for (size_t rounds = 0; c->calls; rounds++) {
-        ASSERT(rounds < 2 * RPC_CALLS_MAX); /* an answer callback that calls again and again on a dead connection */
-        err_set(&e, ERR_UNAVAILABLE, "%s: connection%s%s ended: %s", c->calls->method, *c->peer_name ? " to " : "",
-            c->peer_name, c->why.message);
+        /* an answer callback that calls again and again on a dead connection */
+        ASSERT(rounds < 2 * RPC_CALLS_MAX);
+        err_set(&e, ERR_UNAVAILABLE, "%s: connection%s%s ended: %s", c->calls->method,
+            *c->peer_name ? " to " : "", c->peer_name, c->why.message);
         answer_call(c->calls, NULL, &e);
     }
     for (struct rpc_req *q = c->reqs; q;) {
@@ -202,8 +207,8 @@ void rpc_reqs_drained(struct rpc_conn *c)
     }
 }
 
-struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params, uint64_t timeout_ms,
-    rpc_answer_fn answer, void *ctx)
+struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params,
+    uint64_t timeout_ms, rpc_answer_fn answer, void *ctx)
 {
     ASSERT(!c->dead && strlen(method) <= RPC_METHOD_MAX);
     struct rpc_call *k = xcalloc(1, sizeof *k);
@@ -220,7 +225,8 @@ struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params
     c->calls = k;
     c->n_calls++;
     struct err e;
-    json_t *msg = json_pack("{s:I,s:s,s:o}", "id", (json_int_t)k->id, "method", method, "params", or_empty(params));
+    json_t *msg = json_pack(
+        "{s:I,s:s,s:o}", "id", (json_int_t)k->id, "method", method, "params", or_empty(params));
     ASSERT(msg);
     bool too_many = c->n_calls > RPC_CALLS_MAX;
     if (too_many)
@@ -266,7 +272,8 @@ void rpc_notify_fd(struct rpc_conn *c, const char *method, json_t *params, int f
     json_t *msg = json_pack("{s:s,s:o}", "method", method, "params", or_empty(params));
     ASSERT(msg);
     if (rpc_conn_send(c, msg, fd, &e) < 0)
-        rpc_conn_end(c, e.code, "%s: %s", method, e.message); /* a peer that missed one is worse than a new start */
+        /* a peer that missed one is worse than a new start */
+        rpc_conn_end(c, e.code, "%s: %s", method, e.message);
 }
 
 static void free_req(struct rpc_req *q)
@@ -308,8 +315,8 @@ void rpc_reply_more(struct rpc_req *req, json_t *part)
         rpc_conn_end(req->conn, e.code, "a part of a stream: %s", e.message);
 }
 
-void rpc_req_watch(struct rpc_req *req, void (*input)(void *ctx, json_t *input), void (*cancelled)(void *ctx),
-    void *ctx)
+void rpc_req_watch(struct rpc_req *req, void (*input)(void *ctx, json_t *input),
+    void (*cancelled)(void *ctx), void *ctx)
 {
     req->input = input;
     req->cancelled = cancelled;

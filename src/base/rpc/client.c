@@ -38,7 +38,8 @@ static int lost(struct rpc_client *c, struct err *e, const char *why)
 static int flush(struct rpc_client *c, struct err *e)
 {
     while (c->out_off < c->out.len) {
-        ssize_t n = send(c->fd, c->out.buf + c->out_off, c->out.len - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(
+            c->fd, c->out.buf + c->out_off, c->out.len - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -135,7 +136,8 @@ static int wait_turn(struct rpc_client *c, struct wait *w, struct err *e)
 {
     bool has_out = c->out.len > c->out_off;
     struct pollfd p[2] = {{.fd = c->fd, .events = (short)(POLLIN | (has_out ? POLLOUT : 0))},
-        {.fd = has_out ? -1 : w->input_fd, .events = POLLIN}}; /* input waits until the last piece has gone */
+        /* input waits until the last piece has gone */
+        {.fd = has_out ? -1 : w->input_fd, .events = POLLIN}};
     int timeout = -1;
     if (w->deadline_ms) {
         uint64_t now = clock_boot_ms();
@@ -164,7 +166,8 @@ static int wait_for(struct rpc_client *c, struct wait *w, struct err *e)
     }
 }
 
-/* A peer that hangs with a full backlog would hold up connect(2) itself: the kernel heeds the send timeout there. */
+/* A peer that hangs with a full backlog would hold up connect(2) itself: the kernel heeds the send
+ * timeout there. */
 static int dial(struct rpc_client *c, const char *path, uint64_t timeout_ms, struct err *e)
 {
     struct timeval within = {(time_t)(timeout_ms / 1000), (suseconds_t)(timeout_ms % 1000 * 1000)};
@@ -228,13 +231,16 @@ void rpc_client_free(struct rpc_client *c)
     free(c);
 }
 
-static int call(struct rpc_client *c, const char *method, json_t *params, struct wait w, json_t **ret, struct err *e)
+static int call(struct rpc_client *c, const char *method, json_t *params, struct wait w,
+    json_t **ret, struct err *e)
 {
     json_t *answer = NULL;
     w.id = ++c->last_id;
     w.ret = &answer;
-    int r = push(c, json_pack("{s:I,s:s,s:o}", "id", (json_int_t)w.id, "method", method, "params",
-        params ? params : json_object()), e);
+    int r = push(c,
+        json_pack("{s:I,s:s,s:o}", "id", (json_int_t)w.id, "method", method, "params",
+            params ? params : json_object()),
+        e);
     if (r >= 0)
         r = wait_for(c, &w, e);
     if (r == ERR_CANCELED || r == ERR_TIMEOUT) {
@@ -251,7 +257,9 @@ static int call(struct rpc_client *c, const char *method, json_t *params, struct
 int rpc_client_call(struct rpc_client *c, const char *method, json_t *params, uint64_t timeout_ms,
     int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret, struct err *e)
 {
-    struct wait w = {.input_fd = -1, .part = part, .ctx = ctx,
+    struct wait w = {.input_fd = -1,
+        .part = part,
+        .ctx = ctx,
         .deadline_ms = timeout_ms ? clock_boot_ms() + timeout_ms : 0};
     return call(c, method, params, w, ret, e);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The connection: send queue, hello, cutting and dispatching what arrives, timer, and the one way it ends. */
+/* The connection: send queue, hello, cutting and dispatching what arrives, timer, and the one way
+ * it ends. */
 #include "base/rpc/priv.h"
 
 #include <errno.h>
@@ -52,8 +53,8 @@ void rpc_conn_arm(struct rpc_conn *c, uint64_t at_ms)
     uv_timer_start(&c->timer, on_timer, at_ms > now ? at_ms - now : 0, 0);
 }
 
-struct rpc_conn *rpc_conn_new(uv_loop_t *loop, const struct rpc_transport *t, const struct rpc_handler *handler,
-    void *ctx)
+struct rpc_conn *rpc_conn_new(
+    uv_loop_t *loop, const struct rpc_transport *t, const struct rpc_handler *handler, void *ctx)
 {
     struct rpc_conn *c = xcalloc(1, sizeof *c);
     c->loop = loop;
@@ -209,7 +210,8 @@ bool rpc_conn_add_fd(struct rpc_conn *c, int fd)
         return true;
     }
     close(fd);
-    rpc_conn_end(c, ERR_PROTOCOL, "more than %u descriptors that no message speaks of", RPC_FDS_MAX);
+    rpc_conn_end(
+        c, ERR_PROTOCOL, "more than %u descriptors that no message speaks of", RPC_FDS_MAX);
     return false;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pure: bytes to frames to messages and back. Shared by the connection, the blocking client and the fuzzer. */
+/* Pure: bytes to frames to messages and back. Shared by the connection, the blocking client and the
+ * fuzzer. */
 #include "base/rpc/priv.h"
 
 #define KEEP_BYTES 4096u /* an idle connection keeps no more than this */
@@ -79,7 +80,8 @@ int rpc_frame_add(struct str *out, const json_t *msg, struct err *e)
 
 json_t *rpc_msg_hello(const char *name)
 {
-    json_t *j = json_pack("{s:[i,i],s:s}", "protocol", RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX, "name", name);
+    json_t *j =
+        json_pack("{s:[i,i],s:s}", "protocol", RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX, "name", name);
     ASSERT(j);
     return j;
 }
@@ -88,16 +90,18 @@ int rpc_msg_agree(const struct rpc_msg *hello, struct err *e)
 {
     int64_t low = MAX(hello->min, RPC_PROTOCOL_MIN), high = MIN(hello->max, RPC_PROTOCOL_MAX);
     if (low > high) {
-        err_set(e, ERR_PROTOCOL, "no common protocol version: this end speaks %d to %d, %s speaks %lld to %lld",
-            RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX, *hello->name ? hello->name : "the other", (long long)hello->min,
-            (long long)hello->max);
+        err_set(e, ERR_PROTOCOL,
+            "no common protocol version: this end speaks %d to %d, %s speaks %lld to %lld",
+            RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX, *hello->name ? hello->name : "the other",
+            (long long)hello->min, (long long)hello->max);
         err_fix(e, "install the same release of mcp on both");
         return ERR_PROTOCOL;
     }
     return (int)high;
 }
 
-static int parse_hello(const json_t *root, const json_t *protocol, struct rpc_msg *ret, struct err *e)
+static int parse_hello(
+    const json_t *root, const json_t *protocol, struct rpc_msg *ret, struct err *e)
 {
     const json_t *min = json_array_get(protocol, 0), *max = json_array_get(protocol, 1);
     ret->kind = RPC_HELLO;
@@ -113,7 +117,8 @@ static int parse_hello(const json_t *root, const json_t *protocol, struct rpc_ms
     return 0;
 }
 
-static int parse_method(const json_t *root, const json_t *method, struct rpc_msg *ret, struct err *e)
+static int parse_method(
+    const json_t *root, const json_t *method, struct rpc_msg *ret, struct err *e)
 {
     ret->method = json_string_value(method);
     size_t len = json_string_length(method);
@@ -130,8 +135,8 @@ static int parse_with_id(const json_t *root, struct rpc_msg *ret, struct err *e)
     static const struct {
         const char *key;
         enum rpc_kind kind;
-    } kinds[] = {{"result", RPC_RESULT}, {"error", RPC_ERROR}, {"more", RPC_MORE}, {"input", RPC_INPUT},
-        {"cancel", RPC_CANCEL}};
+    } kinds[] = {{"result", RPC_RESULT}, {"error", RPC_ERROR}, {"more", RPC_MORE},
+        {"input", RPC_INPUT}, {"cancel", RPC_CANCEL}};
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         ret->body = json_object_get(root, kinds[i].key);
         ret->kind = kinds[i].kind;

@@ -51,8 +51,8 @@ static void on_closed(void *ctx, struct tls_stream *s, const struct err *e)
 static const struct tls_stream_handler stream_handler = {
     .data = on_data, .closed = on_closed, .drained = on_drained};
 
-int rpc_conn_new_tls(struct tls_stream *s, const char *name, const struct rpc_handler *handler, void *ctx,
-    struct rpc_conn **ret, struct err *e)
+int rpc_conn_new_tls(struct tls_stream *s, const char *name, const struct rpc_handler *handler,
+    void *ctx, struct rpc_conn **ret, struct err *e)
 {
     struct rpc_conn *c = rpc_conn_new(tls_stream_loop(s), &tls_transport, handler, ctx);
     c->tls = s;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside base/rpc: the frame decoder, the message parser, the connection and its transports. A transport moves bytes;
- * the connection owns the send queue, the calls in both directions and the end of it all. Everything that arrives
- * is bounded here: frames, descriptors, requests in flight, the first frame's size. */
+/* Inside base/rpc: the frame decoder, the message parser, the connection and its transports. A
+ * transport moves bytes; the connection owns the send queue, the calls in both directions and the
+ * end of it all. Everything that arrives is bounded here: frames, descriptors, requests in flight,
+ * the first frame's size. */
 #pragma once
 
 #include "base/rpc/rpc.h"
@@ -9,7 +10,8 @@
 #include <sys/socket.h>
 
 #define RPC_HEADER 4u
-#define RPC_HELLO_MAX 4096u        /* before the hello a peer is a stranger: it gets no 16 MiB of our memory */
+/* before the hello a peer is a stranger: it gets no 16 MiB of our memory */
+#define RPC_HELLO_MAX 4096u
 #define RPC_HELLO_TIMEOUT_MS 10000u
 #define RPC_METHOD_MAX 64u
 #define RPC_NAME_MAX 128u
@@ -30,11 +32,21 @@ struct rpc_in {
 /* Room for `want` bytes behind what is there; rpc_in_added() says how many came. */
 char *rpc_in_room(struct rpc_in *in, size_t want);
 void rpc_in_added(struct rpc_in *in, size_t n);
-/* 1: *ret is a frame's text, valid until the next rpc_in_*(); 0: more bytes are needed; negative: not a frame. */
+/* 1: *ret is a frame's text, valid until the next rpc_in_*(); 0: more bytes are needed; negative:
+ * not a frame. */
 MUST_CHECK int rpc_in_next(struct rpc_in *in, const char **ret, size_t *ret_len, struct err *e);
 void rpc_in_done(struct rpc_in *in);
 
-enum rpc_kind { RPC_HELLO, RPC_CALL, RPC_NOTIFY, RPC_RESULT, RPC_ERROR, RPC_MORE, RPC_INPUT, RPC_CANCEL };
+enum rpc_kind {
+    RPC_HELLO,
+    RPC_CALL,
+    RPC_NOTIFY,
+    RPC_RESULT,
+    RPC_ERROR,
+    RPC_MORE,
+    RPC_INPUT,
+    RPC_CANCEL
+};
 
 struct rpc_msg { /* borrows from the parsed tree */
     enum rpc_kind kind;
@@ -82,7 +94,8 @@ struct rpc_call {
     struct rpc_conn *conn;
     int64_t id;
     uint64_t deadline_ms; /* of the loop's clock; 0: none */
-    int late_code;        /* what passing the deadline means: ERR_TIMEOUT, ERR_CANCELED, ERR_LIMIT */
+    /* what passing the deadline means: ERR_TIMEOUT, ERR_CANCELED, ERR_LIMIT */
+    int late_code;
     rpc_answer_fn answer;
     void *ctx;
     char method[RPC_METHOD_MAX + 1];
@@ -119,16 +132,19 @@ struct rpc_conn {
     size_t n_reqs;
 };
 
-struct rpc_conn *rpc_conn_new(uv_loop_t *loop, const struct rpc_transport *t, const struct rpc_handler *handler,
-    void *ctx);
-void rpc_conn_free_early(uv_handle_t *timer); /* close callback of the timer where no transport came to be */
+struct rpc_conn *rpc_conn_new(
+    uv_loop_t *loop, const struct rpc_transport *t, const struct rpc_handler *handler, void *ctx);
+/* close callback of the timer where no transport came to be */
+void rpc_conn_free_early(uv_handle_t *timer);
 void rpc_conn_hello(struct rpc_conn *c, const char *name); /* once the transport stands */
-/* Ends it: nothing is sent or read any more; closed() follows from the loop. Only the first reason counts. */
+/* Ends it: nothing is sent or read any more; closed() follows from the loop. Only the first reason
+ * counts. */
 void rpc_conn_end(struct rpc_conn *c, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-void rpc_conn_gone(struct rpc_conn *c);   /* the transport has let go */
+void rpc_conn_gone(struct rpc_conn *c);    /* the transport has let go */
 void rpc_conn_arrived(struct rpc_conn *c); /* bytes were added to c->in */
-bool rpc_conn_add_fd(struct rpc_conn *c, int fd); /* takes it; false: too many, the connection has been ended */
-void rpc_conn_sent(struct rpc_conn *c);   /* the queue has become shorter */
+/* takes it; false: too many, the connection has been ended */
+bool rpc_conn_add_fd(struct rpc_conn *c, int fd);
+void rpc_conn_sent(struct rpc_conn *c); /* the queue has become shorter */
 struct rpc_out *rpc_conn_shift(struct rpc_conn *c);
 void rpc_out_free(struct rpc_out *o);
 /* Takes msg and fd (or -1). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The transport over a Unix stream socket, with descriptors. A descriptor rides on the first byte of its frame and
- * arrives with that byte or before it, so the order of descriptors is the order of the frames that claim them. */
+/* The transport over a Unix stream socket, with descriptors. A descriptor rides on the first byte
+ * of its frame and arrives with that byte or before it, so the order of descriptors is the order of
+ * the frames that claim them. */
 #include "base/rpc/priv.h"
 
 #include <errno.h>
@@ -47,8 +48,10 @@ static bool read_once(struct rpc_conn *c)
         char buf[CMSG_SPACE(CMSG_FDS * sizeof(int))];
     } control;
     struct iovec iov = {.iov_base = rpc_in_room(&c->in, READ_BYTES), .iov_len = READ_BYTES};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf};
+    struct msghdr msg = {.msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.buf,
+        .msg_controllen = sizeof control.buf};
     ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
@@ -131,7 +134,8 @@ static void on_poll(uv_poll_t *p, int status, int events)
     if (status < 0 || events & UV_READABLE)
         for (int i = 0; i < READS_PER_TURN && !c->ending && read_once(c); i++)
             ;
-    if (status < 0) /* libuv's word for an error on the socket; reading has mostly told a better one */
+    /* libuv's word for an error on the socket; reading has mostly told a better one */
+    if (status < 0)
         rpc_conn_end(c, ERR_UNAVAILABLE, "the other end hung up");
     if (c->ending)
         return;
@@ -167,8 +171,8 @@ static void unix_end(struct rpc_conn *c)
 
 static const struct rpc_transport unix_transport = {.kick = unix_kick, .end = unix_end};
 
-int rpc_conn_new_fd(uv_loop_t *loop, int fd, const char *name, const struct rpc_handler *handler, void *ctx,
-    struct rpc_conn **ret, struct err *e)
+int rpc_conn_new_fd(uv_loop_t *loop, int fd, const char *name, const struct rpc_handler *handler,
+    void *ctx, struct rpc_conn **ret, struct err *e)
 {
     struct rpc_conn *c = rpc_conn_new(loop, &unix_transport, handler, ctx);
     c->fd = fd;

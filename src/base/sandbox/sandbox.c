@@ -14,15 +14,17 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define FIRST_UID 61101u /* between systemd's ranges for dynamic users (61184 up) and ordinary ones */
+/* between systemd's ranges for dynamic users (61184 up) and ordinary ones */
+#define FIRST_UID 61101u
 #define UNKNOWN_UID 61100u
 #define LAST_CAP_MAX 63
 #define NOFILE_MAX 65536u
 
-static const char *const role_names[] = {"control", "dns", "resolver", "edge", "mesh", "store", "runner", "wan",
-    "forwarder"};
+static const char *const role_names[] = {
+    "control", "dns", "resolver", "edge", "mesh", "store", "runner", "wan", "forwarder"};
 
-/* Straight from /etc/passwd: system users live there, and the name service would load its modules. */
+/* Straight from /etc/passwd: system users live there, and the name service would load its
+ * modules. */
 static bool find_user(const char *name, struct sandbox_user *ret)
 {
     FILE *f = fopen("/etc/passwd", "re");
@@ -56,8 +58,10 @@ struct sandbox_user sandbox_user_of(const char *role)
 static int drop_bounding(struct err *e)
 {
     for (int cap = 0; cap <= LAST_CAP_MAX; cap++)
-        /* EPERM without CAP_SETPCAP: an unprivileged caller has nothing to lose; EINVAL: past the last one. */
-        if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM)
+        /* EPERM without CAP_SETPCAP: an unprivileged caller has nothing to lose; EINVAL: past the
+         * last one. */
+        if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0
+            && errno != EPERM)
             return err_errno(e, errno, "drop capability %d", cap);
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
         return err_errno(e, errno, "clear ambient capabilities");
@@ -114,7 +118,8 @@ int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct 
     if (r < 0)
         return r;
     umask(077);
-    /* A change of user has cleared it already, except for leak detection, which attaches to its own process. */
+    /* A change of user has cleared it already, except for leak detection, which attaches to its own
+     * process. */
     if (prctl(PR_SET_DUMPABLE, SANDBOX_SANITIZED, 0, 0, 0) < 0)
         return err_errno(e, errno, "not dumpable");
     return 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Least privilege for a role process, in two steps. sandbox_drop(): user and group, empty capability sets,
- * no_new_privs, not dumpable, rlimits, umask; the role then opens what is its own and starts its threads.
- * sandbox_seal(): a seccomp allow list per profile for all threads (a forbidden call kills the process, so that a test
- * sees it). Both are irreversible. Sanitized builds keep what the sanitizers need (ptrace, dumpable). */
+/* Least privilege for a role process, in two steps. sandbox_drop(): user and group, empty
+ * capability sets, no_new_privs, not dumpable, rlimits, umask; the role then opens what is its own
+ * and starts its threads. sandbox_seal(): a seccomp allow list per profile for all threads (a
+ * forbidden call kills the process, so that a test sees it). Both are irreversible. Sanitized
+ * builds keep what the sanitizers need (ptrace, dumpable). */
 #pragma once
 
 #include "base/err/err.h"
@@ -10,10 +11,13 @@
 #include <sys/types.h>
 
 enum sandbox_profile {
-    SANDBOX_NONE,    /* host, agent, lab machine: stays root; still no_new_privs and no core files */
-    SANDBOX_CONTROL, /* files of its own, sockets out and in, threads; no exec */
-    SANDBOX_NETWORK, /* dns, resolver, edge, wan: sockets, epoll, threads, its own state folder; no exec, no ptrace,
-                        no new executable memory */
+    /* host, agent, lab machine: stays root; still no_new_privs and no core files */
+    SANDBOX_NONE,
+    /* files of its own, sockets out and in, threads; no exec */
+    SANDBOX_CONTROL,
+    /* dns, resolver, edge, wan: sockets, epoll, threads, its own state folder; no exec, no ptrace,
+     * no new executable memory */
+    SANDBOX_NETWORK,
 };
 
 struct sandbox_user {
@@ -21,8 +25,8 @@ struct sandbox_user {
     gid_t gid;
 };
 
-/* "control", "dns", ...: the system user mcp-<role> if it exists, else a fixed numeric id (61101 up; an unknown role:
- * 61100). root for "agent" and "host". */
+/* "control", "dns", ...: the system user mcp-<role> if it exists, else a fixed numeric id (61101
+ * up; an unknown role: 61100). root for "agent" and "host". */
 struct sandbox_user sandbox_user_of(const char *role);
 MUST_CHECK int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct err *e);
 MUST_CHECK int sandbox_seal(enum sandbox_profile profile, struct err *e);

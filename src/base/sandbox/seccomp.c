@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The allow lists. What libuv, OpenSSL, liburcu, libcurl's threads, SQLite and malloc call, and nothing else: what is
- * not named kills the process. A few calls that libraries try and can do without get an errno instead. Lists by need,
- * so that a reader sees why a call is there. */
+/* The allow lists. What libuv, OpenSSL, liburcu, libcurl's threads, SQLite and malloc call, and
+ * nothing else: what is not named kills the process. A few calls that libraries try and can do
+ * without get an errno instead. Lists by need, so that a reader sees why a call is there. */
 #include "base/sandbox/sandbox.h"
 
 #include "base/sandbox/priv.h"
@@ -20,38 +20,44 @@
 #endif
 #define CALL(name) SCMP_SYS(name)
 
-static const int calls_io[] = {CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(pread64), CALL(pwrite64),
-    CALL(preadv), CALL(pwritev), CALL(close), CALL(close_range), CALL(lseek), CALL(dup), CALL(dup2), CALL(dup3),
-    CALL(fcntl), CALL(pipe2), CALL(sendfile), CALL(splice), CALL(eventfd2), CALL(timerfd_create),
-    CALL(timerfd_settime), CALL(timerfd_gettime), CALL(memfd_create)};
-static const int calls_poll[] = {CALL(poll), CALL(ppoll), CALL(select), CALL(pselect6), CALL(epoll_create1),
-    CALL(epoll_create), CALL(epoll_ctl), CALL(epoll_wait), CALL(epoll_pwait), CALL(epoll_pwait2)};
-static const int calls_net[] = {CALL(accept), CALL(accept4), CALL(connect), CALL(bind), CALL(listen), CALL(sendto),
-    CALL(sendmsg), CALL(sendmmsg), CALL(recvfrom), CALL(recvmsg), CALL(recvmmsg), CALL(getsockname),
-    CALL(getpeername), CALL(getsockopt), CALL(setsockopt), CALL(shutdown)};
+static const int calls_io[] = {CALL(read), CALL(write), CALL(readv), CALL(writev), CALL(pread64),
+    CALL(pwrite64), CALL(preadv), CALL(pwritev), CALL(close), CALL(close_range), CALL(lseek),
+    CALL(dup), CALL(dup2), CALL(dup3), CALL(fcntl), CALL(pipe2), CALL(sendfile), CALL(splice),
+    CALL(eventfd2), CALL(timerfd_create), CALL(timerfd_settime), CALL(timerfd_gettime),
+    CALL(memfd_create)};
+static const int calls_poll[] = {CALL(poll), CALL(ppoll), CALL(select), CALL(pselect6),
+    CALL(epoll_create1), CALL(epoll_create), CALL(epoll_ctl), CALL(epoll_wait), CALL(epoll_pwait),
+    CALL(epoll_pwait2)};
+static const int calls_net[] = {CALL(accept), CALL(accept4), CALL(connect), CALL(bind),
+    CALL(listen), CALL(sendto), CALL(sendmsg), CALL(sendmmsg), CALL(recvfrom), CALL(recvmsg),
+    CALL(recvmmsg), CALL(getsockname), CALL(getpeername), CALL(getsockopt), CALL(setsockopt),
+    CALL(shutdown)};
 /* Files of its own user; what else they may reach is a matter of the file system's permissions. */
-static const int calls_files[] = {CALL(open), CALL(openat), CALL(stat), CALL(lstat), CALL(fstat), CALL(newfstatat),
-    CALL(statx), CALL(access), CALL(faccessat), CALL(faccessat2), CALL(readlink), CALL(readlinkat), CALL(getcwd),
-    CALL(getdents64), CALL(mkdir), CALL(mkdirat), CALL(rmdir), CALL(unlink), CALL(unlinkat), CALL(rename),
-    CALL(renameat), CALL(renameat2), CALL(link), CALL(linkat), CALL(fsync), CALL(fdatasync), CALL(ftruncate),
-    CALL(fallocate), CALL(flock), CALL(fchmod), CALL(chmod), CALL(fchmodat), CALL(umask), CALL(utimensat),
-    CALL(statfs), CALL(fstatfs), CALL(fadvise64)};
-static const int calls_memory[] = {CALL(munmap), CALL(mremap), CALL(brk), CALL(madvise), CALL(mincore),
-    CALL(membarrier)};
-static const int calls_threads[] = {CALL(futex), CALL(futex_waitv), CALL(set_robust_list), CALL(rseq),
-    CALL(set_tid_address), CALL(sched_yield), CALL(sched_getaffinity), CALL(sched_setaffinity),
-    CALL(sched_getparam), CALL(sched_getscheduler), CALL(getcpu), CALL(gettid), CALL(exit), CALL(exit_group),
-    CALL(restart_syscall)};
+static const int calls_files[] = {CALL(open), CALL(openat), CALL(stat), CALL(lstat), CALL(fstat),
+    CALL(newfstatat), CALL(statx), CALL(access), CALL(faccessat), CALL(faccessat2), CALL(readlink),
+    CALL(readlinkat), CALL(getcwd), CALL(getdents64), CALL(mkdir), CALL(mkdirat), CALL(rmdir),
+    CALL(unlink), CALL(unlinkat), CALL(rename), CALL(renameat), CALL(renameat2), CALL(link),
+    CALL(linkat), CALL(fsync), CALL(fdatasync), CALL(ftruncate), CALL(fallocate), CALL(flock),
+    CALL(fchmod), CALL(chmod), CALL(fchmodat), CALL(umask), CALL(utimensat), CALL(statfs),
+    CALL(fstatfs), CALL(fadvise64)};
+static const int calls_memory[] = {
+    CALL(munmap), CALL(mremap), CALL(brk), CALL(madvise), CALL(mincore), CALL(membarrier)};
+static const int calls_threads[] = {CALL(futex), CALL(futex_waitv), CALL(set_robust_list),
+    CALL(rseq), CALL(set_tid_address), CALL(sched_yield), CALL(sched_getaffinity),
+    CALL(sched_setaffinity), CALL(sched_getparam), CALL(sched_getscheduler), CALL(getcpu),
+    CALL(gettid), CALL(exit), CALL(exit_group), CALL(restart_syscall)};
 static const int calls_signals[] = {CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn),
     CALL(rt_sigtimedwait), CALL(rt_sigpending), CALL(sigaltstack), CALL(tgkill), CALL(signalfd4)};
-static const int calls_self[] = {CALL(getpid), CALL(getppid), CALL(getuid), CALL(geteuid), CALL(getgid),
-    CALL(getegid), CALL(getrandom), CALL(getrusage), CALL(getrlimit), CALL(times), CALL(sysinfo), CALL(uname),
-    CALL(clock_gettime), CALL(clock_getres), CALL(clock_nanosleep), CALL(nanosleep), CALL(gettimeofday),
-    CALL(time), CALL(capget)};
-/* Leak detection stops the other threads with ptrace from a helper process; reports look up symbols. */
-static const int calls_sanitizer[] = {CALL(ptrace), CALL(wait4), CALL(kill), CALL(clone), CALL(prctl), CALL(mmap),
-    CALL(mprotect), CALL(process_vm_readv), CALL(personality), CALL(arch_prctl), CALL(ioctl), CALL(prlimit64),
-    CALL(setrlimit), CALL(sched_setscheduler), CALL(getdents)};
+static const int calls_self[] = {CALL(getpid), CALL(getppid), CALL(getuid), CALL(geteuid),
+    CALL(getgid), CALL(getegid), CALL(getrandom), CALL(getrusage), CALL(getrlimit), CALL(times),
+    CALL(sysinfo), CALL(uname), CALL(clock_gettime), CALL(clock_getres), CALL(clock_nanosleep),
+    CALL(nanosleep), CALL(gettimeofday), CALL(time), CALL(capget)};
+/* Leak detection stops the other threads with ptrace from a helper process; reports look up
+ * symbols. */
+static const int calls_sanitizer[] = {CALL(ptrace), CALL(wait4), CALL(kill), CALL(clone),
+    CALL(prctl), CALL(mmap), CALL(mprotect), CALL(process_vm_readv), CALL(personality),
+    CALL(arch_prctl), CALL(ioctl), CALL(prlimit64), CALL(setrlimit), CALL(sched_setscheduler),
+    CALL(getdents)};
 
 #define LIST(list) (list), ARRAY_SIZE(list)
 
@@ -90,10 +96,12 @@ static int refuse_politely(scmp_filter_ctx f)
 {
     static const struct {
         int call, error;
-    } rows[] = {{CALL(clone3), ENOSYS} /* its flags lie in memory, out of sight: glibc then uses clone */,
-        {CALL(io_uring_setup), ENOSYS}, {CALL(io_uring_enter), ENOSYS}, {CALL(io_uring_register), ENOSYS},
-        {CALL(fchown), EPERM}, {CALL(chown), EPERM}, {CALL(lchown), EPERM}, {CALL(mlock), EPERM},
-        {CALL(mlockall), EPERM}, {CALL(setpriority), EPERM}, {CALL(sched_setscheduler), EPERM}};
+    } rows[] = {
+        {CALL(clone3), ENOSYS} /* its flags lie in memory, out of sight: glibc then uses clone */,
+        {CALL(io_uring_setup), ENOSYS}, {CALL(io_uring_enter), ENOSYS},
+        {CALL(io_uring_register), ENOSYS}, {CALL(fchown), EPERM}, {CALL(chown), EPERM},
+        {CALL(lchown), EPERM}, {CALL(mlock), EPERM}, {CALL(mlockall), EPERM},
+        {CALL(setpriority), EPERM}, {CALL(sched_setscheduler), EPERM}};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         if (SANDBOX_SANITIZED && rows[i].call == CALL(sched_setscheduler))
             continue;
@@ -116,13 +124,16 @@ static int allow_sockets(scmp_filter_ctx f, enum sandbox_profile profile)
     if (r >= 0)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(socketpair), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
     if (r >= 0 && profile == SANDBOX_CONTROL)
-        return seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK));
+        return seccomp_rule_add(
+            f, SCMP_ACT_ALLOW, CALL(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK));
     if (r >= 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), CALL(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK));
+        r = seccomp_rule_add(
+            f, SCMP_ACT_ERRNO(EAFNOSUPPORT), CALL(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK));
     return r;
 }
 
-/* Control's resolver library loads modules; the roles that face the network get no new executable memory. */
+/* Control's resolver library loads modules; the roles that face the network get no new executable
+ * memory. */
 static int allow_mappings(scmp_filter_ctx f, enum sandbox_profile profile)
 {
     if (profile == SANDBOX_CONTROL) {
@@ -137,7 +148,7 @@ static int allow_mappings(scmp_filter_ctx f, enum sandbox_profile profile)
 static int allow_some_forms(scmp_filter_ctx f)
 {
     static const scmp_datum_t ioctls[] = {FIONBIO, FIONREAD, TCGETS, FIOCLEX};
-    static const scmp_datum_t prctls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_GET_DUMPABLE, PR_SET_PDEATHSIG};
+    static const scmp_datum_t prctls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_GET_DUMPABLE};
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(ioctls) && r >= 0; i++)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
@@ -175,7 +186,8 @@ int sandbox_seal(enum sandbox_profile profile, struct err *e)
 {
     if (profile == SANDBOX_NONE)
         return 0;
-    /* The C library loads this one when a thread is ended early; later it could not. Kept for good. */
+    /* The C library loads this one when a thread is ended early; later it could not. Kept for
+     * good. */
     void *unwinder = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_GLOBAL);
     (void)unwinder;
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);

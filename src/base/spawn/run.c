@@ -35,8 +35,8 @@ static void close_pipe(struct run *r, int i)
 static void feed(struct run *r)
 {
     /* Sockets, not pipes: MSG_NOSIGNAL, whatever the process does with SIGPIPE. */
-    ssize_t n = send(r->pipes[IN], (const char *)r->opts->input + r->fed, r->opts->input_len - r->fed,
-        MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = send(r->pipes[IN], (const char *)r->opts->input + r->fed,
+        r->opts->input_len - r->fed, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0)
         r->fed += (size_t)n;
     if ((n < 0 && errno != EAGAIN && errno != EINTR) || r->fed == r->opts->input_len)
@@ -60,11 +60,13 @@ static void collect(struct run *r, int i)
     str_add_mem(to, buf, MIN((size_t)n, room));
 }
 
-/* What was written before the end is in the pipes; a grandchild that holds them is not waited for. */
+/* What was written before the end is in the pipes; a grandchild that holds them is not waited
+ * for. */
 static void drain(struct run *r)
 {
     for (int i = OUT; i <= ERR; i++)
-        for (size_t left = r->max_output + READ_BYTES; r->pipes[i] >= 0 && left >= READ_BYTES; left -= READ_BYTES) {
+        for (size_t left = r->max_output + READ_BYTES; r->pipes[i] >= 0 && left >= READ_BYTES;
+             left -= READ_BYTES) {
             struct pollfd p = {.fd = r->pipes[i], .events = POLLIN};
             if (poll(&p, 1, 0) <= 0)
                 break;
@@ -114,7 +116,8 @@ static int start(const char *const *argv, struct run *r, struct err *e)
     opts.fds = map;
     for (int i = opts.input ? IN : OUT; i < N_PIPES && status >= 0; i++) {
         int pair[2];
-        if (i == IN ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) : pipe2(pair, O_CLOEXEC)) {
+        if (i == IN ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)
+                    : pipe2(pair, O_CLOEXEC)) {
             status = err_errno(e, errno, "pipe");
             break;
         }
@@ -131,7 +134,8 @@ static int start(const char *const *argv, struct run *r, struct err *e)
     return status;
 }
 
-int spawn_run(const char *const *argv, const struct spawn_opts *opts, struct spawn_out *out, struct err *e)
+int spawn_run(
+    const char *const *argv, const struct spawn_opts *opts, struct spawn_out *out, struct err *e)
 {
     static const struct spawn_opts defaults;
     struct run r = {.pipes = {-1, -1, -1}, .opts = opts ? opts : &defaults, .out = out};
@@ -170,7 +174,8 @@ static const char *last_line(struct str *text)
     return nl ? nl + 1 : s;
 }
 
-int spawn_check(const char *const *argv, const struct spawn_opts *opts, struct str *out, struct err *e)
+int spawn_check(
+    const char *const *argv, const struct spawn_opts *opts, struct str *out, struct err *e)
 {
     _cleanup_spawn_out_ struct spawn_out o = {0};
     int r = spawn_run(argv, opts, &o, e);

@@ -18,8 +18,8 @@ struct plan {
     char *const *env;
     const struct spawn_opts *opts;
     int null_fd;
-    int report_fd; /* CLOEXEC: closes on success, brings errno on failure */
-    int *moved;    /* opts->fds copied above all targets, so that no dup2 overwrites a source */
+    int report_fd;  /* CLOEXEC: closes on success, brings errno on failure */
+    int *moved;     /* opts->fds copied above all targets, so that no dup2 overwrites a source */
     int first_free; /* every wanted child number is below it */
 };
 
@@ -71,7 +71,8 @@ static int target_named(const struct spawn_opts *o, int child)
     return 0;
 }
 
-/* First everything out of the way, then each to its place, then whatever is not wanted is closed. */
+/* First everything out of the way, then each to its place, then whatever is not wanted is
+ * closed. */
 static int place_fds(struct plan *p)
 {
     const struct spawn_opts *o = p->opts;
@@ -128,7 +129,8 @@ static int become(struct plan *p)
         && (syscall(SYS_setgroups, 0, NULL) < 0 || setresgid(o->gid, o->gid, o->gid) < 0
             || setresuid(o->uid, o->uid, o->uid) < 0))
         return errno;
-    if (o->death_signal && prctl(PR_SET_PDEATHSIG, o->death_signal) < 0) /* after setuid, which clears it */
+    /* after setuid, which clears it */
+    if (o->death_signal && prctl(PR_SET_PDEATHSIG, o->death_signal) < 0)
         return errno;
     if (o->setup && (err = o->setup(o->setup_ctx)))
         return err;
@@ -156,7 +158,8 @@ static int read_report(int fd)
     }
 }
 
-static int fork_it(struct plan *p, int report_read, int report_write, struct spawn_proc *ret, struct err *e)
+static int fork_it(
+    struct plan *p, int report_read, int report_write, struct spawn_proc *ret, struct err *e)
 {
     sigset_t all, old;
     sigfillset(&all);
@@ -174,7 +177,8 @@ static int fork_it(struct plan *p, int report_read, int report_write, struct spa
         waitpid(pid, NULL, 0);
         return err_errno(e, err, "run %s", p->path);
     }
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself; pid is ours until reaped */
+    /* close-on-exec by itself; pid is ours until reaped */
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) {
         int open_errno = errno;
         kill(pid, SIGKILL);
@@ -185,7 +189,8 @@ static int fork_it(struct plan *p, int report_read, int report_write, struct spa
     return 0;
 }
 
-int spawn_start(const char *const *argv, const struct spawn_opts *opts, struct spawn_proc *ret, struct err *e)
+int spawn_start(
+    const char *const *argv, const struct spawn_opts *opts, struct spawn_proc *ret, struct err *e)
 {
     static const struct spawn_opts defaults;
     _cleanup_str_ struct str path = STR_INIT;
@@ -204,8 +209,13 @@ int spawn_start(const char *const *argv, const struct spawn_opts *opts, struct s
     if (pipe2(report, O_CLOEXEC) < 0)
         return err_errno(e, errno, "pipe");
     report_read = report[0];
-    struct plan p = {.path = path.buf, .argv = (char *const *)argv, .opts = opts, .null_fd = null_fd,
-        .env = opts->env ? (char *const *)opts->env : environ, .report_fd = report[1], .moved = moved,
+    struct plan p = {.path = path.buf,
+        .argv = (char *const *)argv,
+        .opts = opts,
+        .null_fd = null_fd,
+        .env = opts->env ? (char *const *)opts->env : environ,
+        .report_fd = report[1],
+        .moved = moved,
         .first_free = 3};
     for (size_t i = 0; i < opts->n_fds; i++)
         p.first_free = MAX(p.first_free, opts->fds[i].child + 1);
@@ -220,7 +230,8 @@ int spawn_reap(struct spawn_proc *p, bool wait, struct spawn_exit *ret, struct e
             return err_errno(e, errno, "wait for process %d", (int)p->pid);
     if (info.si_pid == 0)
         return 0;
-    *ret = (struct spawn_exit){.exited = info.si_code == CLD_EXITED, .status = info.si_status,
+    *ret = (struct spawn_exit){.exited = info.si_code == CLD_EXITED,
+        .status = info.si_status,
         .core = info.si_code == CLD_DUMPED};
     close(p->pidfd);
     p->pidfd = -1;
@@ -242,7 +253,8 @@ void spawn_exit_format(const struct spawn_exit *x, char out[SPAWN_EXIT_TEXT_SIZE
     else if (x->exited)
         snprintf(out, SPAWN_EXIT_TEXT_SIZE, "exit status %d", x->status);
     else if (name)
-        snprintf(out, SPAWN_EXIT_TEXT_SIZE, "killed by SIG%s%s", name, x->core ? " (core dumped)" : "");
+        snprintf(
+            out, SPAWN_EXIT_TEXT_SIZE, "killed by SIG%s%s", name, x->core ? " (core dumped)" : "");
     else
         snprintf(out, SPAWN_EXIT_TEXT_SIZE, "killed by signal %d", x->status);
 }

@@ -49,7 +49,7 @@ static SSL_CTX *ctx_new(bool server)
     ASSERT(ctx);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-            | SSL_MODE_RELEASE_BUFFERS);
+                              | SSL_MODE_RELEASE_BUFFERS);
     return ctx;
 }
 
@@ -58,7 +58,8 @@ int tls_ctx_mutual_new(const struct tls_files *f, bool server, SSL_CTX **ret, st
     ERR_clear_error();
     _cleanup_(ctx_free_p) SSL_CTX *ctx = ctx_new(server);
     SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
-    /* Each connection proves itself anew: a resumed one would outlive the certificate it came from. */
+    /* Each connection proves itself anew: a resumed one would outlive the certificate it came
+     * from. */
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);

@@ -15,7 +15,8 @@ static void names_free_p(GENERAL_NAMES **names)
 
 int tls_spiffe_id(const X509 *cert, char out[TLS_ID_MAX + 1], struct err *e)
 {
-    _cleanup_(names_free_p) GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    _cleanup_(names_free_p) GENERAL_NAMES *names =
+        X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
     const ASN1_IA5STRING *uri = NULL;
     for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
@@ -29,8 +30,8 @@ int tls_spiffe_id(const X509 *cert, char out[TLS_ID_MAX + 1], struct err *e)
         return err_set(e, ERR_DENIED, "the certificate has no URI name");
     size_t len = (size_t)ASN1_STRING_length(uri);
     const char *text = (const char *)ASN1_STRING_get0_data(uri);
-    if (len > TLS_ID_MAX || memchr(text, 0, len) || len <= strlen(SCHEME) || strncmp(text, SCHEME, strlen(SCHEME)) != 0
-        || text[strlen(SCHEME)] == '/')
+    if (len > TLS_ID_MAX || memchr(text, 0, len) || len <= strlen(SCHEME)
+        || strncmp(text, SCHEME, strlen(SCHEME)) != 0 || text[strlen(SCHEME)] == '/')
         return err_set(e, ERR_DENIED, "the certificate's URI name is no SPIFFE id");
     memcpy(out, text, len);
     out[len] = '\0';

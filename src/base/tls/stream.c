@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A TLS connection on a libuv loop: OpenSSL on the socket itself, uv_poll says when. Reads and writes may each want
- * the other direction (key updates), so after every step the poll asks for what OpenSSL wants. */
+/* A TLS connection on a libuv loop: OpenSSL on the socket itself, uv_poll says when. Reads and
+ * writes may each want the other direction (key updates), so after every step the poll asks for
+ * what OpenSSL wants. */
 #include "base/tls/priv.h"
 
 #include "base/clock/clock.h"
@@ -16,7 +17,8 @@
 #define READ_BYTES (16u * 1024) /* one TLS record */
 #define READS_PER_TURN 16
 #define KEEP_BYTES 4096u
-/* A dead path is noticed by TCP itself even where nobody asks: keep-alive after 10 s, given up after 20 s. */
+/* A dead path is noticed by TCP itself even where nobody asks: keep-alive after 10 s, given up
+ * after 20 s. */
 #define KEEPALIVE_IDLE_S 10
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT 2
@@ -76,7 +78,8 @@ static void watch(struct tls_stream *s)
     if (s->ending)
         return;
     bool has_out = s->ready && s->out.len > s->out_off;
-    int r = uv_poll_start(&s->poll, UV_READABLE | (s->wants_write || has_out ? UV_WRITABLE : 0), on_poll);
+    int r = uv_poll_start(
+        &s->poll, UV_READABLE | (s->wants_write || has_out ? UV_WRITABLE : 0), on_poll);
     if (r < 0)
         end(s, ERR_SYSTEM, "poll: %s", uv_strerror(r));
 }
@@ -85,7 +88,8 @@ static void fail(struct tls_stream *s, int ssl_error, int sys_errno)
 {
     unsigned long code = ERR_peek_error();
     long verify = SSL_get_verify_result(s->ssl);
-    if (ssl_error == SSL_ERROR_ZERO_RETURN || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+    if (ssl_error == SSL_ERROR_ZERO_RETURN
+        || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         end(s, ERR_UNAVAILABLE, "the other end hung up");
     else if (!s->ready && verify != X509_V_OK)
         end(s, ERR_DENIED, "certificate refused: %s", X509_verify_cert_error_string(verify));
@@ -179,7 +183,8 @@ static void on_poll(uv_poll_t *p, int status, int events)
         read_some(s);
     if (s->ready && !s->ending)
         write_some(s);
-    if (status < 0) /* libuv's word for an error on the socket; reading has mostly told a better one */
+    /* libuv's word for an error on the socket; reading has mostly told a better one */
+    if (status < 0)
         end(s, ERR_UNAVAILABLE, "the other end hung up");
     watch(s);
 }
@@ -207,7 +212,8 @@ static int verify_peer(int preverified, X509_STORE_CTX *store)
         if (*s->own_id && !tls_same_domain(s->own_id, s->peer_id))
             err_set(&e, ERR_DENIED, "%s is of another platform than %s", s->peer_id, s->own_id);
         else if (*s->expect_id && strcmp(s->peer_id, s->expect_id) != 0)
-            err_set(&e, ERR_DENIED, "the other end is %s, expected was %s", s->peer_id, s->expect_id);
+            err_set(
+                &e, ERR_DENIED, "the other end is %s, expected was %s", s->peer_id, s->expect_id);
     }
     if (!e.code)
         return 1;

@@ -4,15 +4,18 @@
 #include "base/arena/arena.h"
 
 /* Names become file names, user names and parts of ids: one DNS label. */
-static int get_name(const json_t *obj, const char *key, struct arena *a, const char **ret, struct err *e)
+static int get_name(
+    const json_t *obj, const char *key, struct arena *a, const char **ret, struct err *e)
 {
     const char *s;
     int r = json_get_str(obj, key, &s, e);
     if (r < 0)
         return r;
     size_t len = strlen(s);
-    if (!len || len > BOOT_NAME_MAX || strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != len || s[0] == '-')
-        return err_set(e, ERR_INVALID, "\"%s\" is no name of small letters, digits and dashes", key);
+    if (!len || len > BOOT_NAME_MAX || strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != len
+        || s[0] == '-')
+        return err_set(
+            e, ERR_INVALID, "\"%s\" is no name of small letters, digits and dashes", key);
     *ret = arena_strdup(a, s);
     return 0;
 }
@@ -23,11 +26,13 @@ static int get_array(const json_t *obj, const char *key, size_t max, json_t **re
     if (r < 0)
         return r;
     if (json_array_size(*ret) > max)
-        return err_set(e, ERR_LIMIT, "\"%s\" has %zu entries, allowed are %zu", key, json_array_size(*ret), max);
+        return err_set(e, ERR_LIMIT, "\"%s\" has %zu entries, allowed are %zu", key,
+            json_array_size(*ret), max);
     return 0;
 }
 
-static int get_addrs(const json_t *obj, const char *key, struct arena *a, struct boot_addrs *ret, struct err *e)
+static int get_addrs(
+    const json_t *obj, const char *key, struct arena *a, struct boot_addrs *ret, struct err *e)
 {
     json_t *list, *item;
     size_t i;
@@ -35,7 +40,7 @@ static int get_addrs(const json_t *obj, const char *key, struct arena *a, struct
     if (r < 0)
         return r;
     struct ip_addr *v = arena_alloc(a, (json_array_size(list) + 1) * sizeof *v);
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         const char *text = json_string_value(item);
         if (!text || !ip_parse(text, &v[i]))
             return err_set(e, ERR_INVALID, "\"%s\"[%zu] is no address", key, i);
@@ -44,8 +49,8 @@ static int get_addrs(const json_t *obj, const char *key, struct arena *a, struct
     return 0;
 }
 
-static int get_texts(const json_t *obj, const char *key, size_t max, struct arena *a, const char *const **ret,
-    size_t *ret_n, struct err *e)
+static int get_texts(const json_t *obj, const char *key, size_t max, struct arena *a,
+    const char *const **ret, size_t *ret_n, struct err *e)
 {
     json_t *list, *item;
     size_t i;
@@ -53,7 +58,7 @@ static int get_texts(const json_t *obj, const char *key, size_t max, struct aren
     if (r < 0)
         return r;
     const char **v = arena_alloc(a, (json_array_size(list) + 1) * sizeof *v);
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         const char *text = json_string_value(item);
         if (!text || !*text || strlen(text) != json_string_length(item))
             return err_set(e, ERR_INVALID, "\"%s\"[%zu] is no text", key, i);
@@ -70,7 +75,8 @@ static int parse_roles(const json_t *tree, struct boot *b, struct err *e)
     if (r < 0)
         return r;
     for (size_t i = 0; i < b->n_roles; i++) {
-        if (strlen(b->roles[i]) > 15 || strspn(b->roles[i], "abcdefghijklmnopqrstuvwxyz") != strlen(b->roles[i]))
+        if (strlen(b->roles[i]) > 15
+            || strspn(b->roles[i], "abcdefghijklmnopqrstuvwxyz") != strlen(b->roles[i]))
             return err_set(e, ERR_INVALID, "\"roles\"[%zu] is no role's name", i);
         for (size_t k = 0; k < i; k++)
             if (!strcmp(b->roles[i], b->roles[k]))
@@ -95,7 +101,8 @@ static int parse_state(const json_t *tree, struct boot *b, struct err *e)
     if (strcmp(kind, "etcd") != 0)
         return err_set(e, ERR_INVALID, "\"state\": kind is sqlite or etcd");
     b->state = BOOT_ETCD;
-    r = get_texts(state, "endpoints", BOOT_ENDPOINTS_MAX, b->arena, &b->endpoints, &b->n_endpoints, e);
+    r = get_texts(
+        state, "endpoints", BOOT_ENDPOINTS_MAX, b->arena, &b->endpoints, &b->n_endpoints, e);
     if (r < 0)
         return r;
     if (!b->n_endpoints)
@@ -114,7 +121,7 @@ static int parse_peers(const json_t *tree, struct boot *b, struct err *e)
     if (r < 0)
         return r;
     struct boot_peer *v = arena_alloc(b->arena, (json_array_size(list) + 1) * sizeof *v);
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         r = get_name(item, "host", b->arena, &v[i].host, e);
         if (r >= 0)
             r = get_name(item, "region", b->arena, &v[i].region, e);
@@ -128,7 +135,8 @@ static int parse_peers(const json_t *tree, struct boot *b, struct err *e)
     return 0;
 }
 
-/* The bridge's gateway gets the resolver's sockets: on an address of the host they would meet those of dns. */
+/* The bridge's gateway gets the resolver's sockets: on an address of the host they would meet those
+ * of dns. */
 static int parse_bridge(const json_t *tree, struct boot *b, struct err *e)
 {
     const char *text;
@@ -137,14 +145,16 @@ static int parse_bridge(const json_t *tree, struct boot *b, struct err *e)
         return r;
     if (!ip_prefix_parse(text, &b->bridge) || !ip_prefix_nth(&b->bridge, 2, &b->gateway)
         || !ip_prefix_nth(&b->bridge, 1, &b->gateway))
-        return err_set(e, ERR_INVALID, "\"bridge\" %s is no network with room for containers", text);
+        return err_set(
+            e, ERR_INVALID, "\"bridge\" %s is no network with room for containers", text);
     for (size_t i = 0; i < b->addresses.n + b->public.n; i++) {
         const struct ip_addr *a =
             i < b->addresses.n ? &b->addresses.v[i] : &b->public.v[i - b->addresses.n];
         if (ip_prefix_contains(&b->bridge, a)) {
             char shown[IP_TEXT_SIZE];
             ip_format(a, shown);
-            return err_set(e, ERR_INVALID, "\"bridge\" %s contains the host's own address %s", text, shown);
+            return err_set(
+                e, ERR_INVALID, "\"bridge\" %s contains the host's own address %s", text, shown);
         }
     }
     return 0;
@@ -235,8 +245,8 @@ static json_t *state_to_json(const struct boot *b)
     if (b->state == BOOT_SQLITE)
         return json_pack("{s:s}", "kind", "sqlite");
     json_t *member = b->member ? json_pack("{s:s}", "name", b->member) : json_null();
-    return json_pack("{s:s,s:o,s:o}", "kind", "etcd", "endpoints", texts_to_json(b->endpoints, b->n_endpoints),
-        "member", member);
+    return json_pack("{s:s,s:o,s:o}", "kind", "etcd", "endpoints",
+        texts_to_json(b->endpoints, b->n_endpoints), "member", member);
 }
 
 json_t *boot_to_json(const struct boot *b)
@@ -244,13 +254,15 @@ json_t *boot_to_json(const struct boot *b)
     char bridge[IP_TEXT_SIZE];
     json_t *peers = json_array();
     for (size_t i = 0; i < b->n_peers; i++)
-        json_array_append_new(peers, json_pack("{s:s,s:s,s:o}", "host", b->peers[i].host, "region",
-            b->peers[i].region, "addresses", addrs_to_json(&b->peers[i].addresses)));
+        json_array_append_new(
+            peers, json_pack("{s:s,s:s,s:o}", "host", b->peers[i].host, "region",
+                       b->peers[i].region, "addresses", addrs_to_json(&b->peers[i].addresses)));
     ip_prefix_format(&b->bridge, bridge);
-    json_t *j = json_pack("{s:i,s:s,s:s,s:s,s:o,s:o,s:s,s:o,s:o,s:o,s:s}", "format", BOOT_FORMAT, "platform",
-        b->platform, "host", b->host, "region", b->region, "addresses", addrs_to_json(&b->addresses), "public",
-        addrs_to_json(&b->public), "bridge", bridge, "roles", texts_to_json(b->roles, b->n_roles), "state",
-        state_to_json(b), "peers", peers, "cgroup", b->cgroup);
+    json_t *j = json_pack("{s:i,s:s,s:s,s:s,s:o,s:o,s:s,s:o,s:o,s:o,s:s}", "format", BOOT_FORMAT,
+        "platform", b->platform, "host", b->host, "region", b->region, "addresses",
+        addrs_to_json(&b->addresses), "public", addrs_to_json(&b->public), "bridge", bridge,
+        "roles", texts_to_json(b->roles, b->n_roles), "state", state_to_json(b), "peers", peers,
+        "cgroup", b->cgroup);
     ASSERT(j);
     if (b->geo)
         json_object_set_new(j, "geo", json_string(b->geo));

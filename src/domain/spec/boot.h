@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The boot record: what a host knows before anybody else answers (/var/lib/mcp/boot.json). Written when a host is
- * created or joins and whenever control learns of a change; read by `mcp host`, handed to every role. Holds no key.
- * Immutable after boot_parse(); everything lives in one arena and dies with boot_free(). */
+/* The boot record: what a host knows before anybody else answers (/var/lib/mcp/boot.json). Written
+ * when a host is created or joins and whenever control learns of a change; read by `mcp host`,
+ * handed to every role. Holds no key. Immutable after boot_parse(); everything lives in one arena
+ * and dies with boot_free(). */
 #pragma once
 
 #include "base/err/err.h"
@@ -10,7 +11,8 @@
 
 #define BOOT_FORMAT 1
 #define BOOT_PATH "/var/lib/mcp/boot.json"
-#define BOOT_BYTES_MAX (128u * 1024) /* goes to each role in one message of a sequenced-packet socket */
+/* goes to each role in one message of a sequenced-packet socket */
+#define BOOT_BYTES_MAX (128u * 1024)
 #define BOOT_NAME_MAX 63u
 #define BOOT_ADDRS_MAX 8u
 #define BOOT_PEERS_MAX 256u

@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-int channel_send(int fd, const char *method, json_t *params, const int *fds, size_t n_fds, struct err *e)
+int channel_send(
+    int fd, const char *method, json_t *params, const int *fds, size_t n_fds, struct err *e)
 {
     _cleanup_json_ json_t *msg =
         json_pack("{s:s,s:o}", "method", method, "params", params ? params : json_object());
@@ -57,7 +58,8 @@ int channel_recv(int fd, size_t max_bytes, struct channel_msg *ret, struct err *
     _cleanup_free_ char *text = xmalloc(max_bytes);
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
     struct iovec iov = {text, max_bytes};
-    struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct msghdr hdr = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     ssize_t n = recvmsg(fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -66,8 +68,9 @@ int channel_recv(int fd, size_t max_bytes, struct channel_msg *ret, struct err *
     if (n <= 0)
         return err_set(e, ERR_UNAVAILABLE, "channel: the other end has gone");
     take_fds(&hdr, ret);
-    int r = hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? err_set(e, ERR_PROTOCOL, "channel: message over its limit")
-                                                      : parse(text, (size_t)n, ret, e);
+    int r = hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)
+                ? err_set(e, ERR_PROTOCOL, "channel: message over its limit")
+                : parse(text, (size_t)n, ret, e);
     if (r < 0)
         channel_msg_done(ret);
     return r;

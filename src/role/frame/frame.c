@@ -108,8 +108,9 @@ static int take_listens(struct role *r, struct channel_msg *m, struct err *e)
     if (k < 0)
         return k;
     if (json_array_size(list) != m->n_fds || m->n_fds > ROLE_LISTEN_MAX)
-        return err_set(e, ERR_PROTOCOL, "%zu sockets came for %zu names", m->n_fds, json_array_size(list));
-    json_array_foreach(list, i, item) {
+        return err_set(
+            e, ERR_PROTOCOL, "%zu sockets came for %zu names", m->n_fds, json_array_size(list));
+    json_array_foreach (list, i, item) {
         struct role_listen *l = &r->listens[r->n_listens++];
         str_copy(l->name, sizeof l->name, json_opt_str(item, "name", ""));
         l->thread = (unsigned)json_opt_int(item, "thread", 0);
@@ -170,7 +171,8 @@ static int start(struct frame *f, struct err *e)
     int k = take_boot(f, e);
     if (k >= 0)
         k = sandbox_drop(r->def->profile, sandbox_user_of(r->def->name), e);
-    /* After the change of user, which clears it. A role that hangs must not outlive its host with its sockets. */
+    /* After the change of user, which clears it. A role that hangs must not outlive its host with
+     * its sockets. */
     if (k >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         k = err_errno(e, errno, "death signal");
     if (k >= 0)
@@ -217,8 +219,8 @@ int role_main(const struct role_def *def)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* of a terminal: host's to handle */
     if (start(f, &e) < 0) {
-        log_error("frame", "cannot start", "why=\"%s\"%s%s%s", e.message, *e.fix ? " fix=\"" : "", e.fix,
-            *e.fix ? "\"" : "");
+        log_error("frame", "cannot start", "why=\"%s\"%s%s%s", e.message, *e.fix ? " fix=\"" : "",
+            e.fix, *e.fix ? "\"" : "");
         return err_exit_status(e.code);
     }
     uv_poll_start(&f->channel, UV_READABLE, on_channel);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The links between control and the other roles of a host. A new link replaces the old one at once, so that what was
- * sent on the old one is over before the first word on the new one. */
+/* The links between control and the other roles of a host. A new link replaces the old one at once,
+ * so that what was sent on the old one is over before the first word on the new one. */
 #include "role/frame/priv.h"
 
 #include "base/log/log.h"
@@ -43,7 +43,8 @@ static void on_ready(void *ctx, struct rpc_conn *c)
     struct frame_link *l = ctx;
     struct role *r = &l->frame->role;
     if (!is_who_host_said(l, c)) {
-        log_warn("link", "a role says it is another", "role=%s says=%s", l->peer, rpc_conn_peer_name(c));
+        log_warn(
+            "link", "a role says it is another", "role=%s says=%s", l->peer, rpc_conn_peer_name(c));
         rpc_conn_close(c);
         return;
     }

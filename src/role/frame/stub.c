@@ -24,9 +24,15 @@ static void on_host_message(struct role *r, const char *method, json_t *params)
     log_info("stub", "host says", "method=%s params=%s", method, text);
 }
 
-const struct role_def role_stub_control = {.name = "control", .profile = SANDBOX_CONTROL, .peer_linked = peer_linked,
-    .peer_unlinked = peer_unlinked, .on_host_message = on_host_message};
-const struct role_def role_stub_agent = {.name = "agent", .profile = SANDBOX_NONE, .linked = linked};
+const struct role_def role_stub_control = {.name = "control",
+    .profile = SANDBOX_CONTROL,
+    .peer_linked = peer_linked,
+    .peer_unlinked = peer_unlinked,
+    .on_host_message = on_host_message};
+const struct role_def role_stub_agent = {
+    .name = "agent", .profile = SANDBOX_NONE, .linked = linked};
 const struct role_def role_stub_dns = {.name = "dns", .profile = SANDBOX_NETWORK, .linked = linked};
-const struct role_def role_stub_resolver = {.name = "resolver", .profile = SANDBOX_NETWORK, .linked = linked};
-const struct role_def role_stub_edge = {.name = "edge", .profile = SANDBOX_NETWORK, .linked = linked};
+const struct role_def role_stub_resolver = {
+    .name = "resolver", .profile = SANDBOX_NETWORK, .linked = linked};
+const struct role_def role_stub_edge = {
+    .name = "edge", .profile = SANDBOX_NETWORK, .linked = linked};

@@ -38,7 +38,9 @@ static int read_boot(struct boot **ret, struct err *e)
     if (r >= 0)
         r = boot_parse(tree, ret, e);
     if (r < 0)
-        err_fix(e, "`mcp host init` or `mcp host join` on this machine, or `mcp up` for a lab, writes %s", BOOT_PATH);
+        err_fix(e,
+            "`mcp host init` or `mcp host join` on this machine, or `mcp up` for a lab, writes %s",
+            BOOT_PATH);
     return r;
 }
 
@@ -262,7 +264,8 @@ int host_main(struct err *e)
     int r = start(&h, e);
     if (r < 0)
         return r;
-    log_info("host", "started", "host=%s platform=%s sockets=%zu", h.boot->host, h.boot->platform, h.listens.n);
+    log_info("host", "started", "host=%s platform=%s sockets=%zu", h.boot->host, h.boot->platform,
+        h.listens.n);
     h.ping_at_ms = clock_boot_ms() + HOST_PING_MS;
     open_sockets(&h, true);
     apply(&h);

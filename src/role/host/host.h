@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `mcp host`: the root process of a host, kept tiny. Reads the boot record, opens every listening socket and keeps a
- * copy, starts each role as a process of its own, links roles to control, restarts what dies (supervise.h), and
- * decides nothing else. SIGHUP reads the boot record again, SIGTERM stops the roles; units live on either way.
- * One thread, poll(2), pidfds and a signalfd. */
+/* `mcp host`: the root process of a host, kept tiny. Reads the boot record, opens every listening
+ * socket and keeps a copy, starts each role as a process of its own, links roles to control,
+ * restarts what dies (supervise.h), and decides nothing else. SIGHUP reads the boot record again,
+ * SIGTERM stops the roles; units live on either way. One thread, poll(2), pidfds and a signalfd. */
 #pragma once
 
 #include "base/err/err.h"

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define BACKLOG 4096          /* the kernel cuts it to somaxconn */
-#define UDP_BUFFER (1 << 20)  /* what arrives while the role restarts waits here */
+#define BACKLOG 4096         /* the kernel cuts it to somaxconn */
+#define UDP_BUFFER (1 << 20) /* what arrives while the role restarts waits here */
 #define CLI_SOCKET "/run/mcp/mcp.sock"
 
 /* One name on each of the addresses, once per thread. */
@@ -69,21 +69,28 @@ static size_t count_role(const struct listens *l, const char *role)
     return n;
 }
 
-static void plan_kind(const struct boot *b, const struct kind *k, unsigned threads, struct listens *ret)
+static void plan_kind(
+    const struct boot *b, const struct kind *k, unsigned threads, struct listens *ret)
 {
     struct ip_addr addrs[ADDRS_MAX];
     size_t n = addrs_of(b, k, addrs);
     unsigned times = k->per_thread ? MAX(MIN(threads, LISTEN_THREADS_MAX), 1u) : 1;
-    /* A role's sockets travel in one message: many addresses on many processors leave fewer threads. Half is room for
-     * the role's other kinds. */
+    /* A role's sockets travel in one message: many addresses on many processors leave fewer
+     * threads. Half is room for the role's other kinds. */
     while (times > 1 && times * n > LISTEN_ROLE_MAX / 2)
         times--;
     for (unsigned t = 0; t < times; t++)
         for (size_t i = 0; i < n; i++) {
             ASSERT(ret->n < LISTEN_MAX && count_role(ret, k->role) < LISTEN_ROLE_MAX);
-            ret->v[ret->n++] = (struct listen){.role = k->role, .name = k->name, .thread = t, .type = k->type,
-                .shared = k->per_thread, .addr = addrs[i], .port = k->port,
-                .path = k->where == ON_UNIX ? CLI_SOCKET : NULL, .fd = -1};
+            ret->v[ret->n++] = (struct listen){.role = k->role,
+                .name = k->name,
+                .thread = t,
+                .type = k->type,
+                .shared = k->per_thread,
+                .addr = addrs[i],
+                .port = k->port,
+                .path = k->where == ON_UNIX ? CLI_SOCKET : NULL,
+                .fd = -1};
         }
 }
 
@@ -97,7 +104,8 @@ void listen_plan(const struct boot *boot, unsigned threads, struct listens *ret)
 
 static bool same(const struct listen *a, const struct listen *b)
 {
-    return str_eq(a->name, b->name) && a->thread == b->thread && ip_eq(&a->addr, &b->addr) && a->port == b->port;
+    return str_eq(a->name, b->name) && a->thread == b->thread && ip_eq(&a->addr, &b->addr)
+           && a->port == b->port;
 }
 
 void listens_inherit(struct listens *l, struct listens *old)
@@ -142,10 +150,14 @@ static int set_options(const struct listen *l, int fd, struct err *e)
         return err_errno(e, errno, "SO_REUSEPORT");
     if (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
         return err_errno(e, errno, "IPV6_V6ONLY");
-    if (setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof on) < 0)
+    if (setsockopt(
+            fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof on)
+        < 0)
         return err_errno(e, errno, "IP_FREEBIND");
-    /* Beyond rmem_max needs a capability that a container's root may lack: then the default serves. */
-    if (l->type == SOCK_DGRAM && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer) < 0)
+    /* Beyond rmem_max needs a capability that a container's root may lack: then the default
+     * serves. */
+    if (l->type == SOCK_DGRAM
+        && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer) < 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     return 0;
 }

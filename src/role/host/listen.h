@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening sockets of a host: which there are follows from the boot record alone (listen_plan, pure); they are
- * opened with free binding, so that an address may come to its interface later, and live as long as host does:
- * a role's restart loses nothing that is queued. Data-path sockets exist once per thread (SO_REUSEPORT). */
+/* The listening sockets of a host: which there are follows from the boot record alone (listen_plan,
+ * pure); they are opened with free binding, so that an address may come to its interface later, and
+ * live as long as host does: a role's restart loses nothing that is queued. Data-path sockets exist
+ * once per thread (SO_REUSEPORT). */
 #pragma once
 
 #include "base/err/err.h"

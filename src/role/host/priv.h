@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside role/host: the process table (proc.c), folders (tree.c), what is told about it (report.c). */
+/* Inside role/host: the process table (proc.c), folders (tree.c), what is told about it
+ * (report.c). */
 #pragma once
 
 #include "role/host/host.h"
@@ -21,9 +22,9 @@
 struct host_role {
     char name[ROLE_NAME_MAX + 1];
     struct sup sup;
-    struct spawn_proc proc; /* pidfd -1: no process */
-    int channel;            /* -1: none */
-    uint64_t generation;    /* of the process; 0: never started */
+    struct spawn_proc proc;          /* pidfd -1: no process */
+    int channel;                     /* -1: none */
+    uint64_t generation;             /* of the process; 0: never started */
     uint64_t linked, linked_control; /* the generations of both ends that hold the present link */
     uint64_t print;                  /* of the boot record and sockets that it was given */
     int64_t since_ms;                /* wall clock, of the last change of state */

@@ -51,7 +51,8 @@ static int send_boot(struct host *h, struct host_role *r, struct err *e)
         if (l->fd < 0 || !str_eq(l->role, r->name))
             continue;
         fds[n++] = l->fd;
-        json_array_append_new(list, json_pack("{s:s,s:i}", "name", l->name, "thread", (int)l->thread));
+        json_array_append_new(
+            list, json_pack("{s:s,s:i}", "name", l->name, "thread", (int)l->thread));
     }
     json_t *params = json_pack("{s:O,s:o}", "boot", h->boot->tree, "listens", list);
     return channel_send(r->channel, "boot", params, fds, n, e);
@@ -64,7 +65,10 @@ static int start_process(struct host *h, struct host_role *r, struct err *e)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(e, errno, "channel");
     struct spawn_fd fds[] = {{pair[1], CHANNEL_FD}, {STDOUT_FILENO, STDOUT_FILENO}};
-    struct spawn_opts opts = {.path = "/proc/self/exe", .fds = fds, .n_fds = ARRAY_SIZE(fds), .dir = "/",
+    struct spawn_opts opts = {.path = "/proc/self/exe",
+        .fds = fds,
+        .n_fds = ARRAY_SIZE(fds),
+        .dir = "/",
         .keep_oom_score = true};
     int k = spawn_start(argv, &opts, &r->proc, e);
     close(pair[1]);
@@ -78,7 +82,8 @@ static int start_process(struct host *h, struct host_role *r, struct err *e)
     r->unanswered = r->messages = 0;
     r->oom_kills = host_oom_kills();
     if (send_boot(h, r, e) < 0)
-        log_error("host", "cannot hand over the boot record", "role=%s why=\"%s\"", r->name, e->message);
+        log_error(
+            "host", "cannot hand over the boot record", "role=%s why=\"%s\"", r->name, e->message);
     log_info("host", "role started", "role=%s pid=%d", r->name, (int)r->proc.pid);
     return 0; /* whatever happens from here on ends with the process */
 }
@@ -98,10 +103,12 @@ static void perform(struct host *h, struct host_role *r, enum sup_action action)
         log_error("host", "cannot start a role", "role=%s why=\"%s\"", r->name, e.message);
         host_role_event(h, r, SUP_EXIT);
     }
-    if (action == SUP_ASK_STOP && (r->channel < 0 || channel_send(r->channel, "stop", NULL, NULL, 0, &e) < 0))
+    if (action == SUP_ASK_STOP
+        && (r->channel < 0 || channel_send(r->channel, "stop", NULL, NULL, 0, &e) < 0))
         end_process(r, SIGTERM);
     if (action == SUP_KILL) {
-        log_warn("host", "role does not answer or end, killed", "role=%s pid=%d", r->name, (int)r->proc.pid);
+        log_warn("host", "role does not answer or end, killed", "role=%s pid=%d", r->name,
+            (int)r->proc.pid);
         end_process(r, SIGKILL);
     }
 }
@@ -130,9 +137,11 @@ static void say_end(struct host_role *r, const struct spawn_exit *x, bool asked)
         more = " (forbidden system call: see dmesg)";
     snprintf(r->reason, sizeof r->reason, "%s%s", how, more);
     if (asked)
-        log_info("host", "role stopped", "role=%s pid=%d reason=\"%s\"", r->name, (int)r->proc.pid, r->reason);
+        log_info("host", "role stopped", "role=%s pid=%d reason=\"%s\"", r->name, (int)r->proc.pid,
+            r->reason);
     else
-        log_warn("host", "role ended", "role=%s pid=%d reason=\"%s\"", r->name, (int)r->proc.pid, r->reason);
+        log_warn("host", "role ended", "role=%s pid=%d reason=\"%s\"", r->name, (int)r->proc.pid,
+            r->reason);
 }
 
 void host_role_ended(struct host *h, struct host_role *r)
@@ -196,7 +205,8 @@ static int link_roles(struct host_role *control, struct host_role *r, struct err
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(e, errno, "link");
-    int k = channel_send(control->channel, "link", json_pack("{s:s}", "role", r->name), &pair[0], 1, e);
+    int k =
+        channel_send(control->channel, "link", json_pack("{s:s}", "role", r->name), &pair[0], 1, e);
     if (k >= 0)
         k = channel_send(r->channel, "link", json_pack("{s:s}", "role", "control"), &pair[1], 1, e);
     close(pair[0]);

@@ -40,12 +40,13 @@ static uint64_t pss_bytes(pid_t pid)
     return 1024 * read_number(path, "Pss");
 }
 
-static void add_process(json_t *list, const char *name, pid_t pid, const char *state, int64_t since_ms,
-    unsigned restarts, const char *reason)
+static void add_process(json_t *list, const char *name, pid_t pid, const char *state,
+    int64_t since_ms, unsigned restarts, const char *reason)
 {
-    json_array_append_new(list, json_pack("{s:s,s:i,s:s,s:I,s:i,s:s,s:I}", "name", name, "pid", (int)pid, "state",
-        state, "since_ms", (json_int_t)since_ms, "restarts", (int)restarts, "reason", reason, "pss_bytes",
-        (json_int_t)(pid ? pss_bytes(pid) : 0)));
+    json_array_append_new(
+        list, json_pack("{s:s,s:i,s:s,s:I,s:i,s:s,s:I}", "name", name, "pid", (int)pid, "state",
+                  state, "since_ms", (json_int_t)since_ms, "restarts", (int)restarts, "reason",
+                  reason, "pss_bytes", (json_int_t)(pid ? pss_bytes(pid) : 0)));
 }
 
 void host_report(struct host *h)
@@ -63,12 +64,14 @@ void host_report(struct host *h)
         const struct host_role *r = &h->roles[i];
         if (r->sup.state == SUP_DOWN)
             continue;
-        add_process(list, r->name, r->proc.pidfd >= 0 ? r->proc.pid : 0, sup_state_name(r->sup.state), r->since_ms,
-            r->sup.starts ? r->sup.starts - 1 : 0, r->reason);
+        add_process(list, r->name, r->proc.pidfd >= 0 ? r->proc.pid : 0,
+            sup_state_name(r->sup.state), r->since_ms, r->sup.starts ? r->sup.starts - 1 : 0,
+            r->reason);
     }
     struct err e;
     /* A control that does not read asks again when it does. */
-    int sent = channel_send(control->channel, "roles", json_pack("{s:o}", "roles", list), NULL, 0, &e);
+    int sent =
+        channel_send(control->channel, "roles", json_pack("{s:o}", "roles", list), NULL, 0, &e);
     (void)sent;
 }
 

@@ -10,8 +10,14 @@ struct cell {
     enum timer timer;
 };
 
-#define STAY(s) {SUP_##s, SUP_NOTHING, KEEP}
-#define TO(s, action, timer) {SUP_##s, SUP_##action, timer}
+#define STAY(s)                                                                                    \
+    {                                                                                              \
+        SUP_##s, SUP_NOTHING, KEEP                                                                 \
+    }
+#define TO(s, action, timer)                                                                       \
+    {                                                                                              \
+        SUP_##s, SUP_##action, timer                                                               \
+    }
 
 /* clang-format off */
 static const struct cell table[SUP_N_STATES][SUP_N_EVENTS] = {
@@ -84,8 +90,10 @@ static uint64_t backoff_ms(unsigned failures, struct rnd *rnd)
 
 static void set_timer(struct sup *s, enum timer timer, uint64_t now, struct rnd *rnd)
 {
-    static const uint64_t delays[] = {
-        [START] = SUP_START_MS, [HEALTHY] = SUP_HEALTHY_MS, [STOP] = SUP_STOP_MS, [AGAIN] = SUP_KILL_AGAIN_MS};
+    static const uint64_t delays[] = {[START] = SUP_START_MS,
+        [HEALTHY] = SUP_HEALTHY_MS,
+        [STOP] = SUP_STOP_MS,
+        [AGAIN] = SUP_KILL_AGAIN_MS};
     if (timer == KEEP)
         return;
     if (timer == NONE)
@@ -112,6 +120,7 @@ enum sup_action sup_step(struct sup *s, enum sup_event event, uint64_t now_ms, s
 
 const char *sup_state_name(enum sup_state state)
 {
-    static const char *const names[] = {"down", "starting", "up", "backoff", "stopping", "restarting"};
+    static const char *const names[] = {
+        "down", "starting", "up", "backoff", "stopping", "restarting"};
     return names[state];
 }

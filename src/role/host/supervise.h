@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When a role's process is started, stopped, killed and started again: one state x event table, pure. The first
- * restart comes at once, further ones after 0.1 s, doubling to 30 s, each with jitter; 10 s of health forget the past.
- * A start that takes over 60 s and a stop that takes over 10 s end in SIGKILL. */
+/* When a role's process is started, stopped, killed and started again: one state x event table,
+ * pure. The first restart comes at once, further ones after 0.1 s, doubling to 30 s, each with
+ * jitter; 10 s of health forget the past. A start that takes over 60 s and a stop that takes over
+ * 10 s end in SIGKILL. */
 #pragma once
 
 #include "base/rnd/rnd.h"

@@ -30,7 +30,8 @@ static int role_dir(const char *root, const char *role, struct err *e)
 
 int host_tree_prepare(const struct boot *boot, struct err *e)
 {
-    static const char *const keys[] = {ROLE_STATE_ROOT "/pki/host.key", ROLE_STATE_ROOT "/pki/edge.key"};
+    static const char *const keys[] = {
+        ROLE_STATE_ROOT "/pki/host.key", ROLE_STATE_ROOT "/pki/edge.key"};
     int r = file_mkdirs(ROLE_STATE_ROOT "/pki", 0755, e);
     if (r >= 0)
         r = file_mkdirs(ROLE_RUN_ROOT, 0755, e);

@@ -75,7 +75,8 @@ static void on_call(void *ctx, struct rpc_req *req, const char *method, json_t *
     x->called++;
     str_copy(x->method, sizeof x->method, method);
     if (!strcmp(method, "double")) {
-        rpc_reply(req, json_pack("{s:I}", "value", (json_int_t)(2 * json_opt_int(params, "value", 0))));
+        rpc_reply(
+            req, json_pack("{s:I}", "value", (json_int_t)(2 * json_opt_int(params, "value", 0))));
     } else if (!strcmp(method, "refuse")) {
         err_set(&e, ERR_REFUSED, "rule 7 says no");
         err_fix(&e, "ask rule 7");
@@ -168,12 +169,12 @@ static void pair_done(struct pair *p)
     assert_int_equal(uv_loop_close(&p->loop), 0);
 }
 
-#define RUN_UNTIL(loop, cond)                                                                                          \
-    do {                                                                                                               \
-        for (int turns_ = 0; !(cond); turns_++) {                                                                      \
-            assert_true(turns_ < 100000);                                                                              \
-            uv_run((loop), UV_RUN_ONCE);                                                                               \
-        }                                                                                                              \
+#define RUN_UNTIL(loop, cond)                                                                      \
+    do {                                                                                           \
+        for (int turns_ = 0; !(cond); turns_++) {                                                  \
+            assert_true(turns_ < 100000);                                                          \
+            uv_run((loop), UV_RUN_ONCE);                                                           \
+        }                                                                                          \
     } while (0)
 
 static void test_call_and_answer(void **state)
@@ -362,19 +363,25 @@ static void test_broken_peers(void **state)
     } rows[] = {
         {"other versions", {"{\"protocol\":[7,9],\"name\":\"dns@x\"}"}, ERR_PROTOCOL,
             "no common protocol version: this end speaks 1 to 1, dns@x speaks 7 to 9"},
-        {"no range", {"{\"protocol\":[1],\"name\":\"dns@x\"}"}, ERR_PROTOCOL, "hello without a protocol range"},
-        {"empty range", {"{\"protocol\":[2,1],\"name\":\"dns@x\"}"}, ERR_PROTOCOL, "range that is none"},
-        {"no hello", {"{\"id\":1,\"method\":\"double\"}"}, ERR_PROTOCOL, "the first message is no hello"},
+        {"no range", {"{\"protocol\":[1],\"name\":\"dns@x\"}"}, ERR_PROTOCOL,
+            "hello without a protocol range"},
+        {"empty range", {"{\"protocol\":[2,1],\"name\":\"dns@x\"}"}, ERR_PROTOCOL,
+            "range that is none"},
+        {"no hello", {"{\"id\":1,\"method\":\"double\"}"}, ERR_PROTOCOL,
+            "the first message is no hello"},
         {"second hello", {HELLO, HELLO}, ERR_PROTOCOL, "a second hello"},
         {"not JSON", {HELLO, "{"}, ERR_PROTOCOL, "not JSON"},
         {"no object", {HELLO, "[]"}, ERR_PROTOCOL, "message is no object"},
         {"says nothing", {HELLO, "{\"id\":1}"}, ERR_PROTOCOL, "message 1 says nothing"},
-        {"negative id", {HELLO, "{\"id\":-1,\"method\":\"keep\"}"}, ERR_PROTOCOL, "id is no positive number"},
-        {"id twice", {HELLO, "{\"id\":5,\"method\":\"keep\"}", "{\"id\":5,\"method\":\"keep\"}"}, ERR_PROTOCOL,
-            "call 5 is still running"},
+        {"negative id", {HELLO, "{\"id\":-1,\"method\":\"keep\"}"}, ERR_PROTOCOL,
+            "id is no positive number"},
+        {"id twice", {HELLO, "{\"id\":5,\"method\":\"keep\"}", "{\"id\":5,\"method\":\"keep\"}"},
+            ERR_PROTOCOL, "call 5 is still running"},
         {"answer to nothing", {HELLO, "{\"id\":1,\"result\":{}}"}, ERR_PROTOCOL, "never made"},
-        {"params no object", {HELLO, "{\"id\":1,\"method\":\"a\",\"params\":[]}"}, ERR_PROTOCOL, "are no object"},
-        {"absent descriptor", {HELLO, "{\"method\":\"a\",\"fd\":true}"}, ERR_PROTOCOL, "did not come"},
+        {"params no object", {HELLO, "{\"id\":1,\"method\":\"a\",\"params\":[]}"}, ERR_PROTOCOL,
+            "are no object"},
+        {"absent descriptor", {HELLO, "{\"method\":\"a\",\"fd\":true}"}, ERR_PROTOCOL,
+            "did not come"},
         {"empty frame", {HELLO, ""}, ERR_PROTOCOL, "empty frame"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -406,8 +413,8 @@ static void test_oversized_frames_are_refused_at_their_header(void **state)
     } rows[] = {{false, RPC_HELLO_MAX + 1}, {true, RPC_FRAME_MAX + 1}, {true, UINT32_MAX}};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct rpc_in in = {.max = rows[i].hello ? RPC_FRAME_MAX : RPC_HELLO_MAX};
-        uint8_t head[4] = {(uint8_t)(rows[i].len >> 24), (uint8_t)(rows[i].len >> 16), (uint8_t)(rows[i].len >> 8),
-            (uint8_t)rows[i].len};
+        uint8_t head[4] = {(uint8_t)(rows[i].len >> 24), (uint8_t)(rows[i].len >> 16),
+            (uint8_t)(rows[i].len >> 8), (uint8_t)rows[i].len};
         const char *text;
         size_t len;
         struct err e;
@@ -468,7 +475,10 @@ static void test_unclaimed_descriptors_are_bounded(void **state)
     for (; sent < 100 && !p.b.is_closed; sent++) {
         /* One byte of a frame that never ends, with a descriptor on it. */
         struct iovec iov = {.iov_base = &(char){sent ? 1 : 0}, .iov_len = 1};
-        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        struct msghdr msg = {.msg_iov = &iov,
+            .msg_iovlen = 1,
+            .msg_control = control,
+            .msg_controllen = sizeof control};
         struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
         h->cmsg_level = SOL_SOCKET, h->cmsg_type = SCM_RIGHTS, h->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(h), &(int){1}, sizeof(int));
@@ -540,7 +550,8 @@ static void test_client(void **state)
     int n = 0, pipe_fds[2];
     server_start(&s);
     assert_int_equal(rpc_client_connect(s.path, &c, &e), 0);
-    assert_int_equal(rpc_client_call(c, "double", json_pack("{s:i}", "value", 4), 0, NULL, NULL, &ret, &e), 0);
+    assert_int_equal(
+        rpc_client_call(c, "double", json_pack("{s:i}", "value", 4), 0, NULL, NULL, &ret, &e), 0);
     assert_int_equal(json_opt_int(ret, "value", 0), 8);
     json_decref(ret);
     assert_int_equal(rpc_client_call(c, "parts", NULL, 5000, count_part, &n, &ret, &e), 0);
@@ -555,7 +566,8 @@ static void test_client(void **state)
     assert_int_equal(write(pipe_fds[1], "hello", 5), 5);
     close(pipe_fds[1]);
     n = 0;
-    assert_int_equal(rpc_client_call_input(c, "parts", NULL, pipe_fds[0], count_part, &n, &ret, &e), 0);
+    assert_int_equal(
+        rpc_client_call_input(c, "parts", NULL, pipe_fds[0], count_part, &n, &ret, &e), 0);
     json_decref(ret);
     close(pipe_fds[0]);
     rpc_client_free(c);
@@ -564,8 +576,8 @@ static void test_client(void **state)
     assert_non_null(strstr(e.fix, "mcp host"));
 }
 
-/* A process that is stopped still has connections accepted for it by the kernel, until its backlog is full: then
- * connect(2) itself would wait. */
+/* A process that is stopped still has connections accepted for it by the kernel, until its backlog
+ * is full: then connect(2) itself would wait. */
 static void test_client_is_not_held_up_by_a_frozen_peer(void **state)
 {
     char dir[] = "/tmp/mcp-rpc.XXXXXX", path[64];

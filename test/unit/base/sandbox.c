@@ -78,7 +78,9 @@ static int do_mount(void)
 }
 static int do_executable_memory(void)
 {
-    return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? FINE : WRONG;
+    return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+               ? FINE
+               : WRONG;
 }
 static int do_kill_parent(void)
 {
@@ -95,8 +97,9 @@ static void test_forbidden_calls_kill(void **state)
     static const struct {
         const char *name;
         int (*body)(void);
-    } rows[] = {{"execve", do_exec}, {"fork", do_fork}, {"ptrace", do_ptrace}, {"packet socket", do_packet_socket},
-        {"unshare", do_unshare}, {"mount", do_mount}, {"kill", do_kill_parent}, {"setrlimit", do_raise_limit}};
+    } rows[] = {{"execve", do_exec}, {"fork", do_fork}, {"ptrace", do_ptrace},
+        {"packet socket", do_packet_socket}, {"unshare", do_unshare}, {"mount", do_mount},
+        {"kill", do_kill_parent}, {"setrlimit", do_raise_limit}};
     if (SANDBOX_SANITIZED)
         skip(); /* the sanitizers need some of these themselves */
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -124,7 +127,8 @@ static int look_at_self(void)
     for (size_t i = 0; i < ARRAY_SIZE(caps); i++)
         if (!status_says(caps[i], "0000000000000000"))
             return WRONG;
-    if (!status_says("NoNewPrivs", "1") || !status_says("Seccomp", "2") || geteuid() == 0 || getegid() == 0)
+    if (!status_says("NoNewPrivs", "1") || !status_says("Seccomp", "2") || geteuid() == 0
+        || getegid() == 0)
         return WRONG;
     if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_max != 0)
         return WRONG;
@@ -137,7 +141,8 @@ static void test_nothing_is_left(void **state)
 {
     if (geteuid() != 0 || SANDBOX_SANITIZED)
         skip();
-    /* setuid() itself is forbidden: so the last look ends by the filter, after all others passed. */
+    /* setuid() itself is forbidden: so the last look ends by the filter, after all others
+     * passed. */
     int status = in_child(SANDBOX_NETWORK, look_at_self);
     if (!killed_by_seccomp(status))
         fail_msg("status %x", status);
@@ -170,7 +175,8 @@ static int do_daily_work(void)
     pthread_t thread;
     unsigned char key[32];
     int pair[2];
-    if (uv_loop_init(&loop) < 0 || uv_timer_init(&loop, &timer) < 0 || uv_timer_start(&timer, on_timer, 1, 0) < 0)
+    if (uv_loop_init(&loop) < 0 || uv_timer_init(&loop, &timer) < 0
+        || uv_timer_start(&timer, on_timer, 1, 0) < 0)
         return WRONG;
     if (uv_queue_work(&loop, &work, on_work, NULL) < 0 || uv_run(&loop, UV_RUN_DEFAULT) < 0)
         return WRONG;
@@ -198,7 +204,8 @@ static void *early_end(void *arg)
 static int do_thread_exit(void)
 {
     pthread_t thread;
-    return pthread_create(&thread, NULL, early_end, NULL) || pthread_join(thread, NULL) ? WRONG : FINE;
+    return pthread_create(&thread, NULL, early_end, NULL) || pthread_join(thread, NULL) ? WRONG
+                                                                                        : FINE;
 }
 
 static int do_abort(void)

@@ -47,7 +47,8 @@ static void test_check_quotes_the_reason(void **state)
     struct err e = {0};
     assert_int_equal(spawn_check(words("sh", "-c", "echo one; echo two"), NULL, &out, &e), 0);
     assert_string_equal(str_cstr(&out), "one\ntwo\n");
-    assert_int_equal(spawn_check(words("sh", "-c", "echo first >&2; echo the reason >&2; exit 1"), NULL, NULL, &e),
+    assert_int_equal(spawn_check(words("sh", "-c", "echo first >&2; echo the reason >&2; exit 1"),
+                         NULL, NULL, &e),
         ERR_FAILED);
     assert_string_equal(e.message, "sh -c: exit status 1: the reason");
     assert_int_equal(spawn_check(words("sh", "-c", "kill -9 $$"), NULL, NULL, &e), ERR_FAILED);
@@ -84,11 +85,13 @@ static void test_failures_to_start(void **state)
 {
     struct spawn_proc p;
     struct err e = {0};
-    assert_int_equal(spawn_start(words("mcp-no-such-program", NULL, NULL), NULL, &p, &e), ERR_NOT_FOUND);
+    assert_int_equal(
+        spawn_start(words("mcp-no-such-program", NULL, NULL), NULL, &p, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.message, "mcp-no-such-program"));
     assert_int_equal(spawn_start(words("/nonexistent/x", NULL, NULL), NULL, &p, &e), ERR_NOT_FOUND);
     struct spawn_opts opts = {.dir = "/nonexistent"};
-    assert_true(spawn_start(words("true", NULL, NULL), &opts, &p, &e) < 0); /* the child's errno comes back */
+    /* the child's errno comes back */
+    assert_true(spawn_start(words("true", NULL, NULL), &opts, &p, &e) < 0);
     assert_non_null(strstr(e.message, "No such file"));
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* and no zombie stays */
 }
@@ -107,7 +110,8 @@ static void test_child_holds_only_what_it_was_given(void **state)
     struct spawn_fd map[] = {{a[0], b[0]}, {b[0], a[0]}};
     struct spawn_opts opts = {.fds = map, .n_fds = 2};
     char script[256];
-    snprintf(script, sizeof script, "head -c1 <&%d; head -c1 <&%d; echo; ls /proc/$$/fd | tr '\\n' ' '", b[0], a[0]);
+    snprintf(script, sizeof script,
+        "head -c1 <&%d; head -c1 <&%d; echo; ls /proc/$$/fd | tr '\\n' ' '", b[0], a[0]);
     assert_int_equal(spawn_run(words("sh", "-c", script), &opts, &o, &e), 0);
     char want[128];
     snprintf(want, sizeof want, "AB\n0 1 2 %d %d ", MIN(a[0], b[0]), MAX(a[0], b[0]));
@@ -144,7 +148,8 @@ static void test_child_signals_are_default(void **state)
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, &old);
     signal(SIGPIPE, SIG_IGN);
-    assert_int_equal(spawn_run(words("grep", "SigBlk\\|SigIgn", "/proc/self/status"), NULL, &o, &e), 0);
+    assert_int_equal(
+        spawn_run(words("grep", "SigBlk\\|SigIgn", "/proc/self/status"), NULL, &o, &e), 0);
     sigprocmask(SIG_SETMASK, &old, NULL);
     assert_non_null(strstr(o.out.buf, "SigBlk:\t0000000000000000"));
     assert_non_null(strstr(o.out.buf, "SigIgn:\t0000000000000000"));

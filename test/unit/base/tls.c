@@ -73,7 +73,8 @@ static SSL_CTX *context(const char *ca, const char *name, bool server)
     return ctx;
 }
 
-static void open_end(struct pair *p, struct end *x, int fd, SSL_CTX *ctx, bool server, const char *expect)
+static void open_end(
+    struct pair *p, struct end *x, int fd, SSL_CTX *ctx, bool server, const char *expect)
 {
     struct err e = {0};
     *x = (struct end){.ctx = ctx};
@@ -105,12 +106,12 @@ static void pair_close(struct pair *p)
     SSL_CTX_free(p->server.ctx);
 }
 
-#define RUN_UNTIL(p, cond)                                                                                             \
-    do {                                                                                                               \
-        for (int turns_ = 0; !(cond); turns_++) {                                                                      \
-            assert_true(turns_ < 100000);                                                                              \
-            uv_run(&(p)->loop, UV_RUN_ONCE);                                                                           \
-        }                                                                                                              \
+#define RUN_UNTIL(p, cond)                                                                         \
+    do {                                                                                           \
+        for (int turns_ = 0; !(cond); turns_++) {                                                  \
+            assert_true(turns_ < 100000);                                                          \
+            uv_run(&(p)->loop, UV_RUN_ONCE);                                                       \
+        }                                                                                          \
     } while (0)
 
 static void test_both_know_each_other(void **state)
@@ -138,9 +139,12 @@ static void test_refusals(void **state)
         {"expired", "sel", NULL, "certificate has expired", true},
         {"hk", "early", NULL, "certificate is not yet valid", false},
         {"hk", "no-uri", NULL, "own certificate: the certificate has no URI name", true},
-        {"hk", "two-uris", NULL, "own certificate: the certificate has more than one URI name", true},
-        {"other-platform", "sel", NULL, SEL " is of another platform than spiffe://another/host/hk1", false},
-        {"hk", "not-spiffe", NULL, "own certificate: the certificate's URI name is no SPIFFE id", true},
+        {"hk", "two-uris", NULL, "own certificate: the certificate has more than one URI name",
+            true},
+        {"other-platform", "sel", NULL,
+            SEL " is of another platform than spiffe://another/host/hk1", false},
+        {"hk", "not-spiffe", NULL, "own certificate: the certificate's URI name is no SPIFFE id",
+            true},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct pair p;
@@ -160,8 +164,8 @@ static void test_id_of_a_certificate(void **state)
     static const struct {
         const char *name;
         int code;
-    } rows[] = {{"hk", 0}, {"no-uri", ERR_DENIED}, {"two-uris", ERR_DENIED}, {"not-spiffe", ERR_DENIED},
-        {"long-uri", ERR_DENIED}};
+    } rows[] = {{"hk", 0}, {"no-uri", ERR_DENIED}, {"two-uris", ERR_DENIED},
+        {"not-spiffe", ERR_DENIED}, {"long-uri", ERR_DENIED}};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct err e;
         char id[TLS_ID_MAX + 1];
@@ -263,9 +267,12 @@ static void test_bad_files(void **state)
     SSL_CTX *ctx;
     _cleanup_free_ char *ca = xasprintf("%s/ca.pem", dir), *cert = xasprintf("%s/hk.pem", dir),
                         *key = xasprintf("%s/sel.key", dir);
-    assert_int_equal(tls_ctx_mutual_new(&(struct tls_files){ca, cert, key}, true, &ctx, &e), ERR_INVALID);
+    assert_int_equal(
+        tls_ctx_mutual_new(&(struct tls_files){ca, cert, key}, true, &ctx, &e), ERR_INVALID);
     assert_non_null(strstr(e.message, "sel.key"));
-    assert_int_equal(tls_ctx_mutual_new(&(struct tls_files){ca, "/nonexistent", key}, true, &ctx, &e), ERR_NOT_FOUND);
+    assert_int_equal(
+        tls_ctx_mutual_new(&(struct tls_files){ca, "/nonexistent", key}, true, &ctx, &e),
+        ERR_NOT_FOUND);
     assert_non_null(strstr(e.message, "/nonexistent: No such file"));
     assert_int_equal(tls_ctx_server_new(ca, key, &ctx, &e), ERR_INVALID);
 }
@@ -337,7 +344,8 @@ static int make_certs(void **state)
     certs_leaf(dir, "early", &ca, (struct test_leaf){{SEL}, 3600, 7200});
     certs_leaf(dir, "no-uri", &ca, (struct test_leaf){{NULL}, -60, 3600});
     certs_leaf(dir, "two-uris", &ca, (struct test_leaf){{SEL, HK}, -60, 3600});
-    certs_leaf(dir, "other-platform", &ca, (struct test_leaf){{"spiffe://another/host/hk1"}, -60, 3600});
+    certs_leaf(
+        dir, "other-platform", &ca, (struct test_leaf){{"spiffe://another/host/hk1"}, -60, 3600});
     certs_leaf(dir, "not-spiffe", &ca, (struct test_leaf){{"https://reindeers.com/"}, -60, 3600});
     certs_leaf(dir, "long-uri", &ca, (struct test_leaf){{uri}, -60, 3600});
     certs_ca_free(&ca);

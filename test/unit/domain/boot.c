@@ -4,13 +4,14 @@
 #include "base/str/str.h"
 #include "domain/spec/boot.h"
 
-#define RECORD                                                                                                         \
-    "{\"format\":1,\"platform\":\"reindeers\",\"host\":\"hk1\",\"region\":\"ap-hongkong\","                            \
-    "\"addresses\":[\"10.20.0.11\"],\"public\":[\"203.0.113.20\",\"2001:db8::20\"],\"bridge\":\"100.127.0.0/16\","     \
-    "\"roles\":[\"control\",\"agent\",\"dns\"],\"state\":{\"kind\":\"etcd\",\"endpoints\":"                            \
-    "[\"https://10.20.0.11:2379\"],\"member\":{\"name\":\"hk1\"}},"                                                    \
-    "\"peers\":[{\"host\":\"sel1\",\"region\":\"ap-seoul\",\"addresses\":[\"10.20.0.12\"]}],"                          \
-    "\"cgroup\":\"/mcp/reindeers.hk1\",\"geo\":\"/geo/country.mmdb\"}"
+static const char record[] =
+    "{\"format\":1,\"platform\":\"reindeers\",\"host\":\"hk1\",\"region\":\"ap-hongkong\","
+    "\"addresses\":[\"10.20.0.11\"],\"public\":[\"203.0.113.20\",\"2001:db8::20\"],"
+    "\"bridge\":\"100.127.0.0/16\",\"roles\":[\"control\",\"agent\",\"dns\"],"
+    "\"state\":{\"kind\":\"etcd\",\"endpoints\":[\"https://10.20.0.11:2379\"],"
+    "\"member\":{\"name\":\"hk1\"}},\"peers\":[{\"host\":\"sel1\",\"region\":\"ap-seoul\","
+    "\"addresses\":[\"10.20.0.12\"]}],\"cgroup\":\"/mcp/reindeers.hk1\","
+    "\"geo\":\"/geo/country.mmdb\"}";
 
 static int parse(const char *text, struct boot **ret, struct err *e)
 {
@@ -24,7 +25,7 @@ static void test_whole_record(void **state)
     struct err e = {0};
     struct boot *b;
     char text[IP_TEXT_SIZE];
-    assert_int_equal(parse(RECORD, &b, &e), 0);
+    assert_int_equal(parse(record, &b, &e), 0);
     assert_string_equal(b->platform, "reindeers");
     assert_int_equal(b->addresses.n, 1);
     assert_int_equal(b->public.n, 2);
@@ -43,9 +44,9 @@ static void test_whole_record(void **state)
 /* The record with the first `from` replaced by `to`. */
 static char *edited(const char *from, const char *to)
 {
-    const char *at = strstr(RECORD, from);
+    const char *at = strstr(record, from);
     assert_non_null(at);
-    return xasprintf("%.*s%s%s", (int)(at - RECORD), RECORD, to, at + strlen(from));
+    return xasprintf("%.*s%s%s", (int)(at - record), record, to, at + strlen(from));
 }
 
 static void test_refusals(void **state)

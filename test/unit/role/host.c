@@ -51,8 +51,8 @@ static void test_table(void **state)
         enum sup_action action = sup_step(&s, rows[i].event, 1000, &rnd);
         uint64_t want = rows[i].timer == 77 ? 77 : 1000 + rows[i].timer;
         if (s.state != rows[i].to || action != rows[i].action || s.timer_at_ms != want)
-            fail_msg("%s, event %d: %s, action %d, timer %d", sup_state_name(rows[i].from), rows[i].event,
-                sup_state_name(s.state), action, (int)s.timer_at_ms);
+            fail_msg("%s, event %d: %s, action %d, timer %d", sup_state_name(rows[i].from),
+                rows[i].event, sup_state_name(s.state), action, (int)s.timer_at_ms);
     }
 }
 
@@ -107,7 +107,8 @@ static void test_jitter_differs(void **state)
     assert_true(distinct > 0);
 }
 
-/* Any sequence of events: a process is started only when none runs, and a role that is wanted is never forgotten. */
+/* Any sequence of events: a process is started only when none runs, and a role that is wanted is
+ * never forgotten. */
 static void test_random_walks(void **state)
 {
     for (unsigned seed = 1; seed <= 2000; seed++) {
@@ -136,7 +137,8 @@ static void test_random_walks(void **state)
                 assert_true(runs);
             /* CHANGE while stopping does not revive: only WANT does. */
             assert_true(!wanted || s.state != SUP_DOWN);
-            assert_true(wanted || (s.state != SUP_UP && s.state != SUP_BACKOFF && s.state != SUP_STARTING));
+            assert_true(
+                wanted || (s.state != SUP_UP && s.state != SUP_BACKOFF && s.state != SUP_STARTING));
             assert_true(!runs || (s.state != SUP_DOWN && s.state != SUP_BACKOFF));
             /* Whatever is not final has a way on by itself. */
             assert_true(s.state == SUP_DOWN || s.state == SUP_UP || s.timer_at_ms);
@@ -150,9 +152,11 @@ static struct boot *boot_of(const char *addresses, const char *public, const cha
 {
     struct err e = {0};
     struct boot *b = NULL;
-    _cleanup_free_ char *text = xasprintf("{\"format\":1,\"platform\":\"p\",\"host\":\"h\",\"region\":\"r\","
-        "\"addresses\":[%s],\"public\":[%s],\"bridge\":\"100.127.0.0/16\",\"roles\":[%s],"
-        "\"state\":{\"kind\":\"sqlite\"},\"peers\":[]}", addresses, public, roles);
+    _cleanup_free_ char *text =
+        xasprintf("{\"format\":1,\"platform\":\"p\",\"host\":\"h\",\"region\":\"r\","
+                  "\"addresses\":[%s],\"public\":[%s],\"bridge\":\"100.127.0.0/16\",\"roles\":[%s],"
+                  "\"state\":{\"kind\":\"sqlite\"},\"peers\":[]}",
+            addresses, public, roles);
     _cleanup_json_ json_t *tree = NULL;
     if (json_parse(text, strlen(text), &tree, &e) < 0 || boot_parse(tree, &b, &e) < 0)
         fail_msg("%s", e.message);
@@ -176,11 +180,12 @@ static void test_plan(void **state)
     static const struct {
         const char *name;
         size_t n;
-    } rows[] = {{"cli", 1}, {"peer", 1}, {"metrics", 1}, {"dns-udp", 6}, {"dns-tcp", 3}, {"edge-https", 4},
-        {"edge-http", 2}, {"resolver-udp", 1}, {"resolver-tcp", 1}};
+    } rows[] = {{"cli", 1}, {"peer", 1}, {"metrics", 1}, {"dns-udp", 6}, {"dns-tcp", 3},
+        {"edge-https", 4}, {"edge-http", 2}, {"resolver-udp", 1}, {"resolver-tcp", 1}};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (count(&l, rows[i].name) != rows[i].n)
-            fail_msg("%s: %zu sockets, wanted %zu", rows[i].name, count(&l, rows[i].name), rows[i].n);
+            fail_msg(
+                "%s: %zu sockets, wanted %zu", rows[i].name, count(&l, rows[i].name), rows[i].n);
     assert_int_equal(l.n, 20);
     boot_free(b);
 }
@@ -197,7 +202,8 @@ static void test_plan_of_special_hosts(void **state)
     assert_int_equal(l.n, 2); /* the same address twice is one */
     boot_free(b);
     /* A large machine with many addresses: what one message can carry. */
-    b = boot_of("\"10.0.0.1\",\"10.0.0.2\",\"10.0.0.3\"", "\"1.0.0.1\",\"1.0.0.2\",\"1.0.0.3\"", "\"dns\",\"edge\"");
+    b = boot_of("\"10.0.0.1\",\"10.0.0.2\",\"10.0.0.3\"", "\"1.0.0.1\",\"1.0.0.2\",\"1.0.0.3\"",
+        "\"dns\",\"edge\"");
     listen_plan(b, 512, &l);
     assert_true(count(&l, "dns-udp") <= LISTEN_ROLE_MAX / 2 && count(&l, "dns-udp") >= 100);
     boot_free(b);
@@ -206,7 +212,8 @@ static void test_plan_of_special_hosts(void **state)
 static struct listens one_local(int type, uint16_t port, bool shared)
 {
     struct listens l = {.n = 1};
-    l.v[0] = (struct listen){.role = "dns", .name = "dns-udp", .type = type, .port = port, .shared = shared, .fd = -1};
+    l.v[0] = (struct listen){
+        .role = "dns", .name = "dns-udp", .type = type, .port = port, .shared = shared, .fd = -1};
     ip_parse("127.0.0.1", &l.v[0].addr);
     return l;
 }
