@@ -7,12 +7,13 @@
 #include "role/dns/dns.h"
 #include "role/edge/edge.h"
 #include "role/frame/stub.h"
+#include "role/resolver/resolver.h"
 
 static const struct role_def *const roles[] = {
     &role_control,
     &role_agent,
     &role_dns,
-    &role_stub_resolver,
+    &role_resolver,
     &role_edge,
 };
 
