@@ -284,6 +284,12 @@ struct thread {
     _Atomic uint64_t stats[HTTP_STAT_COUNT];
 };
 
+enum drain {
+    DRAIN_NO,
+    DRAIN_GENTLY, /* what is in flight may finish, until the deadline */
+    DRAIN_NOW,
+};
+
 struct http_server {
     struct thread *threads;
     unsigned n_threads;
@@ -291,7 +297,7 @@ struct http_server {
     void *ctx;
     struct http_timeouts timeouts;
     SSL_CTX *front; /* every handshake starts here; app->certificate() puts the right certificate in */
-    _Atomic bool draining;
+    _Atomic int draining; /* enum drain */
     _Atomic unsigned running;
 };
 

@@ -130,7 +130,8 @@ int http_server_start(const struct http_config *given, struct http_server **ret,
 
 void http_server_drain(struct http_server *s)
 {
-    atomic_store(&s->draining, true);
+    int no = DRAIN_NO;
+    atomic_compare_exchange_strong(&s->draining, &no, DRAIN_GENTLY);
     http_server_wake(s);
 }
 
@@ -147,10 +148,9 @@ void http_server_free(struct http_server *s)
 {
     if (!s)
         return;
-    if (!atomic_load(&s->draining)) {
-        s->timeouts.drain = 0;
-        http_server_drain(s);
-    }
+    int no = DRAIN_NO;
+    atomic_compare_exchange_strong(&s->draining, &no, DRAIN_NOW);
+    http_server_wake(s);
     for (unsigned i = 0; i < s->n_threads; i++)
         pthread_join(s->threads[i].id, NULL);
     free_all(s);

@@ -118,10 +118,10 @@ static void on_wake(struct source *source, uint32_t events)
     (void)n; /* it only had to end the wait */
 }
 
-static void begin_drain(struct thread *t)
+static void begin_drain(struct thread *t, enum drain how)
 {
     t->draining = true;
-    t->drain_until_ms = t->now_ms + t->server->timeouts.drain;
+    t->drain_until_ms = t->now_ms + (how == DRAIN_NOW ? 0 : t->server->timeouts.drain);
     http_thread_accept_pause(t, true);
     t->accept_again_ms = 0;
     for (struct conn *c = t->conns.next, *next; c != &t->conns; c = next) {
@@ -164,8 +164,9 @@ static bool housekeeping(struct thread *t)
         http_peers_sweep(t);
         t->sweep_ms = t->now_ms + SWEEP_MS;
     }
-    if (!t->draining && atomic_load_explicit(&t->server->draining, memory_order_relaxed))
-        begin_drain(t);
+    enum drain how = (enum drain)atomic_load_explicit(&t->server->draining, memory_order_relaxed);
+    if (how != DRAIN_NO && !t->draining)
+        begin_drain(t, how);
     if (t->draining && t->drain_until_ms <= t->now_ms)
         end_drain(t);
     reap(t);
