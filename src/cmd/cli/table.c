@@ -23,6 +23,8 @@ extern const struct cmd cmd_plan;
 extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_role;
 extern const struct cmd cmd_schema;
+extern const struct cmd cmd_exec;
+extern const struct cmd cmd_logs;
 extern const struct cmd cmd_shim;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_timeline;
@@ -57,6 +59,8 @@ const struct cmd *const cmd_table[] = {
     /* Not for people: hidden. */
     &cmd_host,
     &cmd_role,
+    &cmd_logs,
+    &cmd_exec,
     &cmd_shim,
     &cmd_lab_role,
     &cmd_man,

@@ -156,7 +156,9 @@ static int mount_overlay(const struct shim_spec *s, int userns, struct err *e)
 int shim_rootfs_make(const struct shim_spec *s, struct err *e)
 {
     _cleanup_free_ char *mnt = xasprintf("%s/mnt", s->run_dir);
-    int r = file_mkdirs(mnt, 0711, e);
+    /* runc exec goes to the root file system's path first, from outside: an empty folder does. */
+    _cleanup_free_ char *outside = xasprintf("%s/rootfs", mnt);
+    int r = file_mkdirs(outside, 0711, e);
     if (r < 0)
         return r;
     /* Slave, so that a mount undone on the host is undone here; nothing goes the other way. */

@@ -31,13 +31,11 @@ size_t agent_select(struct agent *a, const json_t *params, struct agent_unit **o
     const char *unit = json_opt_str(params, "unit", NULL), *module = json_opt_str(params, "module", NULL);
     size_t n = 0;
     for (struct agent_unit *u = a->units; u && n < max; u = u->next)
-        if (unit ? str_eq(u->spec->name, unit) : str_eq(u->spec->module, module))
+        if (unit ? !strcmp(u->spec->name, unit)
+                 : module && (!strcmp(u->spec->module, module) || !strcmp(u->spec->name, module)))
             out[n++] = u;
     if (n == 0)
-        err_set(e, ERR_NOT_FOUND, "no %s \"%s\" on this host", unit ? "unit" : "module",
-            unit     ? unit
-            : module ? module
-                     : "");
+        err_set(e, ERR_NOT_FOUND, "no unit or module \"%s\" on this host", unit ? unit : module ? module : "");
     return n;
 }
 
