@@ -48,6 +48,7 @@ struct cmd_lab_host {
 
 /* Names the platform of a declaration without parsing the rest of it: this runs before every
  * command. "" when it has none. ERR_NOT_FOUND: no such file. */
+void cmd_scan_text(const char *text, size_t len, char *ret, size_t size); /* NUL-terminated */
 MUST_CHECK int cmd_scan_platform(const char *path, char *ret, size_t size, struct err *e);
 /* The folder that pins a living process: its path stays the process's own even if the pid is used
  * again. */

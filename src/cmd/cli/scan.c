@@ -34,32 +34,30 @@ static const char *find_block(const char *text)
     return NULL;
 }
 
-static int scan_json(const struct str *text, char *ret, size_t size, struct err *e)
+void cmd_scan_text(const char *text, size_t len, char *ret, size_t size)
 {
-    _cleanup_json_ json_t *tree = NULL;
-    int r = json_parse(str_cstr(text), text->len, &tree, e);
-    if (r >= 0)
-        str_copy(ret, size, json_opt_str(tree, "platform", ""));
-    return r;
+    *ret = '\0';
+    if (text[strspn(text, " \t\r\n")] == '{') {
+        /* Perhaps flow-style YAML that is no JSON: whoever parses all of it says why. */
+        _cleanup_json_ json_t *tree = NULL;
+        struct err ignored;
+        if (json_parse(text, len, &tree, &ignored) >= 0
+            && !str_copy(ret, size, json_opt_str(tree, "platform", "")))
+            *ret = '\0';
+        return;
+    }
+    const char *value = find_block(text);
+    if (value)
+        take_scalar(value, value + strcspn(value, "\n"), ret, size);
 }
 
 int cmd_scan_platform(const char *path, char *ret, size_t size, struct err *e)
 {
     _cleanup_str_ struct str text = STR_INIT;
     int r = file_read(path, DECLARATION_MAX, &text, e);
-    if (r < 0)
-        return r;
-    const char *start = str_cstr(&text);
-    *ret = '\0';
-    if (start[strspn(start, " \t\r\n")] == '{') {
-        struct err ignored; /* perhaps flow-style YAML: whoever parses all of it says why */
-        r = scan_json(&text, ret, size, &ignored);
-        return 0;
-    }
-    const char *value = find_block(start);
-    if (value)
-        take_scalar(value, value + strcspn(value, "\n"), ret, size);
-    return 0;
+    if (r >= 0)
+        cmd_scan_text(str_cstr(&text), text.len, ret, size);
+    return r < 0 ? r : 0;
 }
 
 /* The command name in field 2 may hold blanks and parentheses: count behind the last one. */

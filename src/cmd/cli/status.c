@@ -121,7 +121,9 @@ static void add_store(const json_t *status, const struct table_style *style, str
     const json_t *store = json_object_get(status, "state_store");
     const char *reason = json_opt_str(store, "reason", "");
     bool connected = json_opt_bool(store, "connected", false);
-    str_addf(out, "state store %s: ", json_opt_str(store, "kind", "?"));
+    str_add(out, "state store ");
+    table_mark_text(out, style, TABLE_PLAIN, json_opt_str(store, "kind", "?"));
+    str_add(out, ": ");
     table_mark_text(
         out, style, connected ? TABLE_GOOD : TABLE_BAD, connected ? "connected" : "not connected");
     if (!connected && *reason) {
