@@ -33,9 +33,10 @@ static bool on_country(void *ctx, const struct ip_addr *a, char ret[3])
     struct control *c = ctx;
     struct err e;
     struct mmdb *db;
+    struct ip_prefix network;
     if (!c->model || mmdb_open(control_geo_path(c), &db, &e) < 0)
         return false;
-    bool found = mmdb_country(db, a, ret, NULL);
+    bool found = mmdb_country(db, a, ret, &network);
     mmdb_close(db);
     return found;
 }
