@@ -236,6 +236,18 @@ static void begin(struct unit *u, uint64_t now_ms, struct unit_actions *out)
     act(out, UNIT_ACT_START);
 }
 
+/* A start is watched closely, so that nobody waits an interval for what is ready already; an exec probe costs a process,
+ * so less closely. */
+static uint64_t next_probe(const struct unit *u, uint64_t now_ms)
+{
+    uint64_t interval = u->params.interval_ms;
+    if (u->params.probe == PROBE_NONE)
+        return UNIT_NEVER;
+    if (u->state == UNIT_STARTING)
+        interval = MIN(interval, u->params.probe == PROBE_EXEC ? UNIT_START_EXEC_PROBE_MS : UNIT_START_PROBE_MS);
+    return now_ms + interval;
+}
+
 static void run_ops(struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
 {
     if (ops & OP_FORGET) {
@@ -263,7 +275,7 @@ static void run_ops(struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *r
     if (ops & OP_HEALTHY)
         u->healthy_due = now_ms + UNIT_HEALTHY_MS;
     if (ops & OP_NEXT)
-        u->probe_due = u->params.probe == PROBE_NONE ? UNIT_NEVER : now_ms + u->params.interval_ms;
+        u->probe_due = next_probe(u, now_ms);
     if (ops & OP_PROBE) {
         u->probing = true;
         act(out, UNIT_ACT_PROBE);

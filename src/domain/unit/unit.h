@@ -103,6 +103,8 @@ struct unit {
 #define UNIT_HEALTHY_MS 60000u      /* ready this long: the failures are forgotten */
 #define UNIT_FAILED_RETRY_MS 10000u /* a missing image may have come meanwhile */
 #define UNIT_KILL_AGAIN_MS 5000u
+#define UNIT_START_PROBE_MS 100u      /* between two probes of a starting unit */
+#define UNIT_START_EXEC_PROBE_MS 500u
 
 void unit_init(struct unit *u, const struct unit_params *p, uint64_t now_ms);
 /* The parameters of a changed spec; they count from the next start. */

@@ -30,7 +30,7 @@ bool peers_host_of_id(const char *platform, const char *id, char *out, size_t si
 /* A peer that is cut off must be noticed: unacknowledged data and keepalives both end the connection. */
 void peers_tune_socket(int fd)
 {
-    int on = 1, idle_s = 2, interval_s = 2, count = 2;
+    int on = 1, idle_s = 1, interval_s = 1, count = 3;
     unsigned silence_ms = PEERS_SILENCE_MS;
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);

@@ -13,7 +13,7 @@
 
 #define PEERS_PORT 7400
 #define PEERS_MAX 256
-#define PEERS_SILENCE_MS 6000u /* TCP_USER_TIMEOUT: over two lost probe intervals of TCP, under two of health */
+#define PEERS_SILENCE_MS 4000u /* TCP_USER_TIMEOUT: a round trip and a few retransmissions; under one probe interval */
 
 struct peers;
 
