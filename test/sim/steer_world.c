@@ -20,6 +20,7 @@ static const struct model_region *const *regions_from(struct world *w, size_t fi
 static void make_model(struct world *w)
 {
     struct model *m = &w->model;
+    m->domain = "example";
     struct model_instances *in = arena_alloc(w->arena, w->n_regions * sizeof *in);
     struct model_country *countries = arena_alloc(w->arena, 2 * sizeof *countries);
     struct model_module *modules = arena_alloc(w->arena, 2 * sizeof *modules);
