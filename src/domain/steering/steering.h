@@ -160,7 +160,7 @@ struct steer_question {
     const char *from;    /* an address, as text */
     const char *country; /* "": not known */
     const char
-        *source; /* where the country comes from: "the country database", "routing.overrides" */
+        *source; /* where the country comes from: "the country database", "routing.geo.overrides" */
 };
 /* {"name", "type", "from", "country", "list", "order": [region], "answer": [text], "ttl",
  * "because", "regions": [{"name", "state", "since", "why", "held", "own", "down_by", "up_by",

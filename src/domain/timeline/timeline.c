@@ -18,8 +18,8 @@ static size_t utf8_len(const unsigned char *p)
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80)
             return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0)
+        || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
         return 0;
     return n;
 }
@@ -196,9 +196,9 @@ static bool subject_matches(const char *subject, const char *wanted)
 
 bool timeline_matches(const struct timeline_entry *t, const struct timeline_filter *f)
 {
-    return t->seq > f->after_seq && t->wall_ms >= f->since_wall_ms &&
-           (!f->kind || in_list(f->kind, t->draft.kind)) &&
-           (!f->subject || subject_matches(t->draft.subject, f->subject));
+    return t->seq > f->after_seq && (!f->upto_seq || t->seq <= f->upto_seq)
+           && t->wall_ms >= f->since_wall_ms && (!f->kind || in_list(f->kind, t->draft.kind))
+           && (!f->subject || subject_matches(t->draft.subject, f->subject));
 }
 
 static bool goes_first(const struct timeline_entry *a, const struct timeline_entry *b)
@@ -220,8 +220,8 @@ void timeline_merge(const struct timeline_entry *const *lists, const size_t *len
     for (size_t k = 0; k < total; k++) {
         size_t best = SIZE_MAX;
         for (size_t i = 0; i < n_lists; i++)
-            if (at[i] < lens[i] &&
-                (best == SIZE_MAX || goes_first(&lists[i][at[i]], &lists[best][at[best]])))
+            if (at[i] < lens[i]
+                && (best == SIZE_MAX || goes_first(&lists[i][at[i]], &lists[best][at[best]])))
                 best = i;
         out[k] = &lists[best][at[best]++];
     }

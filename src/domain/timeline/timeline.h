@@ -51,6 +51,7 @@ void timeline_entry_print(const struct timeline_entry *t, bool with_date, struct
 /* Every condition that is set must hold. kinds: any of them. */
 struct timeline_filter {
     uint64_t after_seq;    /* 0: all */
+    uint64_t upto_seq;     /* 0: all */
     int64_t since_wall_ms; /* INT64_MIN: all */
     const char *kind;      /* NULL: all; a comma-separated list */
     const char *subject;   /* NULL: all; equal, or a prefix that ends at '/' */

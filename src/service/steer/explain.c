@@ -21,39 +21,42 @@ static int read_name(const char *text, char out[NAME_MAX_LEN + 1], struct err *e
     return 0;
 }
 
-static void consider(const struct ip_addr *from, const struct ip_prefix *p, const char *country,
-    int *best, char ret[3])
+struct found {
+    int bits; /* of the prefix; -1: none yet */
+    char *country;
+    const char *source;
+};
+
+/* The longest prefix decides, of two equal ones the later: as the dns role reads the snapshot. */
+static void consider(struct found *f, const struct ip_addr *from, const struct ip_prefix *p,
+    const char *country, const char *source)
 {
-    if (ip_prefix_contains(p, from) && p->bits > *best) {
-        *best = p->bits;
-        str_copy(ret, 3, country);
+    if (ip_prefix_contains(p, from) && p->bits >= f->bits) {
+        f->bits = p->bits;
+        f->source = source;
+        str_copy(f->country, 3, country);
     }
 }
 
-/* Overrides first, the most specific one; then the database. *ret_source says which. */
-static void find_country(
-    const struct steer_service *s, const struct ip_addr *from, char ret[3], const char **ret_source)
+/* Overrides first, then the database. Returns what told it, "" when nothing did. */
+static const char *find_country(
+    const struct steer_service *s, const struct ip_addr *from, char ret[3])
 {
-    const struct model *m = s->model;
-    int best = -1;
+    const struct model_lab *lab = &s->model->lab;
+    const struct model_routing *r = &s->model->routing;
+    struct found f = {-1, ret, ""};
     ret[0] = '\0';
-    *ret_source = "";
-    for (size_t i = 0; s->o.lab && i < m->lab.n_clients; i++)
-        consider(from, &m->lab.clients[i].prefix, m->lab.clients[i].country, &best, ret);
-    if (best >= 0)
-        *ret_source = "lab.clients";
-    int lab_best = best;
-    for (size_t i = 0; i < m->routing.n_overrides; i++)
+    for (size_t i = 0; s->o.lab && i < lab->n_clients; i++)
+        consider(&f, from, &lab->clients[i].prefix, lab->clients[i].country, "lab.clients");
+    for (size_t i = 0; i < r->n_overrides; i++)
         consider(
-            from, &m->routing.overrides[i].prefix, m->routing.overrides[i].country, &best, ret);
-    if (best > lab_best)
-        *ret_source = "routing.overrides";
-    if (best >= 0)
-        return;
+            &f, from, &r->overrides[i].prefix, r->overrides[i].country, "routing.geo.overrides");
+    if (f.bits >= 0)
+        return f.source;
     if (s->o.handler->country && s->o.handler->country(s->o.ctx, from, ret))
-        *ret_source = "the country database";
-    else
-        ret[0] = '\0';
+        return "the country database";
+    ret[0] = '\0';
+    return "";
 }
 
 int steer_service_explain(
@@ -81,7 +84,7 @@ int steer_service_explain(
         return err_set(e, ERR_UNAVAILABLE, "no revision has taken effect here yet");
     struct steer_question q = {
         .name = name_text, .type = type, .from = from_text, .country = country};
-    find_country(s, &address, country, &q.source);
+    q.source = find_country(s, &address, country);
     *ret = steer_explain(s->steer, s->model, &q);
     return 0;
 }

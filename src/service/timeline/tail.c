@@ -73,8 +73,9 @@ static bool give(struct timeline_tail *tail, const struct timeline_entry *t)
 static void run_read(uv_work_t *work)
 {
     struct timeline_tail *tail = CONTAINER_OF(work, struct timeline_tail, work);
-    tail->result =
-        timeline_read(tail->dir, &tail->filter, tail->limit, &tail->old, &tail->n_old, &tail->e);
+    struct timeline_filter old = tail->filter;
+    old.upto_seq = tail->upto;
+    tail->result = timeline_read(tail->dir, &old, tail->limit, &tail->old, &tail->n_old, &tail->e);
 }
 
 static void on_read(uv_work_t *work, int status)
