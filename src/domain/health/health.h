@@ -120,7 +120,7 @@ bool health_heard_fresh(const struct health_council *c, const struct health_hear
 /* This region hears nobody and reaches nobody outside, while its own network is known to work: by a
  * reference, or, where none is declared, by its own public address. Then nobody else can be asked,
  * and whoever hears an answer from here reaches this region: its word is enough
- * (doc/adr/steering-alone.md). */
+ * (doc/adr/0006-steering-alone.md). */
 bool health_alone(const struct health_council *c);
 
 struct health_verdict {
