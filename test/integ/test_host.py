@@ -218,6 +218,32 @@ def test_control_hears_of_every_process(host):
     assert all(r["pss_bytes"] > 0 for r in told.values())
 
 
+def test_a_broken_link_is_renewed_without_a_restart(host):
+    before, mark = host.roles(), host.log.mark()
+    links = [s for _, s in hostlib.borrow_sockets(before["dns"]) if s.type == socket.SOCK_STREAM]
+    assert len(links) == 1
+    links[0].shutdown(socket.SHUT_RDWR)
+    host.log.wait("role unlinked peer=dns@hk1", mark)
+    host.log.wait("role linked peer=dns@hk1", mark)
+    assert host.roles() == before
+    links[0].close()
+
+
+@pytest.mark.parametrize("packets", [[b"nonsense"], [b"{}"], [b"x" * 5000], [b'{"method":"pong","params":{}}'] * 300],
+                         ids=["nonsense", "no method", "too long", "a flood"])
+def test_a_role_that_abuses_its_channel_is_killed(host, packets):
+    mark, old = host.log.mark(), host.roles()["dns"]
+    channel = next(s for number, s in hostlib.borrow_sockets(old) if number == 3)
+    with channel:
+        for packet in packets:
+            try:
+                channel.send(packet)
+            except OSError:  # host has hung up already
+                break
+    host.log.wait(rf"role ended role=dns pid={old} reason=\"killed by SIGKILL\"", mark)
+    host.log.wait("role is up role=dns", mark)
+
+
 def test_processes_are_small(host):
     """Host itself must stay tiny: it holds nothing but sockets and pids."""
     sizes = {name: hostlib.pss_kib(pid) for name, pid in host.roles().items()}

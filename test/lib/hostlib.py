@@ -211,6 +211,27 @@ def sockets(pid):
     return found
 
 
+def borrow_sockets(pid):
+    """Copies of the process's Unix sockets, as a debugger would take them: [(their number there, socket)]."""
+    pidfd = os.pidfd_open(pid)
+    found = []
+    try:
+        for name in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                    fd = _libc.syscall(438, pidfd, int(name), 0)  # pidfd_getfd
+                    if fd < 0:
+                        continue
+                    s = socket.socket(fileno=fd)
+                    if s.family == socket.AF_UNIX:
+                        found.append((int(name), s))
+                    else:
+                        s.close()
+    finally:
+        os.close(pidfd)
+    return found
+
+
 def pss_kib(pid):
     with open(f"/proc/{pid}/smaps_rollup") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Least privilege for a role process, in two steps. sandbox_drop(): user and group, empty
+/* Least privilege for a role process, in steps. sandbox_drop(): user and group, empty
  * capability sets, no_new_privs, not dumpable, rlimits, umask; the role then opens what is its own
  * and starts its threads. sandbox_seal(): a seccomp allow list per profile for all threads (a
  * forbidden call kills the process, so that a test sees it). Both are irreversible. Sanitized
@@ -29,6 +29,11 @@ struct sandbox_user {
  * up; an unknown role: 61100). root for "agent" and "host". */
 struct sandbox_user sandbox_user_of(const char *role);
 MUST_CHECK int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct err *e);
+/* Files beyond these paths (folders with all below, or single files; NULL and missing ones are
+ * skipped) can not be opened any more. This thread and those it starts: to be called early, after
+ * sandbox_drop(). Returns 1, or 0 on a kernel without landlock. */
+MUST_CHECK int sandbox_confine(const char *const *readable, size_t n_readable,
+    const char *const *writable, size_t n_writable, struct err *e);
 MUST_CHECK int sandbox_seal(enum sandbox_profile profile, struct err *e);
-/* Both at once, for a process that needs nothing in between. */
+/* Drop and seal at once, for a process that needs nothing in between. */
 MUST_CHECK int sandbox_enter(enum sandbox_profile profile, struct sandbox_user user, struct err *e);

@@ -165,12 +165,28 @@ static int open_loop(struct frame *f, struct err *e)
     return 0;
 }
 
+/* A role that faces the network sees the system's files, the country database and its own. */
+static int confine(struct role *r, struct err *e)
+{
+    const char *readable[] = {"/etc", "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev",
+        json_opt_str(r->boot, "geo", NULL)};
+    const char *writable[] = {r->state_dir, r->run_dir, "/dev/null"};
+    if (r->def->profile != SANDBOX_NETWORK)
+        return 0;
+    int k = sandbox_confine(readable, ARRAY_SIZE(readable), writable, ARRAY_SIZE(writable), e);
+    if (k == 0)
+        log_debug("frame", "this kernel has no landlock", "role=%s", r->def->name);
+    return k;
+}
+
 static int start(struct frame *f, struct err *e)
 {
     struct role *r = &f->role;
     int k = take_boot(f, e);
     if (k >= 0)
         k = sandbox_drop(r->def->profile, sandbox_user_of(r->def->name), e);
+    if (k >= 0)
+        k = confine(r, e);
     /* After the change of user, which clears it. A role that hangs must not outlive its host with
      * its sockets. */
     if (k >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)

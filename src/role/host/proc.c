@@ -195,9 +195,9 @@ void host_role_message(struct host *h, struct host_role *r)
     }
     /* Gone without ending, or broken: of no use, and not to be trusted. */
     log_debug("host", "channel lost", "role=%s why=\"%s\"", r->name, e.message);
+    end_process(r, SIGKILL);
     close(r->channel);
     r->channel = -1;
-    end_process(r, SIGKILL);
 }
 
 static int link_roles(struct host_role *control, struct host_role *r, struct err *e)

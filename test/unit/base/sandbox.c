@@ -228,6 +228,53 @@ static void test_abort_is_not_taken_for_a_forbidden_call(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+static char inside[] = "/tmp/mcp-inside-XXXXXX", outside[] = "/tmp/mcp-outside-XXXXXX";
+
+static bool can_write(const char *dir)
+{
+    _cleanup_free_ char *path = xasprintf("%s/file", dir);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return fd >= 0 && write(fd, "x", 1) == 1;
+}
+
+static int look_around(void)
+{
+    _cleanup_free_ char *path = xasprintf("%s/before", outside);
+    if (!can_write(inside) || can_write(outside) || can_write("/tmp"))
+        return WRONG;
+    if (access("/etc/passwd", R_OK) < 0 || open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0)
+        return WRONG;
+    if (open("/etc/passwd", O_WRONLY | O_CLOEXEC) >= 0 || errno != EACCES)
+        return WRONG;
+    if (open(path, O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
+        return WRONG;
+    return FINE;
+}
+
+/* As root, whom permissions do not hold. */
+static void test_confined_to_folders(void **state)
+{
+    struct err e = {0};
+    assert_non_null(mkdtemp(inside));
+    assert_non_null(mkdtemp(outside));
+    _cleanup_free_ char *before = xasprintf("%s/before", outside);
+    assert_int_equal(file_write(before, "x", 1, 0644, &e), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        const char *readable[] = {"/etc", NULL, "/nonexistent"}, *writable[] = {inside};
+        if (sandbox_drop(SANDBOX_NONE, (struct sandbox_user){0, 0}, &e) < 0)
+            _exit(NO_SANDBOX);
+        int r = sandbox_confine(readable, 3, writable, 1, &e);
+        _exit(r < 0 ? NO_SANDBOX : r == 0 ? FINE /* an old kernel */ : look_around());
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(file_remove_tree(inside, &e), 0);
+    assert_int_equal(file_remove_tree(outside, &e), 0);
+    if (!ends_fine(status))
+        fail_msg("status %x", status);
+}
+
 static pthread_barrier_t sealed;
 
 static void *forbidden_thread(void *arg)
@@ -275,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_nothing_is_left),
         cmocka_unit_test(test_daily_work_is_allowed),
         cmocka_unit_test(test_abort_is_not_taken_for_a_forbidden_call),
+        cmocka_unit_test(test_confined_to_folders),
         cmocka_unit_test(test_all_threads),
         cmocka_unit_test(test_users),
     };
