@@ -16,10 +16,11 @@
 
 #define POLL_MS 5
 #define DEPTH_MAX 32
+#define MOUNTS "/sys/fs/cgroup"
 
 int cgroup_root(const char **ret, struct err *e)
 {
-    static const char *const places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+    static const char *const places[] = {MOUNTS, MOUNTS "/unified"};
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
         struct statfs fs;
         if (statfs(places[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC) {
@@ -111,28 +112,54 @@ int cgroup_remove(const char *path, unsigned timeout_ms, struct err *e)
     return remove_all(path, NULL, timeout_ms, e);
 }
 
-int cgroup_remove_v1(const char *name, unsigned timeout_ms, struct err *e)
+/* ---- groups of one name in every hierarchy ---- */
+
+#define TOPS_MAX 64
+#define LIST_MAX 1024
+
+/* Every place that may be a hierarchy: the mount of a pure version 2, each controller of version 1. */
+static size_t list_tops(char *tops[TOPS_MAX])
 {
-    DIR *dir = opendir("/sys/fs/cgroup");
-    int r = 0;
-    for (struct dirent *d; dir && r >= 0 && (d = readdir(dir));) {
-        if (d->d_name[0] == '.')
-            continue;
-        _cleanup_free_ char *path = xasprintf("/sys/fs/cgroup/%s%s", d->d_name, name);
-        if (file_exists(path))
-            r = remove_all(path, kill_one, timeout_ms, e);
-    }
+    size_t n = 0;
+    tops[n++] = xstrdup(MOUNTS);
+    DIR *dir = opendir(MOUNTS);
+    for (struct dirent *d; dir && n < TOPS_MAX && (d = readdir(dir));)
+        if (d->d_name[0] != '.' && d->d_type == DT_DIR)
+            tops[n++] = xasprintf(MOUNTS "/%s", d->d_name);
     if (dir)
         closedir(dir);
+    return n;
+}
+
+int cgroup_remove_everywhere(const char *name, unsigned timeout_ms, struct err *e)
+{
+    char *tops[TOPS_MAX];
+    size_t n = list_tops(tops);
+    int r = 0;
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_free_ char *path = xasprintf("%s%s", tops[i], name);
+        if (r >= 0 && file_exists(path))
+            r = remove_all(path, kill_one, timeout_ms, e);
+        free(tops[i]);
+    }
     return r;
 }
 
-#define LIST_MAX 1024
+void cgroup_remove_empty(const char *name)
+{
+    char *tops[TOPS_MAX];
+    size_t n = list_tops(tops);
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_free_ char *path = xasprintf("%s%s", tops[i], name);
+        rmdir(path);
+        free(tops[i]);
+    }
+}
 
 static void list_one(
-    const char *controller, const char *parent, const char *platform, char **names, size_t *n)
+    const char *top, const char *parent, const char *platform, char **names, size_t *n)
 {
-    _cleanup_free_ char *path = xasprintf("/sys/fs/cgroup/%s%s", controller, parent);
+    _cleanup_free_ char *path = xasprintf("%s%s", top, parent);
     size_t len = strlen(platform);
     DIR *dir = opendir(path);
     for (struct dirent *d; dir && *n < LIST_MAX && (d = readdir(dir));)
@@ -142,15 +169,13 @@ static void list_one(
         closedir(dir);
 }
 
-char **cgroup_list_v1(const char *parent, const char *platform)
+char **cgroup_list_everywhere(const char *parent, const char *platform)
 {
-    char **names = xcalloc(LIST_MAX + 1, sizeof *names);
-    size_t n = 0;
-    DIR *dir = opendir("/sys/fs/cgroup");
-    for (struct dirent *d; dir && (d = readdir(dir));)
-        if (d->d_name[0] != '.')
-            list_one(d->d_name, parent, platform, names, &n);
-    if (dir)
-        closedir(dir);
+    char *tops[TOPS_MAX], **names = xcalloc(LIST_MAX + 1, sizeof *names);
+    size_t n_tops = list_tops(tops), n = 0;
+    for (size_t i = 0; i < n_tops; i++) {
+        list_one(tops[i], parent, platform, names, &n);
+        free(tops[i]);
+    }
     return names;
 }

@@ -55,8 +55,11 @@ static int attach_to(
 {
     snprintf(ret_device, DISK_DEVICE_SIZE, "/dev/loop%d", index);
     _cleanup_close_ int dev = open(ret_device, O_RDWR | O_CLOEXEC);
-    if (dev < 0)
-        return err_errno(e, errno, "open %s", ret_device);
+    if (dev < 0) { /* ENOENT: another lab's `down` just removed it */
+        int gone = errno == ENOENT || errno == ENXIO;
+        err_errno(e, errno, "open %s", ret_device);
+        return gone ? ERR_CONFLICT : ERR_SYSTEM;
+    }
     struct loop_config c = {.fd = (uint32_t)image_fd, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
     str_copy((char *)c.info.lo_file_name, sizeof c.info.lo_file_name, image);
     if (ioctl(dev, LOOP_CONFIGURE, &c) < 0) {
@@ -100,22 +103,24 @@ int disk_mount(const char *device, const char *target, struct err *e)
     return 0;
 }
 
-/* True when a bound loop device has this file behind it, or with `folder` one below it. */
+/* Does the loop device /sys/block/<name> hold the file, or with `folder` one below it? */
+static bool holds(const char *name, const char *path, bool folder)
+{
+    _cleanup_free_ char *file = xasprintf("/sys/block/%s/loop/backing_file", name);
+    _cleanup_str_ struct str text = STR_INIT;
+    struct err ignored;
+    if (!str_starts(name, "loop") || file_read(file, 4096, &text, &ignored) < 0)
+        return false;
+    const char *rest = str_starts(str_cstr(&text), path) ? text.buf + strlen(path) : NULL;
+    return rest && *rest == (folder ? '/' : '\n');
+}
+
 static bool is_bound(const char *path, bool folder)
 {
     DIR *dir = opendir("/sys/block");
     bool found = false;
-    for (struct dirent *d; dir && !found && (d = readdir(dir));) {
-        if (!str_starts(d->d_name, "loop"))
-            continue;
-        _cleanup_free_ char *file = xasprintf("/sys/block/%s/loop/backing_file", d->d_name);
-        _cleanup_str_ struct str text = STR_INIT;
-        struct err ignored;
-        if (file_read(file, 4096, &text, &ignored) < 0)
-            continue;
-        const char *rest = str_starts(str_cstr(&text), path) ? text.buf + strlen(path) : NULL;
-        found = rest && *rest == (folder ? '/' : '\n');
-    }
+    for (struct dirent *d; dir && !found && (d = readdir(dir));)
+        found = holds(d->d_name, path, folder);
     if (dir)
         closedir(dir);
     return found;
@@ -144,4 +149,32 @@ int disk_wait_free(const char *image, unsigned timeout_ms, struct err *e)
 int disk_wait_all_free(const char *folder, unsigned timeout_ms, struct err *e)
 {
     return wait_free(folder, true, timeout_ms, e);
+}
+
+uint64_t disk_loops(const char *folder)
+{
+    uint64_t loops = 0, number;
+    DIR *dir = opendir("/sys/block");
+    for (struct dirent *d; dir && (d = readdir(dir));)
+        if (holds(d->d_name, folder, true) && str_to_u64(d->d_name + 4, 63, &number))
+            loops |= 1ull << number;
+    if (dir)
+        closedir(dir);
+    return loops;
+}
+
+void disk_remove_loops(uint64_t loops)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    struct err ignored;
+    uint64_t first = 8;
+    if (file_read("/sys/module/loop/parameters/max_loop", 32, &text, &ignored) >= 0 && text.len) {
+        text.buf[text.len - 1] = '\0';
+        if (!str_to_u64(text.buf, 64, &first))
+            return;
+    }
+    _cleanup_close_ int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    for (uint64_t i = first; i < 64 && control >= 0; i++)
+        if (loops & (1ull << i))
+            ioctl(control, LOOP_CTL_REMOVE, (int)i); /* in use again: it stays */
 }

@@ -18,5 +18,9 @@ MUST_CHECK int disk_mount(const char *device, const char *target, struct err *e)
 /* Waits until no loop device holds the image: after the machine's death its mounts go away a moment
  * later. */
 MUST_CHECK int disk_wait_free(const char *image, unsigned timeout_ms, struct err *e);
+/* The loop devices that hold an image of the folder, as a mask of their numbers (those below 64). */
+uint64_t disk_loops(const char *folder);
+/* Removes those that this computer did not have from the start and that nobody uses now. */
+void disk_remove_loops(uint64_t loops);
 /* Same for every image in the folder. */
 MUST_CHECK int disk_wait_all_free(const char *folder, unsigned timeout_ms, struct err *e);

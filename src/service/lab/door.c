@@ -76,15 +76,28 @@ static json_t *nameservers(const struct model *m)
     return list;
 }
 
-/* The buyer that was chosen, if there still is one of that country, else the first. NULL: there is
- * none. */
+/* Is the country sent to a region first that can be killed for show? */
+static bool is_served_elsewhere(const struct model *m, const char *country)
+{
+    for (size_t i = 0; i < m->routing.n_countries; i++)
+        if (!strcmp(m->routing.countries[i].code, country))
+            return m->routing.countries[i].order.v[0]->duty == REGION_DR;
+    return false;
+}
+
+/* The buyer that was chosen, if there still is one of that country; else one whom the standby region
+ * serves, else the first. NULL: there is none. */
 static const char *choose(const struct lab *l, const struct model *m)
 {
     const char *now = json_opt_str(json_object_get(l->state, "forwarder"), "as", "");
-    for (size_t i = 0; i < m->lab.n_clients; i++)
+    const char *best = m->lab.n_clients ? m->lab.clients[0].country : NULL;
+    for (size_t i = m->lab.n_clients; i-- > 0;) {
         if (!strcmp(m->lab.clients[i].country, now))
             return now;
-    return m->lab.n_clients ? m->lab.clients[0].country : NULL;
+        if (is_served_elsewhere(m, m->lab.clients[i].country))
+            best = m->lab.clients[i].country;
+    }
+    return best;
 }
 
 static int write_config(const struct lab *l, const json_t *config, bool *ret_changed, struct err *e)

@@ -109,7 +109,8 @@ int lab_open(const char *platform, bool create, struct lab **ret, struct err *e)
     if (r < 0)
         return r;
     r = load_state(l, &why);
-    if (r == ERR_NOT_FOUND || r == ERR_INVALID) /* damaged: `up` and `down` find the rest by cgroups */
+    if (r == ERR_NOT_FOUND
+        || r == ERR_INVALID) /* damaged: `up` and `down` find the rest by cgroups */
         l->state = no_state(l);
     else if (r < 0)
         return *e = why, r;

@@ -12,6 +12,7 @@
 #define START_TIMEOUT_MS 20000u /* mounts of a cold disk on a loaded machine */
 #define DEATH_TIMEOUT_MS 10000u
 #define CALL_TIMEOUT_MS 5000u
+#define UNITS_PARENT "/mcp" /* of every host's containers: provision_boot() */
 
 int lab_machine_call(
     const struct lab *l, const char *host, const char *op, json_t **ret, struct err *e)
@@ -22,24 +23,28 @@ int lab_machine_call(
     return r < 0 ? err_wrap(e, "machine %s", host) : 0;
 }
 
-/* What the dead left: the group itself, the groups its containers had below each controller. */
-static int sweep(const struct lab *l, const char *name, struct err *e)
+/* SIGKILL to everything of the host: its own group, and its containers', which may lie elsewhere. */
+static int kill_host(const struct lab *l, const char *name, struct err *e)
 {
-    _cleanup_free_ char *group = xasprintf("%s/%s", l->cgroup, name);
-    _cleanup_free_ char *units = xasprintf("/mcp/%s.%s", l->platform, name);
     const char *root;
     int r = cgroup_root(&root, e);
     if (r < 0)
         return r;
-    _cleanup_free_ char *units_group = xasprintf("%s%s", root, units);
+    _cleanup_free_ char *group = xasprintf("%s/%s", l->cgroup, name);
+    _cleanup_free_ char *units = xasprintf("%s" UNITS_PARENT "/%s.%s", root, l->platform, name);
     r = cgroup_kill(group, e);
+    return r < 0 ? r : cgroup_kill(units, e);
+}
+
+/* What the dead left: those groups, and its containers' below each controller. */
+static int sweep(const struct lab *l, const char *name, struct err *e)
+{
+    _cleanup_free_ char *group = xasprintf("%s/%s", l->cgroup, name);
+    _cleanup_free_ char *units = xasprintf(UNITS_PARENT "/%s.%s", l->platform, name);
+    int r = kill_host(l, name, e);
     if (r >= 0)
-        r = cgroup_kill(units_group, e);
-    if (r >= 0)
-        r = cgroup_remove_v1(units, DEATH_TIMEOUT_MS, e);
-    if (r >= 0)
-        r = cgroup_remove(group, DEATH_TIMEOUT_MS, e);
-    return r < 0 ? r : cgroup_remove(units_group, DEATH_TIMEOUT_MS, e);
+        r = cgroup_remove_everywhere(units, DEATH_TIMEOUT_MS, e);
+    return r < 0 ? r : cgroup_remove(group, DEATH_TIMEOUT_MS, e);
 }
 
 static int wait_disk(const struct lab *l, const char *name, struct err *e)
@@ -59,8 +64,7 @@ int lab_power_off(struct lab *l, const json_t *hosts, struct err *e)
     json_array_foreach (hosts, i, host)
         links_detach(l, json_opt_str(host, "name", ""));
     json_array_foreach (hosts, i, host) {
-        _cleanup_free_ char *group = xasprintf("%s/%s", l->cgroup, json_opt_str(host, "name", ""));
-        if (cgroup_kill(group, &ignored) < 0)
+        if (kill_host(l, json_opt_str(host, "name", ""), &ignored) < 0)
             continue; /* sweep() tries again and reports */
     }
     json_array_foreach (hosts, i, host) {
@@ -176,9 +180,10 @@ static int sweep_all(const struct lab *l, struct err *e)
         r = cgroup_remove(l->cgroup, DEATH_TIMEOUT_MS, e);
     if (r < 0)
         return r;
-    _cleanup_names_ char **units = cgroup_list_v1("/mcp", l->platform);
+    _cleanup_names_ char **units = cgroup_list_everywhere(UNITS_PARENT, l->platform);
     for (size_t i = 0; units[i] && r >= 0; i++)
-        r = cgroup_remove_v1(units[i], DEATH_TIMEOUT_MS, e);
+        r = cgroup_remove_everywhere(units[i], DEATH_TIMEOUT_MS, e);
+    cgroup_remove_empty(UNITS_PARENT);
     return r;
 }
 
@@ -211,6 +216,7 @@ static int remove_run_dir(const struct lab *l, struct err *e)
 int lab_down(struct lab *l, bool keep_state, struct err *e)
 {
     _cleanup_json_ json_t *hosts = lab_machines(l);
+    uint64_t loops = disk_loops(l->dir);
     if (keep_state)
         stop_gently(l, hosts);
     int r = lab_power_off(l, hosts, e);
@@ -224,6 +230,7 @@ int lab_down(struct lab *l, bool keep_state, struct err *e)
         return r;
     _cleanup_free_ char *cgroup_dir =
         xasprintf("%.*s", (int)(strrchr(l->cgroup, '/') - l->cgroup), l->cgroup);
+    disk_remove_loops(loops);
     rmdir(cgroup_dir); /* these only when no other lab uses them */
     rmdir(LAB_RUN_DIR);
     rmdir(LAB_DIR);

@@ -30,9 +30,11 @@ MUST_CHECK int cgroup_make(const char *path, struct err *e);
 MUST_CHECK int cgroup_kill(const char *path, struct err *e);
 /* Waits until nothing lives in it, then removes it and what is below. Nothing there is success. */
 MUST_CHECK int cgroup_remove(const char *path, unsigned timeout_ms, struct err *e);
-/* Ends and removes `name` ("/mcp/x.hk1") below every controller of the first version: container
- * runtimes make groups there. Frozen ones are thawed, or they would not die. */
-MUST_CHECK int cgroup_remove_v1(const char *name, unsigned timeout_ms, struct err *e);
-/* Names below `parent` ("/mcp") in any controller that are those of `platform`'s hosts:
- * "/mcp/<platform>.<host>". A heap array ending with NULL. */
-char **cgroup_list_v1(const char *parent, const char *platform);
+/* Ends and removes `name` ("/mcp/x.hk1") in every hierarchy of both versions: container runtimes make
+ * groups there. Frozen ones are thawed, or they would not die. */
+MUST_CHECK int cgroup_remove_everywhere(const char *name, unsigned timeout_ms, struct err *e);
+/* Where nothing is in it. */
+void cgroup_remove_empty(const char *name);
+/* Names below `parent` ("/mcp") in any hierarchy that are those of `platform`'s hosts:
+ * "/mcp/<platform>.<host>". A heap array ending with NULL, names may repeat. */
+char **cgroup_list_everywhere(const char *parent, const char *platform);
