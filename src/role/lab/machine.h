@@ -2,6 +2,7 @@
 /* Inside of the machine process. Its description, JSON on descriptor LAB_FD_CONFIG:
  *   {"name": "hk1", "dir": "/run/mcp-lab/<platform>", "cgroup": PATH, "log": PATH,
  *    "disk": PATH of the image or null, "etc": {"hosts": TEXT, "resolv.conf": TEXT},
+ *    "trust": PATH of a certificate or null,
  *    "net": {"addresses": [..], "public": [..], "local": [prefixes]} or null,
  *    "service": {"argv": [..], "config": FILE in dir or null} or null}
  * net null: no namespaces at all (the WAN's keeper). */

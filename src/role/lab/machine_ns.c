@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 
 #define WIRE "wan0"
+#define TRUST_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
+#define TRUST_MAX (4u * 1024 * 1024)
 #define MACHINE_DIR "/run/machine" /* what is written over /etc and /var/lib */
 
 static int do_mount(const char *source, const char *target, const char *type, unsigned long flags,
@@ -77,12 +79,30 @@ static int write_etc(const json_t *files, struct err *e)
     return r;
 }
 
+/* Programs of this machine accept what the certificate signed, as if an administrator had installed
+ * it. `pem` empty: nothing to trust. */
+static int trust(const struct str *pem, struct err *e)
+{
+    _cleanup_str_ struct str bundle = STR_INIT;
+    struct err ignored;
+    if (!pem->len)
+        return 0;
+    if (file_read(TRUST_BUNDLE, TRUST_MAX, &bundle, &ignored) < 0)
+        return 0; /* a system without one: --cacert it is */
+    str_add_mem(&bundle, pem->buf, pem->len);
+    return file_write(TRUST_BUNDLE, bundle.buf, bundle.len, 0644, e);
+}
+
 static int mount_all(const json_t *config, struct err *e)
 {
+    const char *ca = json_opt_str(config, "trust", NULL);
+    _cleanup_str_ struct str pem = STR_INIT;
     const char *disk = json_opt_str(config, "disk", NULL);
     char device[DISK_DEVICE_SIZE];
     _cleanup_close_ int loop = -1;
-    int r = do_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL, e);
+    int r = ca ? file_read(ca, TRUST_MAX, &pem, e) : 0;
+    if (r >= 0)
+        r = do_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL, e);
     if (r >= 0 && disk) /* before /var/lib is an overlay: the image must not be copied up */
         r = loop = disk_attach(disk, device, e);
     if (r >= 0)
@@ -99,29 +119,31 @@ static int mount_all(const json_t *config, struct err *e)
     if (r >= 0)
         r = do_mount("mcp-none", LAB_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
             "mode=700,size=4k", e);
-    return r < 0 ? r : write_etc(json_object_get(config, "etc"), e);
+    if (r >= 0)
+        r = write_etc(json_object_get(config, "etc"), e);
+    return r < 0 ? r : trust(&pem, e);
 }
+
+/* In order: packets pass between the wire and the containers' bridge; roles bind :53 and :443 without
+ * capabilities; the client answers from any of its addresses; bbr, where it is the default, models a
+ * path of its own; and there are no routers to be heard or called on this wire. */
+static const struct {
+    const char *name, *value;
+    bool required;
+} knobs[] = {
+    {"net/ipv4/ip_forward", "1", true},
+    {"net/ipv4/ip_unprivileged_port_start", "0", true},
+    {"net/ipv4/conf/all/rp_filter", "0", true},
+    {"net/ipv4/conf/default/rp_filter", "0", true},
+    {"net/ipv4/tcp_congestion_control", "cubic", false},
+    {"net/ipv6/conf/all/forwarding", "1", false},
+    {"net/ipv6/conf/default/accept_ra", "0", false},
+    {"net/ipv6/conf/default/addr_gen_mode", "1", false},
+    {"net/ipv6/conf/default/router_solicitations", "0", false},
+};
 
 static int set_knobs(struct err *e)
 {
-    static const struct {
-        const char *name, *value;
-        bool required;
-    } knobs[] = {
-        {"net/ipv4/ip_forward", "1", true}, /* between the wire and the containers' bridge */
-        {"net/ipv4/ip_unprivileged_port_start", "0",
-            true}, /* roles bind :53 and :443 without capabilities */
-        {"net/ipv4/conf/all/rp_filter", "0",
-            true}, /* the client answers from any of its addresses */
-        {"net/ipv4/conf/default/rp_filter", "0", true},
-        {"net/ipv4/tcp_congestion_control", "cubic",
-            false}, /* bbr where it is the default models its own path */
-        {"net/ipv6/conf/all/forwarding", "1", false},
-        {"net/ipv6/conf/default/accept_ra", "0",
-            false}, /* no routers here, no chatter on the wire */
-        {"net/ipv6/conf/default/addr_gen_mode", "1", false},
-        {"net/ipv6/conf/default/router_solicitations", "0", false},
-    };
     for (size_t i = 0; i < ARRAY_SIZE(knobs); i++) {
         struct err why;
         int r = netns_sysctl(knobs[i].name, knobs[i].value, &why);

@@ -145,45 +145,68 @@ static int apply(const struct lab *l, struct applying *a, uint64_t end_ms, struc
     return with_control(l, end_ms, call_apply, a, e);
 }
 
-/* ---- DNS, as a buyer asks it ---- */
+/* ---- DNS, as the buyers ask it ---- */
 
-static int open_question(const struct ip_addr *server, struct err *e)
+/* A name that is served: the domain itself if a route has it. NULL: no module has a route. */
+static const char *served_name(const struct model *m)
 {
-    struct sockaddr_storage to;
-    socklen_t len;
-    ip_to_sockaddr(server, 53, &to, &len);
-    _cleanup_close_ int fd = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&to, len) < 0)
-        return err_errno(e, errno, "ask the name server");
-    return util_steal_fd(&fd);
+    const char *first = NULL;
+    for (size_t i = 0; i < m->n_modules; i++)
+        for (size_t k = 0; k < m->modules[i].n_routes; k++)
+            for (size_t n = 0; n < m->modules[i].routes[k].n_names; n++) {
+                const char *name = m->modules[i].routes[k].names[n];
+                if (!strcmp(name, m->domain))
+                    return name;
+                first = first ? first : name;
+            }
+    return first;
 }
 
-/* True when the server answers with authority: whatever it says, it speaks for the zone. */
-static bool answers(const struct ip_addr *server, const char *domain)
+static int open_question(const struct ip_addr *server, const struct ip_addr *buyer)
 {
-    uint8_t message[DNS_UDP_MIN], answer[DNS_UDP_MAX], name[DNS_NAME_MAX];
+    struct sockaddr_storage from, to;
+    socklen_t len;
+    ip_to_sockaddr(buyer, 0, &from, &len);
+    _cleanup_close_ int fd = socket(from.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&from, len) < 0)
+        return -1;
+    ip_to_sockaddr(server, 53, &to, &len);
+    return connect(fd, (struct sockaddr *)&to, len) < 0 ? -1 : util_steal_fd(&fd);
+}
+
+/* True when the server has an answer for the buyer: an address if there is a name, else the zone. */
+static bool answers(
+    const struct ip_addr *server, const struct ip_addr *buyer, const char *name, uint16_t type)
+{
+    uint8_t message[DNS_UDP_MIN], answer[DNS_UDP_MAX], wire[DNS_NAME_MAX];
     size_t size;
     struct dns_writer w;
-    struct err ignored;
-    _cleanup_close_ int fd = open_question(server, &ignored);
-    if (fd < 0 || !dns_name_parse(domain, name, &size))
+    _cleanup_close_ int fd = open_question(server, buyer);
+    if (fd < 0 || !dns_name_parse(name, wire, &size))
         return false;
     dns_writer_init(&w, message, sizeof message, 1, 0);
-    dns_write_question(&w, name, size, DNS_SOA, DNS_IN);
+    dns_write_question(&w, wire, size, type, DNS_IN);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     if (send(fd, message, dns_writer_finish(&w), 0) < 0 || poll(&p, 1, DNS_TRY_MS) <= 0)
         return false;
     ssize_t n = recv(fd, answer, sizeof answer, 0);
     unsigned flags = n >= DNS_HEADER_SIZE ? dns_get16(answer + 2) : 0;
-    return (flags & DNS_AA) && (flags & DNS_RCODE) == DNS_NOERROR;
+    return (flags & DNS_AA) && (flags & DNS_RCODE) == DNS_NOERROR && dns_get16(answer + 6) > 0;
 }
 
 static bool all_answer(const struct model *m)
 {
-    for (size_t i = 0; i < m->routing.n_nameservers; i++) {
-        const struct model_addrs *addrs = &m->routing.nameservers[i].region->addresses;
-        if (addrs->n && !answers(&addrs->v[0], m->domain))
-            return false;
+    const char *served = served_name(m), *name = served ? served : m->domain;
+    for (size_t i = 0; i < m->lab.n_clients; i++) {
+        const struct ip_addr *buyer = &m->lab.clients[i].prefix.addr;
+        uint16_t type = !served ? DNS_SOA : buyer->family == 6 ? DNS_AAAA : DNS_A;
+        for (size_t k = 0; k < m->routing.n_nameservers; k++) {
+            const struct model_addrs *addrs = &m->routing.nameservers[k].region->addresses;
+            for (size_t n = 0; n < addrs->n; n++)
+                if (addrs->v[n].family == buyer->family
+                    && !answers(&addrs->v[n], buyer, name, type))
+                    return false;
+        }
     }
     return true;
 }

@@ -198,6 +198,10 @@ json_t *plan_machine(const struct lab *l, const struct model *m, const json_t *h
     _cleanup_free_ char *resolv = resolv_text(m), *hosts = hosts_text(m, lab_host_is(host, "host"));
     json_object_set_new(j, "net", host_net(m, host));
     json_object_set_new(j, "etc", json_pack("{s:s,s:s}", "resolv.conf", resolv, "hosts", hosts));
+    if (lab_host_is(host, "client")) { /* a buyer's computer, except that it trusts the lab */
+        _cleanup_free_ char *root = xasprintf("%s/ca/root.pem", l->dir);
+        json_object_set_new(j, "trust", json_string(root));
+    }
     if (lab_host_is(host, "host")) {
         _cleanup_free_ char *disk = xasprintf("%s/%s.img", l->dir, name);
         json_object_set_new(j, "disk", json_string(disk));

@@ -231,47 +231,53 @@ static int start_machines(struct lab *l, struct err *e)
     return r < 0 ? r : lab_power_on(l, rest, false, e);
 }
 
-/* The CA, its root where a browser can be told of it, and everything on the hosts' disks. */
-static int provision(struct lab *l, const struct up_params *p, struct err *e)
+/* Before the machines: the client's trusts it from the start. */
+static int open_ca(struct lab *l, struct pki_ca **ret, struct err *e)
+{
+    _cleanup_free_ char *dir = xasprintf("%s/ca", l->dir);
+    _cleanup_free_ char *root = xasprintf("%s/ca/root.pem", l->dir);
+    int r = pki_ca_open(dir, l->platform, clock_wall_ms(), ret, e);
+    if (r < 0)
+        return r;
+    json_object_set_new(l->state, "ca", json_string(root));
+    return lab_save(l, e);
+}
+
+static int provision(
+    struct lab *l, const struct up_params *p, const struct pki_ca *ca, struct err *e)
 {
     char geo[PATH_MAX];
     _cleanup_arena_ struct arena *a = arena_new(0);
-    _cleanup_pki_ca_ struct pki_ca *ca = NULL;
-    _cleanup_free_ char *dir = xasprintf("%s/ca", l->dir),
-                        *root = xasprintf("%s/ca/root.pem", l->dir);
-    struct provision shared = {.model = p->model, .geo = geo};
+    struct provision shared = {.model = p->model, .ca = ca, .geo = geo};
     int r = provision_find_geo(p->model, p->file, geo, e);
-    if (r >= 0)
-        r = pki_ca_open(dir, p->model->platform, clock_wall_ms(), &ca, e);
     if (r < 0)
         return r;
-    shared.ca = ca;
     shared.names = provision_edge_names(p->model, a, &shared.n_names);
-    json_object_set_new(l->state, "ca", json_string(root));
     r = for_each_host(l, p, &shared, provision_one, e);
-    return r < 0 ? r : lab_save(l, e);
+    return r < 0 || !p->files ? r : for_each_host(l, p, NULL, import_images, e);
 }
 
-int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
+static int make_disks(
+    struct lab *l, const struct up_params *p, struct pki_ca **ret_ca, struct err *e)
 {
     tell(p, UP_DISKS, NULL, "ext4 images, one a host");
     if (p->port)
         door_want_port(l, p->port);
     int r = lab_lay_out(l, p->model, p->file, e);
     if (r >= 0)
+        r = open_ca(l, ret_ca, e);
+    if (r >= 0)
         r = for_each_host(l, p, NULL, make_disk, e);
-    if (r < 0)
-        return r;
-    tell(p, UP_DISKS, NULL, NULL);
-    tell(p, UP_MACHINES, NULL, "namespaces, mounts, wires");
-    r = start_machines(l, e);
-    if (r < 0)
-        return r;
-    tell(p, UP_MACHINES, NULL, NULL);
+    if (r >= 0)
+        tell(p, UP_DISKS, NULL, NULL);
+    return r;
+}
+
+static int start_hosts(
+    struct lab *l, const struct up_params *p, const struct pki_ca *ca, struct err *e)
+{
     tell(p, UP_HOSTS, NULL, "certificates, boot records, images");
-    r = provision(l, p, e);
-    if (r >= 0 && p->files)
-        r = for_each_host(l, p, NULL, import_images, e);
+    int r = provision(l, p, ca, e);
     if (r >= 0)
         r = door_configure(l, p->model, e);
     if (r >= 0)
@@ -281,4 +287,18 @@ int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
     if (r >= 0)
         tell(p, UP_HOSTS, NULL, NULL);
     return r;
+}
+
+int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
+{
+    _cleanup_pki_ca_ struct pki_ca *ca = NULL;
+    int r = make_disks(l, p, &ca, e);
+    if (r < 0)
+        return r;
+    tell(p, UP_MACHINES, NULL, "namespaces, mounts, wires");
+    r = start_machines(l, e);
+    if (r < 0)
+        return r;
+    tell(p, UP_MACHINES, NULL, NULL);
+    return start_hosts(l, p, ca, e);
 }
