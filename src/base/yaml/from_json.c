@@ -41,8 +41,7 @@ static bool fill_map(
     node->pairs = arena_alloc(c->arena, json_object_size(json) * sizeof *node->pairs);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value)
-    {
+    json_object_foreach ((json_t *)json, key, value) {
         struct yaml_pair *pair = &node->pairs[node->n++];
         pair->key = text_node(c, key);
         pair->key->quoted = true;
@@ -76,9 +75,10 @@ static struct yaml_node *scalar_node(struct converter *c, const json_t *json)
 static struct yaml_node *convert(struct converter *c, const json_t *json, unsigned depth)
 {
     if (++c->nodes > YAML_NODES_MAX || depth > YAML_DEPTH_MAX) {
-        problems_add(c->p, 1, 1,
-            depth > YAML_DEPTH_MAX ? "nested deeper than 32 levels"
-                                   : "the text has more than 500,000 nodes");
+        problem_fix(problems_add(c->p, 1, 1,
+                        depth > YAML_DEPTH_MAX ? "nested deeper than 32 levels"
+                                               : "the text has more than 500,000 nodes"),
+            "make it smaller");
         return NULL;
     }
     if (!json_is_array(json) && !json_is_object(json))

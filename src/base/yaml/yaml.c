@@ -48,7 +48,7 @@ static bool is_key_next(const struct builder *b)
 static bool attach(struct builder *b, struct yaml_node *node, yaml_mark_t mark)
 {
     if (++b->nodes > YAML_NODES_MAX) {
-        problem_at(b, mark, "the text has more than 500,000 nodes");
+        problem_fix(problem_at(b, mark, "the text has more than 500,000 nodes"), "make it smaller");
         return false;
     }
     if (!b->depth) {
@@ -110,7 +110,7 @@ static bool on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind ki
     if (!is_plain_tree(b, ev, anchor, tag))
         return false;
     if (b->depth == YAML_DEPTH_MAX) {
-        problem_at(b, ev->start_mark, "nested deeper than 32 levels");
+        problem_fix(problem_at(b, ev->start_mark, "nested deeper than 32 levels"), "nest less");
         return false;
     }
     struct yaml_node *node = new_node(b, kind, ev->start_mark);
@@ -266,8 +266,8 @@ struct yaml_node *yaml_tree_parse(
     }
     if (!yaml_text_check(text, len, p))
         return NULL;
-    if (len >= 3 &&
-        !memcmp(text, "\xef\xbb\xbf", 3)) { /* a byte order mark is no part of the text */
+    if (len >= 3
+        && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a byte order mark is no part of the text */
         text += 3;
         len -= 3;
     }

@@ -91,6 +91,7 @@ static bool env_changed(struct differ *d, const char *const *old, const char *co
     while (*old || *new) {
         int r = !*old ? 1 : !*new ? -1 : compare_env(*old, *new);
         const char *one = r <= 0 ? *old : *new;
+        ASSERT(one);
         if (r || strcmp(*old, *new) != 0)
             str_addf(&names, " %.*s", (int)strcspn(one, "="), one);
         old += r <= 0;

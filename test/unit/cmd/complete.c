@@ -49,8 +49,10 @@ static char *complete(const char *line)
     }
     struct str out = STR_INIT, found = STR_INIT;
     cmd_complete(table, n, words, &out);
-    for (const char *s = str_cstr(&out); *s; s += strcspn(s, "\n") + 1)
-        str_addf(&found, "%s%.*s", found.len ? " " : "", (int)strcspn(s, "\t\n"), s);
+    for (const char *s = str_cstr(&out); *s; s += strcspn(s, "\n") + 1) {
+        str_add(&found, found.len ? " " : "");
+        str_add_mem(&found, s, strcspn(s, "\t\n"));
+    }
     free(copy);
     str_done(&out);
     return str_steal(&found);
