@@ -294,3 +294,33 @@ def test_killing_control_during_apply_leaves_one_whole_revision(lab):
 def agreed(lab, hosts, numbers):
     kept = {lab.path(h, "/var/lib/mcp/control/revision.json").read_text() for h in hosts}
     return len(kept) == 1 and json.loads(kept.pop())["revision"] in numbers
+
+
+# --- smaller platforms
+
+
+def test_two_regions_steer_around_each_other(tmp_path):
+    """Either region dies; with Hong Kong go two of three members, so Seoul decides alone and without a state store."""
+    name = unique_name("two")
+    with Lab(file=declare(tmp_path, name, "platform-two-regions.yaml"), name=name) as two:
+        two.up()
+        for region, network, asked, there in [("ap-seoul", NETWORKS["KR"][0], HK, SEOUL),
+                                              ("ap-hongkong", NETWORKS["TH"][0], SEOUL, HK)]:
+            wait_ready(two)
+            wait_until(lambda: answer(two, server=asked, ecs=network) == ([there], 60), 90, "a stable answer")
+            two.mcp("lab", "kill", region)
+            took = watch_answer(two, [asked], SWITCH_BOUND_S, server=asked, ecs=network)
+            print(f"two regions: {region} was left after {took:.1f} s")
+            assert took <= SWITCH_BOUND_S
+            two.mcp("lab", "heal", region)
+            watch_answer(two, [there], 60, server=asked, ecs=network)
+
+
+def test_one_host_is_a_platform_too(tmp_path):
+    name = unique_name("one")
+    with Lab(file=declare(tmp_path, name, "platform-one-host.yaml"), name=name) as one:
+        one.up()
+        status = one.status()
+        assert status["ready"] and status["state_store"]["kind"] == "sqlite"
+        assert answer(one, ecs=NETWORKS["US"][0])[0] == [HK]
+        assert one.mcp("plan").stdout.count("nothing would change") == 1
