@@ -3,6 +3,7 @@
 root is not."""
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -241,6 +242,17 @@ def test_a_role_that_abuses_its_channel_is_killed(host, packets):
             except OSError:  # host has hung up already
                 break
     host.log.wait(rf"role ended role=dns pid={old} reason=\"killed by SIGKILL\"", mark)
+    host.log.wait("role is up role=dns", mark)
+
+
+def test_a_forbidden_call_kills_and_is_named(host):
+    mark = host.log.mark()
+    for _, channel in hostlib.borrow_sockets(host.process.pid):
+        with channel:
+            if channel.type == socket.SOCK_SEQPACKET:
+                channel.send(b'{"method":"exec","params":{}}')  # the stub of dns obeys
+    reason = host.log.wait(r"role ended role=dns .*reason=\"(.*)\"", mark)[1]
+    assert re.fullmatch(r"killed by SIGSYS: forbidden system call (execve|\(dmesg may name it\))", reason)
     host.log.wait("role is up role=dns", mark)
 
 

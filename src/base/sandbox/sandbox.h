@@ -37,3 +37,7 @@ MUST_CHECK int sandbox_confine(const char *const *readable, size_t n_readable,
 MUST_CHECK int sandbox_seal(enum sandbox_profile profile, struct err *e);
 /* Drop and seal at once, for a process that needs nothing in between. */
 MUST_CHECK int sandbox_enter(enum sandbox_profile profile, struct sandbox_user user, struct err *e);
+
+#define SANDBOX_CALL_SIZE 32
+/* The name of a system call by its number, as the kernel's log tells it: "execve", or "call 999". */
+void sandbox_call_name(int number, char out[SANDBOX_CALL_SIZE]);

@@ -201,3 +201,13 @@ int sandbox_seal(enum sandbox_profile profile, struct err *e)
         return err_errno(e, -r, "seccomp");
     return 0;
 }
+
+void sandbox_call_name(int number, char out[SANDBOX_CALL_SIZE])
+{
+    char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
+    if (name)
+        snprintf(out, SANDBOX_CALL_SIZE, "%s", name);
+    else
+        snprintf(out, SANDBOX_CALL_SIZE, "call %d", number);
+    free(name);
+}

@@ -18,6 +18,13 @@ static void peer_unlinked(struct role *r, struct rpc_conn *peer)
     log_info("stub", "role unlinked", "peer=%s", rpc_conn_peer_name(peer));
 }
 
+/* As if an attacker had taken the role over. */
+static void misbehave(struct role *r, const char *method, json_t *params)
+{
+    if (!strcmp(method, "exec"))
+        execl("/bin/true", "true", (char *)NULL);
+}
+
 static void on_host_message(struct role *r, const char *method, json_t *params)
 {
     _cleanup_free_ char *text = json_text(params);
@@ -31,7 +38,8 @@ const struct role_def role_stub_control = {.name = "control",
     .on_host_message = on_host_message};
 const struct role_def role_stub_agent = {
     .name = "agent", .profile = SANDBOX_NONE, .linked = linked};
-const struct role_def role_stub_dns = {.name = "dns", .profile = SANDBOX_NETWORK, .linked = linked};
+const struct role_def role_stub_dns = {
+    .name = "dns", .profile = SANDBOX_NETWORK, .linked = linked, .on_host_message = misbehave};
 const struct role_def role_stub_resolver = {
     .name = "resolver", .profile = SANDBOX_NETWORK, .linked = linked};
 const struct role_def role_stub_edge = {

@@ -64,3 +64,5 @@ uint64_t host_role_print(const struct host *h, const char *name);
 void host_report(struct host *h); /* to control */
 void host_notify_systemd(const char *state);
 uint64_t host_oom_kills(void);
+/* The call that seccomp killed the process for, by the kernel's log; false: the log does not say. */
+bool host_forbidden_call(pid_t pid, char out[SANDBOX_CALL_SIZE]);

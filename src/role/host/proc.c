@@ -130,12 +130,14 @@ static void say_end(struct host_role *r, const struct spawn_exit *x, bool asked)
 {
     char how[SPAWN_EXIT_TEXT_SIZE];
     spawn_exit_format(x, how);
-    const char *more = "";
+    char call[SANDBOX_CALL_SIZE];
     if (!x->exited && x->status == SIGKILL && host_oom_kills() > r->oom_kills)
-        more = " (the machine ran out of memory meanwhile)";
+        snprintf(r->reason, sizeof r->reason, "%s (the machine ran out of memory meanwhile)", how);
     else if (!x->exited && x->status == SIGSYS)
-        more = " (forbidden system call: see dmesg)";
-    snprintf(r->reason, sizeof r->reason, "%s%s", how, more);
+        snprintf(r->reason, sizeof r->reason, "%s: forbidden system call %s", how,
+            host_forbidden_call(r->proc.pid, call) ? call : "(dmesg may name it)");
+    else
+        str_copy(r->reason, sizeof r->reason, how);
     if (asked)
         log_info("host", "role stopped", "role=%s pid=%d reason=\"%s\"", r->name, (int)r->proc.pid,
             r->reason);

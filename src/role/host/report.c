@@ -6,8 +6,12 @@
 #include "base/file/file.h"
 #include "role/frame/channel.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#define KMSG_RECORDS_MAX 100000
 
 /* The number behind the first "name:" or "name " at the start of a line. */
 static uint64_t number_after(const char *text, const char *name)
@@ -31,6 +35,39 @@ static uint64_t read_number(const char *path, const char *name)
 uint64_t host_oom_kills(void)
 {
     return read_number("/proc/vmstat", "oom_kill");
+}
+
+/* One record of the kernel's log: "... type=1326 audit(...): ... pid=123 ... syscall=59 ...". */
+static bool is_about(const char *record, pid_t pid, int *ret_call)
+{
+    char want[32];
+    snprintf(want, sizeof want, " pid=%d ", (int)pid);
+    const char *call = strstr(record, " syscall=");
+    if (!strstr(record, "type=1326 ") || !strstr(record, want) || !call)
+        return false;
+    *ret_call = (int)strtol(call + strlen(" syscall="), NULL, 10);
+    return true;
+}
+
+bool host_forbidden_call(pid_t pid, char out[SANDBOX_CALL_SIZE])
+{
+    _cleanup_close_ int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    char record[8192]; /* the longest that the kernel gives */
+    bool found = false;
+    for (int i = 0; fd >= 0 && i < KMSG_RECORDS_MAX; i++) {
+        int call;
+        ssize_t n = read(fd, record, sizeof record - 1);
+        if (n < 0 && errno == EPIPE)
+            continue; /* overwritten meanwhile: the next one */
+        if (n <= 0)
+            break;
+        record[n] = '\0';
+        if (is_about(record, pid, &call)) {
+            sandbox_call_name(call, out);
+            found = true; /* the last one counts: numbers of processes come again */
+        }
+    }
+    return found;
 }
 
 static uint64_t pss_bytes(pid_t pid)
