@@ -66,11 +66,11 @@ void http_conn_accept(struct thread *t, int fd, const struct sockaddr *from, boo
     set_client(c, from);
     c->state = tls ? CONN_HANDSHAKE : CONN_HEAD;
     if (tls) {
-        c->s.ssl = SSL_new(t->server->front);
-        ASSERT(c->s.ssl);
-        SSL_set_app_data(c->s.ssl, c);
-        SSL_set_fd(c->s.ssl, fd);
-        SSL_set_accept_state(c->s.ssl);
+        SSL *ssl = SSL_new(t->server->front);
+        ASSERT(ssl);
+        SSL_set_app_data(ssl, c);
+        SSL_set_accept_state(ssl);
+        http_stream_tls(&c->s, ssl);
     }
     if (http_stream_open(t, &c->s, fd) < 0) {
         http_conn_close(c, true);

@@ -96,6 +96,7 @@ enum io {
 };
 
 MUST_CHECK int http_stream_open(struct thread *t, struct stream *s, int fd); /* registers; negative errno */
+void http_stream_tls(struct stream *s, SSL *ssl); /* from now on through ssl, which becomes the stream's */
 void http_stream_close(struct thread *t, struct stream *s);
 void http_stream_events(struct stream *s, uint32_t events);
 enum io http_stream_fill(struct thread *t, struct stream *s);  /* one read; IO_OK: bytes came */

@@ -37,8 +37,72 @@ void http_stream_events(struct stream *s, uint32_t events)
         s->can_read = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         s->can_write = true;
-    if (s->ssl) /* TLS may want to write in order to read, and the other way round */
-        s->can_read = s->can_write = true;
+    if (s->ssl && s->can_write) /* TLS may have had to write in order to read */
+        s->can_read = true;
+}
+
+/* -- what OpenSSL reads and writes through: the same knowledge of the socket, so no call for what is known -------- */
+
+static int on_bio_read(BIO *bio, char *out, int len)
+{
+    struct stream *s = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t n = -1;
+    errno = EAGAIN;
+    if (s->can_read)
+        do
+            n = read(s->fd, out, (size_t)len);
+        while (n < 0 && errno == EINTR);
+    if (n > 0)
+        s->can_read = n == len || s->hangup;
+    if (n < 0 && errno == EAGAIN) {
+        s->can_read = false;
+        BIO_set_retry_read(bio);
+    }
+    return (int)n;
+}
+
+static int on_bio_write(BIO *bio, const char *in, int len)
+{
+    struct stream *s = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t n;
+    do
+        n = send(s->fd, in, (size_t)len, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN) {
+        s->can_write = false;
+        BIO_set_retry_write(bio);
+    }
+    return (int)n;
+}
+
+static long on_bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+    return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP; /* nothing is held back here */
+}
+
+static BIO_METHOD *bio_method;
+
+static void make_bio_method(void)
+{
+    bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
+    ASSERT(bio_method);
+    BIO_meth_set_read(bio_method, on_bio_read);
+    BIO_meth_set_write(bio_method, on_bio_write);
+    BIO_meth_set_ctrl(bio_method, on_bio_ctrl);
+}
+
+void http_stream_tls(struct stream *s, SSL *ssl)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_bio_method);
+    BIO *bio = BIO_new(bio_method);
+    ASSERT(bio);
+    BIO_set_data(bio, s);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    s->ssl = ssl;
 }
 
 static enum io end_of(struct stream *s, bool clean)
@@ -62,7 +126,6 @@ static enum io fill_tls(struct stream *s, size_t room)
     switch (SSL_get_error(s->ssl, n)) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE:
-        s->can_read = false;
         return IO_WAIT;
     case SSL_ERROR_ZERO_RETURN:
         return end_of(s, true);
@@ -97,7 +160,7 @@ enum io http_stream_fill(struct thread *t, struct stream *s)
         return IO_EOF;
     if (s->broken)
         return IO_ERROR;
-    if (!s->can_read)
+    if (!s->can_read && !(s->ssl && SSL_has_pending(s->ssl)))
         return IO_WAIT;
     if (s->in)
         http_buf_compact(s->in);
@@ -128,7 +191,12 @@ static ssize_t write_some(struct stream *s)
     if (n > 0)
         return n;
     int e = SSL_get_error(s->ssl, n);
-    errno = e == SSL_ERROR_WANT_WRITE || e == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
+    if (e == SSL_ERROR_WANT_WRITE || e == SSL_ERROR_WANT_READ) {
+        s->can_write = false;
+        errno = EAGAIN;
+    } else {
+        errno = EPIPE;
+    }
     return -1;
 }
 

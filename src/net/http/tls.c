@@ -61,6 +61,7 @@ int http_front_ctx_new(SSL_CTX **ret, struct err *e)
         SSL_CTX_free(ctx);
         return openssl_error(e, "cipher list");
     }
+    SSL_CTX_set_read_ahead(ctx, 1); /* a record in one read, not its head and then its rest */
     SSL_CTX_set_num_tickets(ctx, 1); /* one connection resumes one: two is for those that open several at once */
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
     static const unsigned char id[] = "mcp";
