@@ -114,6 +114,7 @@ struct http_timeouts {
     uint32_t pool;      /* an unused upstream connection */
     uint32_t linger;    /* reading on, so that a refused client can read why */
     uint32_t drain;     /* stop: what is in flight may finish */
+    uint32_t ticket;    /* a key makes session tickets this long, and opens them as long again */
 };
 
 struct http_config {

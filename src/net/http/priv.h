@@ -136,6 +136,7 @@ bool http_conn_evict_idle(struct thread *t); /* the one that has been idle longe
 /* -- transactions ------------------------------------------------------------------------------------- */
 #define TX_STEPS(X)                                                                                \
     X(DECIDE, step_decide)     /* the application replies or names targets */                      \
+    X(COLLECT, step_collect)   /* short content is waited for before anybody is bothered with it */ \
     X(ACQUIRE, step_acquire)   /* a connection to one of them */                                   \
     X(CONNECT, step_connect)   /* being made */                                                    \
     X(EXCHANGE, step_exchange) /* request out, answer's head awaited */                            \
@@ -203,6 +204,8 @@ enum pump {
     PUMP_DONE, /* answer: all of it is with the kernel */
 };
 enum io http_client_flush(struct tx *tx);
+enum pump http_pump_collect(struct tx *tx); /* content into `sent`, sending nothing; it must have the room */
+bool http_pump_fits(const struct tx *tx);   /* all of the content will have room in `sent` */
 enum pump http_pump_request(struct tx *tx);
 enum pump http_pump_answer(struct tx *tx);
 
@@ -285,6 +288,21 @@ struct thread {
     _Atomic uint64_t stats[HTTP_STAT_COUNT];
 };
 
+struct ticket_key {
+    unsigned char name[16], aes[32], mac[32];
+};
+
+struct tickets { /* the one thing that handshakes of different threads share */
+    pthread_mutex_t lock;
+    struct ticket_key keys[2]; /* newest first */
+    uint64_t made_ms;          /* the newest; 0: none is in use yet */
+};
+
+void http_tickets_init(struct tickets *t);
+void http_tickets_done(struct tickets *t);
+int http_tickets_callback(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+    int making);
+
 enum drain {
     DRAIN_NO,
     DRAIN_GENTLY, /* what is in flight may finish, until the deadline */
@@ -297,6 +315,7 @@ struct http_server {
     const struct http_app *app;
     void *ctx;
     struct http_timeouts timeouts;
+    struct tickets tickets;
     SSL_CTX *front; /* every handshake starts here; app->certificate() puts the right certificate in */
     _Atomic int draining; /* enum drain */
     _Atomic unsigned running;

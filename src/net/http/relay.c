@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. Content both ways: decoded from one side's framing, framed anew for the other, through one buffer each way. A
- * full buffer stops the reading on the other side (back-pressure); nothing grows. */
+/* HOT PATH. Content both ways: decoded from one side's framing, framed anew for the other, through one buffer each way.
+ * A full buffer stops the reading on the other side (back-pressure); nothing grows. */
 #include "net/http/priv.h"
 
 #include <errno.h>
@@ -75,6 +75,19 @@ static enum pump take_request_piece(struct tx *tx)
     put_content(tx->sent, data, tx->request.framing == HTTP_BODY_CHUNKED, tx->request_ended);
     drop_data(t, from, used);
     return PUMP_MORE;
+}
+
+bool http_pump_fits(const struct tx *tx)
+{
+    return tx->request.framing == HTTP_BODY_LENGTH && tx->request.content_length <= BUF_BYTES - ROOM_MIN - tx->sent->end;
+}
+
+enum pump http_pump_collect(struct tx *tx)
+{
+    enum pump p = PUMP_MORE;
+    while (!tx->request_ended && p == PUMP_MORE)
+        p = take_request_piece(tx);
+    return tx->request_ended ? PUMP_DONE : p;
 }
 
 enum pump http_pump_request(struct tx *tx)

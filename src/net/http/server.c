@@ -80,6 +80,7 @@ static void free_all(struct http_server *s)
             close(t->wake);
     }
     SSL_CTX_free(s->front);
+    http_tickets_done(&s->tickets);
     free(s->threads);
     free(s);
 }
@@ -113,6 +114,7 @@ int http_server_start(const struct http_config *given, struct http_server **ret,
     s->ctx = config.ctx;
     s->timeouts = config.timeouts;
     http_timeouts_default(&s->timeouts);
+    http_tickets_init(&s->tickets);
     s->n_threads = config.threads;
     s->threads = xcalloc(s->n_threads, sizeof *s->threads);
     int r = http_front_ctx_new(&s->front, e);

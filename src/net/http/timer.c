@@ -20,6 +20,7 @@ void http_timeouts_default(struct http_timeouts *t)
         .pool = 15000, /* shorter than what servers keep idle connections for, so that they rarely close first */
         .linger = 1000,
         .drain = 10000,
+        .ticket = 4 * 3600 * 1000,
     };
     const uint32_t *from = (const uint32_t *)&defaults;
     uint32_t *to = (uint32_t *)t;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The clients' side of TLS: one front context for the handshakes of all threads, the certificate by server name from
- * the application. Sessions live in tickets only (no cache, no lock); their keys are the front context's, so every
- * thread and every certificate understands them. */
+ * the application. Sessions live in tickets only (no cache), which every thread and every certificate understands
+ * (ticket.c). */
 #include "net/http/priv.h"
 
 #include <openssl/err.h>
@@ -64,6 +64,7 @@ int http_front_ctx_new(SSL_CTX **ret, struct err *e)
     SSL_CTX_set_read_ahead(ctx, 1); /* a record in one read, not its head and then its rest */
     SSL_CTX_set_num_tickets(ctx, 1); /* one connection resumes one: two is for those that open several at once */
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, http_tickets_callback);
     static const unsigned char id[] = "mcp";
     SSL_CTX_set_session_id_context(ctx, id, sizeof id - 1);
     *ret = ctx;

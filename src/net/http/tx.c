@@ -2,10 +2,10 @@
 /* HOT PATH. One request and its answer, as a machine of steps (TX_STEPS in priv.h). Every event of the client's or the
  * upstream's socket and every timeout ends in http_tx_run(), which takes steps until one has to wait.
  *
- *   DECIDE -> REPLY -------------------------------------------> END
- *          -> ACQUIRE -> CONNECT -> EXCHANGE -> RELAY ---------> END
- *                ^  \________________/ | retry     \ upstream failed: cut -> END
- *                 \____________________/ failed -> REPLY                              */
+ *   DECIDE -> REPLY ------------------------------------------------------> END
+ *          -> COLLECT -> ACQUIRE -> CONNECT -> EXCHANGE -> RELAY ---------> END
+ *                           ^  \________________/ | retry     \ upstream failed: cut -> END
+ *                            \____________________/ failed -> REPLY                              */
 #include "net/http/priv.h"
 
 #include "proto/uri/uri.h"
@@ -186,8 +186,7 @@ void http_tx_forward(struct http_tx *pub, const struct http_target *targets, siz
     ASSERT(!o.full); /* a head of 16 KiB and what we add */
     tx->sent->end = (uint32_t)o.len;
     tx->replayable = true;
-    tx->upstream_start_us = tx->conn->t->now_us;
-    tx->step = TX_ACQUIRE;
+    tx->step = TX_COLLECT;
 }
 
 /* -- failures ----------------------------------------------------------------------------------------------- */
@@ -292,7 +291,9 @@ bool http_tx_run(struct tx *tx)
 static enum step_result wait_for(struct tx *tx)
 {
     enum timer_kind kind = TIMER_ANSWER;
-    if (http_buf_len(tx->conn->s.out))
+    if (tx->step == TX_COLLECT)
+        kind = TIMER_BODY;
+    else if (http_buf_len(tx->conn->s.out))
         kind = TIMER_SEND;
     else if (tx->expecting)
         kind = TIMER_EXPECT;
@@ -309,6 +310,22 @@ static enum step_result step_decide(struct tx *tx)
     struct thread *t = tx->conn->t;
     t->calls->request(t->app, &tx->pub);
     ASSERT(tx->step != TX_DECIDE);
+    return STEP_NEXT;
+}
+
+/* A client that dribbles its few bytes holds a buffer of ours, not a connection of a module, and content that never
+ * comes is never announced to one. What is longer, or of unknown length, streams. */
+static enum step_result step_collect(struct tx *tx)
+{
+    enum pump p = tx->request_ended || tx->expecting || !http_pump_fits(tx) ? PUMP_DONE : http_pump_collect(tx);
+    if (p == PUMP_WAIT)
+        return wait_for(tx);
+    if (p != PUMP_DONE) {
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
+        return STEP_NEXT;
+    }
+    tx->upstream_start_us = tx->conn->t->now_us;
+    tx->step = TX_ACQUIRE;
     return STEP_NEXT;
 }
 

@@ -746,6 +746,12 @@ static void test_timeouts(void **state)
     expect_closed(c); /* idle */
     c = client();
     put(c, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+    assert_has(get(c, "}\n"), "HTTP/1.1 408 ");
+    expect_end(408, HTTP_END_CLIENT_SLOW);
+    expect_closed(c);
+    assert_false(readable(fx.upstreams[0], 0)); /* was not bothered with it */
+    c = client();
+    put(c, "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n");
     int u = upstream_accept(0);
     assert_has(get(c, "}\n"), "HTTP/1.1 408 ");
     expect_end(408, HTTP_END_CLIENT_SLOW);

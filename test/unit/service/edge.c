@@ -181,14 +181,19 @@ static struct {
     uint16_t http_port, https_port;
 } fx;
 
-static void edge_up(unsigned threads)
+static void edge_up_with(unsigned threads, struct http_timeouts timeouts)
 {
     struct http_listen listens[] = {{fx.http, false}, {fx.https, true}};
     struct edge_config config = {.threads = threads, .listens = listens, .n_listens = 2, .state_dir = fx.dir,
-        .metrics = fx.metrics};
+        .metrics = fx.metrics, .timeouts = timeouts};
     struct err e;
     if (edge_start(&config, &fx.edge, &e) < 0)
         fail_msg("%s", e.message);
+}
+
+static void edge_up(unsigned threads)
+{
+    edge_up_with(threads, (struct http_timeouts){0});
 }
 
 static int setup(void **state)
@@ -564,6 +569,42 @@ static void test_tls(void **state)
     upstream_stop(web);
 }
 
+static bool resumes(SSL_CTX *ctx, SSL_SESSION *session)
+{
+    SSL *ssl = tls_dial(ctx, "a.example", session, NULL);
+    assert_non_null(ssl);
+    bool resumed = SSL_session_reused(ssl);
+    tls_ask(ssl, "/healthz"); /* the new ticket has been made when this is answered */
+    tls_close(ssl);
+    return resumed;
+}
+
+static void test_ticket_keys_change(void **state)
+{
+    struct test_ca ca = certs_ca("test");
+    edge_free(fx.edge);
+    edge_up_with(1, (struct http_timeouts){.ticket = 1});
+    _cleanup_json_ json_t *doc = routes_doc("");
+    json_object_set_new(doc, "certificates", json_pack("[o]", certificate(&ca, "a.example", true)));
+    struct err e;
+    assert_int_equal(edge_set_routes(fx.edge, doc, &e), 0);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION); /* TLS 1.3 tickets are for one use */
+    SSL *ssl = tls_dial(ctx, "a.example", NULL, NULL);
+    tls_ask(ssl, "/healthz");
+    SSL_SESSION *session = SSL_get1_session(ssl);
+    tls_close(ssl);
+    /* Each handshake that makes a ticket is later than the millisecond of its key: one key on, still opened; two on,
+     * not any more. Handshakes within one millisecond share a key, so the end is waited for. */
+    int times = 0;
+    while (resumes(ctx, session))
+        assert_true(++times < 1000);
+    assert_true(times >= 1);
+    SSL_SESSION_free(session);
+    SSL_CTX_free(ctx);
+    certs_ca_free(&ca);
+}
+
 /* -- what it leaves behind ----------------------------------------------------------------------------------- */
 
 static void test_log_and_metrics(void **state)
@@ -692,7 +733,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         T(test_filters), T(test_redirect), T(test_bad_snapshot_changes_nothing), T(test_restart_without_control),
-        T(test_swaps_lose_nothing), T(test_tls), T(test_log_and_metrics), T(test_log_rotation), T(test_log_never_waits),
+        T(test_swaps_lose_nothing), T(test_tls), T(test_ticket_keys_change), T(test_log_and_metrics), T(test_log_rotation), T(test_log_never_waits),
         T(test_no_allocation_per_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
