@@ -6,7 +6,9 @@
 #include "domain/model/model.h"
 #include "domain/plan/plan.h"
 #include "domain/revision/revision.h"
+#include "service/lab/up.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pwd.h>
 
@@ -136,6 +138,30 @@ static char *who(void)
     return xasprintf("%s@%s", pw ? pw->pw_name : user && *user ? user : "root", host);
 }
 
+static void show_placing(void *ctx, enum up_phase phase, const char *host, const char *text)
+{
+    const struct apply *a = ctx;
+    if (text && host && !a->ctx->json)
+        printf("%s %s\n", host, text);
+}
+
+/* A lab's hosts are given images from outside, before a revision names them. What an older revision
+ * names they were given then. */
+static int place_images(struct apply *a, struct err *e)
+{
+    const char *socket = getenv("MCP_SOCKET");
+    _cleanup_lab_ struct lab *l = NULL;
+    struct err ignored;
+    char file[PATH_MAX];
+    if (a->undone || (socket && *socket) || lab_read(a->model->platform, &l, &ignored) < 0)
+        return 0;
+    if (!realpath(cmd_platform_file(a->ctx), file))
+        return err_errno(e, errno, "%s", cmd_platform_file(a->ctx));
+    struct up_params p = {
+        .model = a->model, .file = file, .files = a->files, .progress = show_placing, .ctx = a};
+    return up_images(l, &p, e);
+}
+
 static int call(struct apply *a, json_t **ret, struct err *e)
 {
     bool wait = cmd_flag(a->ctx, "wait");
@@ -202,7 +228,9 @@ static int apply(struct apply *a, struct err *e)
             cmd_print_json(j);
         return 0;
     }
-    r = call(a, &answer, e);
+    r = place_images(a, e);
+    if (r >= 0)
+        r = call(a, &answer, e);
     if (r >= 0)
         report(a, answer);
     return r < 0 ? r : 0;

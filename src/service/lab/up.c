@@ -209,6 +209,8 @@ static int import_images(struct job *job, struct err *e)
 {
     const struct model *m = job->params->model;
     const struct model_host *h = model_find_host(m, json_opt_str(job->host, "name", ""));
+    if (!lab_host_alive(job->host))
+        return 0;
     _cleanup_free_ char *root = lab_host_path(job->host, IMAGE_ROOT);
     for (size_t i = 0; i < m->n_modules; i++) {
         if (!runs_on(m, &m->modules[i], h))
@@ -218,6 +220,16 @@ static int import_images(struct job *job, struct err *e)
             return err_wrap(e, "module %s", m->modules[i].name);
     }
     return 0;
+}
+
+int up_images(struct lab *l, const struct up_params *p, struct err *e)
+{
+    size_t i;
+    json_t *host;
+    json_array_foreach(json_object_get(l->state, "hosts"), i, host)
+        if (!lab_host_alive(host))
+            tell(p, UP_HOSTS, json_opt_str(host, "name", "?"), "is off: `mcp up` brings its images");
+    return for_each_host(l, p, NULL, import_images, e);
 }
 
 /* ---- hosts ---- */
@@ -254,7 +266,7 @@ static int provision(
         return r;
     shared.names = provision_edge_names(p->model, a, &shared.n_names);
     r = for_each_host(l, p, &shared, provision_one, e);
-    return r < 0 || !p->files ? r : for_each_host(l, p, NULL, import_images, e);
+    return r < 0 || !p->files ? r : up_images(l, p, e);
 }
 
 static int make_disks(

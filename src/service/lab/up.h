@@ -42,6 +42,8 @@ struct up_params {
 MUST_CHECK int up_check(const struct up_params *p, struct err *e);
 /* Disks, machines, what each host must know, `mcp host` everywhere. */
 MUST_CHECK int up_hosts(struct lab *l, const struct up_params *p, struct err *e);
+/* Images of the model onto the running hosts that shall run them: before a revision names them. */
+MUST_CHECK int up_images(struct lab *l, const struct up_params *p, struct err *e);
 /* State store there, revision applied, every unit ready, name servers answering. */
 MUST_CHECK int up_apply(
     struct lab *l, const struct up_params *p, int64_t *ret_revision, struct err *e);
