@@ -69,7 +69,9 @@ static void conclude_target(struct steer *s, const struct health_council *c, siz
         t->concluded = now;
         t->since_ms = s->now_ms;
         t->since_wall_ms = s->wall_ms;
-        t->app_lost_ms = now == HEALTH_DOWN && t->why == HEALTH_APP ? s->now_ms : 0;
+        /* Only what worked once can be lost: a platform that is coming up freezes nothing. */
+        bool app_lost = now == HEALTH_DOWN && t->why == HEALTH_APP && t->confirmed;
+        t->app_lost_ms = app_lost ? s->now_ms : 0;
         *(now == HEALTH_DOWN ? &m->lost : &m->back) |= 1ull << region;
         report_target(s, name, region, a);
         a->save = true;
