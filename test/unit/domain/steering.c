@@ -420,7 +420,8 @@ static void test_targets_are_probed_once_an_interval(void **state)
         tick(&f, 10);
         unsigned n = (unsigned)f.a.n_probes;
         struct steer_probe due[16];
-        memcpy(due, f.a.probes, n * sizeof *due);
+        if (n)
+            memcpy(due, f.a.probes, n * sizeof *due);
         for (unsigned k = 0; k < n; k++) {
             if (due[k].region == 1 && due[k].name == 1) {
                 longest = last ? MAX(longest, f.now - last) : 0;
