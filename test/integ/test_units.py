@@ -140,6 +140,21 @@ def test_changed_spec_replaces_one_by_one(agent, image):
     assert least[0] == 2
 
 
+def test_damaged_file_stops_nothing(agent, image):
+    agent.apply(spec("web-1", image, port=80, probe=HTTP))
+    web = agent.wait_state("web-1", "ready")
+    agent.kill()
+    with open(agent.path("/var/lib/mcp/agent/units.json"), "w") as f:
+        f.write('{"revision": 1, "uni')
+    agent.units = {}
+    agent.start()
+    assert agent.wait_state("web-1", "ready")["pid"] == web["pid"]
+    agent.call("status", {})  # and what was told before it
+    assert any("units.json" in t["cause"] for t in agent.timeline)
+    agent.apply()
+    agent.wait(lambda u: not u)
+
+
 def test_standby_waits(agent, image):
     agent.apply(spec("web-1", image, port=80, probe=HTTP, standby=True))
     unit = agent.wait_state("web-1", "pending")

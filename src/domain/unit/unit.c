@@ -269,7 +269,8 @@ static void run_ops(struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *r
     if (ops & OP_RESUME)
         u->retry_due = MAX(u->earliest_start, now_ms);
     if (ops & OP_LATER) {
-        u->retry_due = u->earliest_start = now_ms + UNIT_FAILED_RETRY_MS;
+        uint64_t delay = MAX(UNIT_FAILED_RETRY_MS, unit_backoff_ms(u->failures));
+        u->retry_due = u->earliest_start = now_ms + delay;
         set_reason(u, out, u->cause);
     }
     if (ops & OP_HEALTHY)

@@ -101,7 +101,7 @@ struct unit {
 #define UNIT_BACKOFF_FIRST_MS 1000u
 #define UNIT_BACKOFF_CAP_MS 60000u
 #define UNIT_HEALTHY_MS 60000u      /* ready this long: the failures are forgotten */
-#define UNIT_FAILED_RETRY_MS 10000u /* a missing image may have come meanwhile */
+#define UNIT_FAILED_RETRY_MS 10000u /* at first; a missing image may have come meanwhile */
 #define UNIT_KILL_AGAIN_MS 5000u
 #define UNIT_START_PROBE_MS 100u      /* between two probes of a starting unit */
 #define UNIT_START_EXEC_PROBE_MS 500u

@@ -336,6 +336,7 @@ static void finish(struct shim *s)
 {
     struct err e = {0};
     struct cgroup_usage usage = {0};
+    bool by_us = s->kill_wanted;
     kill_all(s);
     drain(s);
     if (cgroup_usage(&s->spec.cgroups, s->spec.cgroup, &usage, &e) < 0)
@@ -345,9 +346,11 @@ static void finish(struct shim *s)
     shim_network_remove(&s->spec, s->outer_net);
     int sig = s->main && WIFSIGNALED(s->status) ? WTERMSIG(s->status) : 0;
     int code = s->main && WIFEXITED(s->status) ? WEXITSTATUS(s->status) : 0;
+    /* A child that the kernel killed for memory is the unit's own affair, unless the unit went with it. */
+    bool oom = usage.oom_kills > 0 && !by_us && (sig == SIGKILL || code == 128 + SIGKILL);
     write_record(s, "exit.json",
         json_pack("{s:I,s:i,s:i,s:b,s:s,s:b,s:I,s:I}", "incarnation", (json_int_t)s->spec.incarnation, "code", code,
-            "signal", sig, "oom", usage.oom_kills > 0 && (sig || code), "error", s->error, "permanent",
+            "signal", sig, "oom", (int)oom, "error", s->error, "permanent",
             (int)s->permanent, "started_ms", (json_int_t)s->started_ms, "ended_ms", (json_int_t)clock_wall_ms()));
     unitlog_done(&s->log);
 }

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sys/syscall.h>
 
 #define SAVED_MAX (1u * 1024 * 1024)
 
@@ -88,14 +89,25 @@ static void adopt(struct agent_unit *u)
         agent_unit_gone(u);
 }
 
+/* Its life is not readable, so nobody can say what it should be: it goes, and starts anew if it is wanted. */
+static void end_unknown(struct agent *a, const char *name)
+{
+    _cleanup_free_ char *run_dir = xasprintf("%s/%s", a->units_dir, name);
+    pid_t shim = runtime_shim_pid(run_dir);
+    _cleanup_close_ int fd = shim ? (int)syscall(SYS_pidfd_open, shim, 0) : -1;
+    struct err ignored;
+    if (fd >= 0 && runtime_signal(fd, true, &ignored) < 0)
+        return;
+}
+
 int agent_adopt(struct agent *a, struct err *e)
 {
     DIR *d = opendir(a->units_dir);
     if (!d)
         return errno == ENOENT ? 0 : err_errno(e, errno, "read %s", a->units_dir);
     for (struct dirent *entry; (entry = readdir(d));)
-        if (unit_name_valid(entry->d_name))
-            load(a, entry->d_name);
+        if (unit_name_valid(entry->d_name) && !load(a, entry->d_name))
+            end_unknown(a, entry->d_name);
     closedir(d);
     for (struct agent_unit *u = a->units, *next; u; u = next) {
         next = u->next;

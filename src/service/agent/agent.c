@@ -24,6 +24,20 @@ static int load_specs(const char *dir, const char *name, struct unit_specs **ret
     return r < 0 ? err_wrap(e, "%s", path) : 0;
 }
 
+/* A damaged file stops nothing: what runs is kept as it is until control says what is wanted. */
+static void load_or_keep(struct agent *a, const char *name, struct unit_specs **ret)
+{
+    struct err e = {0};
+    if (load_specs(a->state_dir, name, ret, &e) >= 0)
+        return;
+    *(ret == &a->boot ? &a->boot_damaged : &a->blind) = true;
+    if (a->cfg.timeline)
+        a->cfg.timeline(a->cfg.ctx, "agent", "keeps what runs until control tells what is wanted", e.message);
+    _cleanup_json_ json_t *none = json_pack("{s:i,s:[]}", "revision", 0, "units");
+    int r = unit_specs_parse(none, ret, &e);
+    ASSERT(r >= 0);
+}
+
 static void load_slots(struct agent *a)
 {
     _cleanup_free_ char *path = xasprintf("%s/slots.json", a->state_dir);
@@ -206,7 +220,7 @@ static void want(struct agent *a, const struct unit_spec *s)
 static void reconcile(struct agent *a)
 {
     for (struct agent_unit *u = a->units; u; u = u->next)
-        u->wanted = false;
+        u->wanted = a->blind || (a->boot_damaged && u->spec->kind == UNIT_ENGINE);
     for (size_t i = 0; i < a->boot->n; i++)
         want(a, &a->boot->v[i]);
     for (size_t i = 0; i < a->wanted->n; i++)
@@ -229,6 +243,7 @@ int agent_apply(struct agent *a, json_t *doc, struct err *e)
     bool same = json_equal(specs->json, a->wanted->json);
     unit_specs_free(a->wanted);
     a->wanted = specs;
+    a->blind = false;
     reconcile(a);
     if (!same) {
         json_decref(a->save_pending);
@@ -253,12 +268,10 @@ static int open_agent(struct agent *a, struct err *e)
     int r = file_mkdirs(a->state_dir, 0700, e);
     if (r >= 0)
         r = file_mkdirs(a->units_dir, 0711, e);
-    if (r >= 0)
-        r = load_specs(a->state_dir, "boot-units.json", &a->boot, e);
-    if (r >= 0)
-        r = load_specs(a->state_dir, "units.json", &a->wanted, e);
     if (r < 0)
         return r;
+    load_or_keep(a, "boot-units.json", &a->boot);
+    load_or_keep(a, "units.json", &a->wanted);
     load_slots(a);
     return agent_adopt(a, e);
 }

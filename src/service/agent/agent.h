@@ -35,7 +35,7 @@ struct agent_config { /* texts are copied */
     void *ctx;
 };
 
-/* Adopts what runs, starts what is wanted. ERR_INVALID: units.json or boot-units.json is damaged. */
+/* Adopts what runs, starts what is wanted. A damaged file is told to the timeline and stops nothing that runs. */
 MUST_CHECK int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e);
 /* Lets go of everything; units run on. The loop must run once more for the handles to close. */
 void agent_free(struct agent *a);

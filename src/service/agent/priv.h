@@ -45,6 +45,8 @@ struct agent {
     uv_timer_t *tell;       /* runs once at the end of this turn of the loop */
     json_t *save_pending;   /* units.json to be written */
     bool saving, closed;
+    /* What is wanted could not be read: nothing (no engine) is stopped for being unwanted. */
+    bool blind, boot_damaged;
     unsigned jobs;
 };
 
