@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a libFuzzer target without libFuzzer: every file of the corpus folder, then seeded mutations of them.
- * usage: fuzz-NAME CORPUS_DIR [MUTATIONS [SEED]]. A crash or a hang fails the test; the seed is printed first. */
+/* Runs a libFuzzer target without libFuzzer: every file of the corpus folder, then seeded mutations
+ * of them. usage: fuzz-NAME CORPUS_DIR [MUTATIONS [SEED]]. A crash or a hang fails the test; the
+ * seed is printed first. */
 #include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "base/rnd/rnd.h"
@@ -40,7 +41,8 @@ static int load(struct corpus *c, const char *dir, struct err *e)
 /* One to eight edits: flip, overwrite, insert, delete, splice from another item. */
 static void mutate(struct rnd *rnd, const struct corpus *c, struct str *work)
 {
-    static const uint8_t interesting[] = {0, 1, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xff, ' ', '\r', '\n', ':', ',', '"', '{'};
+    static const uint8_t interesting[] = {
+        0, 1, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xff, ' ', '\r', '\n', ':', ',', '"', '{'};
     const struct str *from = &c->items[rnd_below(rnd, c->n)];
     str_clear(work);
     str_add_mem(work, from->buf, from->len);
@@ -77,7 +79,8 @@ int main(int argc, char **argv)
     struct err e = {0};
     struct corpus c = {0};
     if (argc < 2 || load(&c, argv[1], &e) < 0) {
-        fprintf(stderr, "%s: %s\n", argv[0], argc < 2 ? "usage: CORPUS_DIR [MUTATIONS [SEED]]" : e.message);
+        fprintf(stderr, "%s: %s\n", argv[0],
+            argc < 2 ? "usage: CORPUS_DIR [MUTATIONS [SEED]]" : e.message);
         return 1;
     }
     uint64_t mutations = argc > 2 ? strtoull(argv[2], NULL, 10) : DEFAULT_MUTATIONS;

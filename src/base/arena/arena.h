@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory whose lives end together: allocate many, free once. Aligned to 16 bytes, zeroed. Aborts on out of
- * memory. Not thread safe: an arena belongs to one thread at a time. */
+/* Memory whose lives end together: allocate many, free once. Aligned to 16 bytes, zeroed. Aborts on
+ * out of memory. Not thread safe: an arena belongs to one thread at a time. */
 #pragma once
 
 #include "base/util/util.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The only place that reads clocks. Intervals and deadlines use boot time (CLOCK_BOOTTIME: monotonic, counts
- * suspend). Wall time is for people and certificates. MCP_CLOCK_OFFSET_MS shifts wall time, for tests of
- * clock jumps. */
+/* The only place that reads clocks. Intervals and deadlines use boot time (CLOCK_BOOTTIME:
+ * monotonic, counts suspend). Wall time is for people and certificates. MCP_CLOCK_OFFSET_MS shifts
+ * wall time, for tests of clock jumps. */
 #pragma once
 
 #include <stdint.h>

@@ -119,8 +119,11 @@ static void release(struct curl_request *r)
 
 static void finish(struct curl_request *r, CURLcode code)
 {
-    struct curl_done done = {.code = code, .body = &r->body,
-        .error = code == CURLE_OK ? "" : *r->error ? r->error : curl_easy_strerror(code)};
+    struct curl_done done = {.code = code,
+        .body = &r->body,
+        .error = code == CURLE_OK ? ""
+                 : *r->error      ? r->error
+                                  : curl_easy_strerror(code)};
     curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &done.status);
     r->done(r->ctx, &done);
     if (r->in_chunk)
@@ -242,17 +245,24 @@ static size_t on_data(char *data, size_t size, size_t n, void *ctx)
         return 0;
     }
     str_add_mem(&r->body, data, len);
-    if (r->chunk) /* libcurl may not be called from inside its own callback: deliver from the loop */
+    if (r->chunk) /* libcurl may not be called from inside its own callback: deliver from the loop
+                   */
         check_done(r->owner);
     return len;
 }
 
-struct curl_request *curl_start(struct curl_loop *c, CURL *easy, struct curl_slist *headers, size_t max_body,
-    curl_chunk_fn chunk, curl_done_fn done, void *ctx)
+struct curl_request *curl_start(struct curl_loop *c, CURL *easy, struct curl_slist *headers,
+    size_t max_body, curl_chunk_fn chunk, curl_done_fn done, void *ctx)
 {
     struct curl_request *r = xcalloc(1, sizeof *r);
-    *r = (struct curl_request){.owner = c, .next = c->requests, .easy = easy, .headers = headers,
-        .max_body = max_body, .chunk = chunk, .done = done, .ctx = ctx};
+    *r = (struct curl_request){.owner = c,
+        .next = c->requests,
+        .easy = easy,
+        .headers = headers,
+        .max_body = max_body,
+        .chunk = chunk,
+        .done = done,
+        .ctx = ctx};
     if (c->requests)
         c->requests->prev = r;
     c->requests = r;

@@ -9,11 +9,20 @@ static const struct {
     int code;
     const char *name;
 } code_names[] = {
-    {ERR_FAILED, "failed"},           {ERR_USAGE, "usage"},       {ERR_REFUSED, "refused"},
-    {ERR_INVALID, "invalid"},         {ERR_NOT_FOUND, "not_found"}, {ERR_EXISTS, "exists"},
-    {ERR_CONFLICT, "conflict"},       {ERR_UNAVAILABLE, "unavailable"}, {ERR_TIMEOUT, "timeout"},
-    {ERR_LIMIT, "limit"},             {ERR_SYSTEM, "system"},     {ERR_DENIED, "denied"},
-    {ERR_PROTOCOL, "protocol"},       {ERR_CANCELED, "canceled"},
+    {ERR_FAILED, "failed"},
+    {ERR_USAGE, "usage"},
+    {ERR_REFUSED, "refused"},
+    {ERR_INVALID, "invalid"},
+    {ERR_NOT_FOUND, "not_found"},
+    {ERR_EXISTS, "exists"},
+    {ERR_CONFLICT, "conflict"},
+    {ERR_UNAVAILABLE, "unavailable"},
+    {ERR_TIMEOUT, "timeout"},
+    {ERR_LIMIT, "limit"},
+    {ERR_SYSTEM, "system"},
+    {ERR_DENIED, "denied"},
+    {ERR_PROTOCOL, "protocol"},
+    {ERR_CANCELED, "canceled"},
 };
 
 /* Formats into a fixed buffer; what does not fit is cut at a character, for JSON takes whole ones
@@ -47,7 +56,9 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 
 int err_errno(struct err *e, int errno_value, const char *fmt, ...)
 {
-    int code = errno_value == ENOENT ? ERR_NOT_FOUND : errno_value == EEXIST ? ERR_EXISTS : ERR_SYSTEM;
+    int code = errno_value == ENOENT   ? ERR_NOT_FOUND
+               : errno_value == EEXIST ? ERR_EXISTS
+                                       : ERR_SYSTEM;
     if (!e)
         return code;
     char text[512];

@@ -65,8 +65,8 @@ static int fsync_parent(const char *path, struct err *e)
     return file_fsync_dir(dir, e);
 }
 
-static int write_temp(const char *temp, const void *data, size_t len, mode_t mode, bool durable,
-    struct err *e)
+static int write_temp(
+    const char *temp, const void *data, size_t len, mode_t mode, bool durable, struct err *e)
 {
     _cleanup_close_ int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
@@ -81,7 +81,8 @@ static int write_temp(const char *temp, const void *data, size_t len, mode_t mod
     return 0;
 }
 
-static int replace(const char *path, const void *data, size_t len, mode_t mode, bool durable, struct err *e)
+static int replace(
+    const char *path, const void *data, size_t len, mode_t mode, bool durable, struct err *e)
 {
     uint64_t tag;
     rnd_bytes(&tag, sizeof tag);
@@ -144,7 +145,8 @@ static int remove_one(int dirfd, const char *name, dev_t dev, const char *path, 
         return 0;
     }
     if (st.st_dev != dev)
-        return err_set(e, ERR_REFUSED, "%s/%s is another file system; unmount it first", path, name);
+        return err_set(
+            e, ERR_REFUSED, "%s/%s is another file system; unmount it first", path, name);
     int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, errno, "open %s/%s", path, name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole files and folders, with limits and durability in one place: file_write_durable() is temp, fsync,
- * rename, fsync of the directory; after a crash the old or the new content is there, never a mixture. */
+/* Whole files and folders, with limits and durability in one place: file_write_durable() is temp,
+ * fsync, rename, fsync of the directory; after a crash the old or the new content is there, never a
+ * mixture. */
 #pragma once
 
 #include "base/err/err.h"
@@ -10,9 +11,11 @@
 
 /* Reads at most max_bytes; a longer file is ERR_LIMIT. Appends to *out. */
 MUST_CHECK int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e);
-MUST_CHECK int file_write_durable(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+MUST_CHECK int file_write_durable(
+    const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 /* Same without the fsyncs: for /run and other memory file systems. */
-MUST_CHECK int file_write(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+MUST_CHECK int file_write(
+    const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 /* mkdir -p; existing folders keep their mode. */
 MUST_CHECK int file_mkdirs(const char *path, mode_t mode, struct err *e);
 /* rm -rf without following links, staying on one file system. A missing path is success. */

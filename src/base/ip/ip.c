@@ -78,7 +78,7 @@ bool ip_prefix_contains(const struct ip_prefix *p, const struct ip_addr *a)
 bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b)
 {
     return a->addr.family == b->addr.family
-        && bits_equal(a->addr.bytes, b->addr.bytes, MIN(a->bits, b->bits));
+           && bits_equal(a->addr.bytes, b->addr.bytes, MIN(a->bits, b->bits));
 }
 
 bool ip_prefix_nth(const struct ip_prefix *p, uint64_t n, struct ip_addr *ret)
@@ -93,7 +93,8 @@ bool ip_prefix_nth(const struct ip_prefix *p, uint64_t n, struct ip_addr *ret)
     return true;
 }
 
-void ip_to_sockaddr(const struct ip_addr *a, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len)
+void ip_to_sockaddr(
+    const struct ip_addr *a, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len)
 {
     memset(ret, 0, sizeof *ret);
     if (a->family == 4) {

@@ -42,7 +42,8 @@ char *json_text_pretty(const json_t *j)
 
 static int wrong(struct err *e, const json_t *found, const char *key, const char *wanted)
 {
-    return err_set(e, ERR_INVALID, found ? "\"%s\" must be %s" : "\"%s\" is missing (%s)", key, wanted);
+    return err_set(
+        e, ERR_INVALID, found ? "\"%s\" must be %s" : "\"%s\" is missing (%s)", key, wanted);
 }
 
 int json_get_str(const json_t *obj, const char *key, const char **ret, struct err *e)
@@ -54,15 +55,16 @@ int json_get_str(const json_t *obj, const char *key, const char **ret, struct er
     return 0;
 }
 
-int json_get_int(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *ret, struct err *e)
+int json_get_int(
+    const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *ret, struct err *e)
 {
     json_t *v = json_object_get(obj, key);
     if (!json_is_integer(v))
         return wrong(e, v, key, "a whole number");
     int64_t n = json_integer_value(v);
     if (n < min || n > max)
-        return err_set(e, ERR_INVALID, "\"%s\" is %lld, allowed are %lld to %lld", key, (long long)n,
-            (long long)min, (long long)max);
+        return err_set(e, ERR_INVALID, "\"%s\" is %lld, allowed are %lld to %lld", key,
+            (long long)n, (long long)min, (long long)max);
     *ret = n;
     return 0;
 }
@@ -114,8 +116,8 @@ bool json_opt_bool(const json_t *obj, const char *key, bool def)
 
 json_t *json_from_err(const struct err *e)
 {
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s}", "code", err_code_name(e->code), "message", e->message,
-        "where", e->where, "fix", e->fix);
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s}", "code", err_code_name(e->code), "message",
+        e->message, "where", e->where, "fix", e->fix);
     if (!j) /* a text cut inside a UTF-8 sequence does not pack */
         j = json_pack("{s:s,s:s,s:s,s:s}", "code", err_code_name(e->code), "message",
             "unprintable error text", "where", "", "fix", "");

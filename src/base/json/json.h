@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jansson, read strictly: typed getters that fill a struct err naming the key, and helpers to build and print.
- * Texts from peers go through json_parse() with a size limit (depth is limited by jansson). */
+/* jansson, read strictly: typed getters that fill a struct err naming the key, and helpers to build
+ * and print. Texts from peers go through json_parse() with a size limit (depth is limited by
+ * jansson). */
 #pragma once
 
 #include "base/err/err.h"
@@ -22,11 +23,13 @@ char *json_text_pretty(const json_t *j);
 
 /* Required members: ERR_INVALID names the key when it is missing or of another type. */
 MUST_CHECK int json_get_str(const json_t *obj, const char *key, const char **ret, struct err *e);
-MUST_CHECK int json_get_int(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *ret,
-    struct err *e);
+MUST_CHECK int json_get_int(
+    const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *ret, struct err *e);
 MUST_CHECK int json_get_bool(const json_t *obj, const char *key, bool *ret, struct err *e);
-MUST_CHECK int json_get_obj(const json_t *obj, const char *key, json_t **ret, struct err *e);   /* borrowed */
-MUST_CHECK int json_get_array(const json_t *obj, const char *key, json_t **ret, struct err *e); /* borrowed */
+MUST_CHECK int json_get_obj(
+    const json_t *obj, const char *key, json_t **ret, struct err *e); /* borrowed */
+MUST_CHECK int json_get_array(
+    const json_t *obj, const char *key, json_t **ret, struct err *e); /* borrowed */
 /* Optional members: the default when missing or of another type. */
 const char *json_opt_str(const json_t *obj, const char *key, const char *def);
 int64_t json_opt_int(const json_t *obj, const char *key, int64_t def);

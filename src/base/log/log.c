@@ -4,7 +4,8 @@
 #include "base/clock/clock.h"
 #include "base/str/str.h"
 
-#define SITE_WINDOW_MS 10000u /* long enough to swallow a retry loop, short enough to see it go on */
+/* long enough to swallow a retry loop, short enough to see it go on */
+#define SITE_WINDOW_MS 10000u
 #define SITE_BURST 20u
 #define LINE_MAX_BYTES 4096u
 
@@ -83,8 +84,9 @@ void log_write(struct log_site *site, enum log_level level, const char *area, co
     char stamp[CLOCK_STAMP_SIZE];
     clock_format_rfc3339(clock_wall_ms(), stamp);
     if (log_json) {
-        str_addf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"area\":\"%s\",\"message\":",
-            stamp, level_names[level], log_role, area);
+        str_addf(&line,
+            "{\"time\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"area\":\"%s\",\"message\":", stamp,
+            level_names[level], log_role, area);
         add_json_text(&line, message);
         str_add(&line, ",\"fields\":");
         add_json_text(&line, fields);

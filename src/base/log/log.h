@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One event a line: `level role area message key=value ...`, or JSON with log_set_json(true). Written to
- * stderr in one write(2), so lines of several threads never mix. Levels above debug belong to roles and
- * commands; base ... service log at debug only. A call site that repeats more than 20 times in 10 s is
- * silenced until the window ends, then says how many it swallowed. Secrets are never passed here. */
+/* One event a line: `level role area message key=value ...`, or JSON with log_set_json(true).
+ * Written to stderr in one write(2), so lines of several threads never mix. Levels above debug
+ * belong to roles and commands; base ... service log at debug only. A call site that repeats more
+ * than 20 times in 10 s is silenced until the window ends, then says how many it swallowed. Secrets
+ * are never passed here. */
 #pragma once
 
 #include "base/util/util.h"
@@ -18,7 +19,8 @@ struct log_site { /* one per call site, static, zeroed */
 void log_init(const char *role, enum log_level level); /* role: static or long-lived string */
 void log_set_json(bool on);
 bool log_enabled(enum log_level level);
-/* `message` is prose; `fmt` (may be "") holds key=value pairs, values without blanks or quoted by LOG_Q. */
+/* `message` is prose; `fmt` (may be "") holds key=value pairs, values without blanks or quoted by
+ * LOG_Q. */
 void log_write(struct log_site *site, enum log_level level, const char *area, const char *message,
     const char *fmt, ...) PRINTF_LIKE(5, 6);
 

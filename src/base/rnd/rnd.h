@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Randomness: the kernel's for keys and tokens, a seeded generator (xoshiro256**) for jitter, simulation and
- * fuzzing. Layers that must be deterministic take a `struct rnd *` as an argument. */
+/* Randomness: the kernel's for keys and tokens, a seeded generator (xoshiro256**) for jitter,
+ * simulation and fuzzing. Layers that must be deterministic take a `struct rnd *` as an argument.
+ */
 #pragma once
 
 #include <stddef.h>

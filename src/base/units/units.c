@@ -8,24 +8,40 @@ struct unit {
 
 /* Longest suffix first where one is another's start. */
 static const struct unit durations[] = {
-    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
+    {"ms", 1},
+    {"s", 1000},
+    {"m", 60000},
+    {"h", 3600000},
+    {"d", 86400000},
 };
 static const struct unit sizes[] = {
-    {"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10},
-    {"TB", 1000000000000ull}, {"GB", 1000000000ull}, {"MB", 1000000ull}, {"KB", 1000ull}, {"B", 1},
+    {"TiB", 1ull << 40},
+    {"GiB", 1ull << 30},
+    {"MiB", 1ull << 20},
+    {"KiB", 1ull << 10},
+    {"TB", 1000000000000ull},
+    {"GB", 1000000000ull},
+    {"MB", 1000000ull},
+    {"KB", 1000ull},
+    {"B", 1},
 };
 
 static const struct unit rates[] = {
-    {"Gbit", 1000000000ull}, {"Mbit", 1000000ull}, {"kbit", 1000ull}, {"bit", 1},
+    {"Gbit", 1000000000ull},
+    {"Mbit", 1000000ull},
+    {"kbit", 1000ull},
+    {"bit", 1},
 };
 
 /* One "NUMBER UNIT" step; the bare number counts `bare` (0: a unit is required). */
-static const char *parse_step(const char *s, const struct unit *units, size_t n, uint64_t bare, uint64_t *ret)
+static const char *parse_step(
+    const char *s, const struct unit *units, size_t n, uint64_t bare, uint64_t *ret)
 {
     uint64_t v = 0;
     const char *p = s;
     for (; *p >= '0' && *p <= '9'; p++)
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
+        if (__builtin_mul_overflow(v, 10u, &v)
+            || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
             return NULL;
     if (p == s)
         return NULL;
@@ -61,7 +77,8 @@ bool units_parse_duration(const char *text, uint64_t *ret_ms)
     return true;
 }
 
-static void format_units(uint64_t v, const struct unit *u, const char *zero, char out[UNITS_TEXT_SIZE])
+static void format_units(
+    uint64_t v, const struct unit *u, const char *zero, char out[UNITS_TEXT_SIZE])
 {
     if (v == 0)
         snprintf(out, UNITS_TEXT_SIZE, "%s", zero);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every file may use: cleanup attributes, assertions that stay on, array and pointer helpers.
- * ASSERT is for bugs: it prints and aborts the process, whose parent restarts it. Bad input is never
- * an assert. xmalloc and friends abort when memory is out; anything sized by a peer or a file goes
- * through a limit first. */
+ * ASSERT is for bugs: it prints and aborts the process, whose parent restarts it. Bad input is
+ * never an assert. xmalloc and friends abort when memory is out; anything sized by a peer or a file
+ * goes through a limit first. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MUST_CHECK __attribute__((warn_unused_result))
 
@@ -33,9 +33,11 @@ void *xrealloc(void *ptr, size_t size) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((returns_nonnull));
 char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((returns_nonnull));
 
-/* Grows `*arr` (elements of `size` bytes) so that one more fits behind `len`. Returns the new slot, zeroed. */
+/* Grows `*arr` (elements of `size` bytes) so that one more fits behind `len`. Returns the new slot,
+ * zeroed. */
 void *util_grow(void **arr, size_t *len, size_t *cap, size_t size) __attribute__((returns_nonnull));
-#define GROW(arr, len, cap) ((__typeof__(arr))util_grow((void **)&(arr), &(len), &(cap), sizeof(*(arr))))
+#define GROW(arr, len, cap)                                                                        \
+    ((__typeof__(arr))util_grow((void **)&(arr), &(len), &(cap), sizeof(*(arr))))
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 static inline void util_free_p(void *p)

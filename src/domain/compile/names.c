@@ -12,8 +12,7 @@ json_t *compile_names(const struct model *m, const json_t *units)
     }
     size_t index;
     json_t *u;
-    json_array_foreach(units, index, u)
-    {
+    json_array_foreach (units, index, u) {
         const char *address = json_opt_str(u, "address", "");
         if (!str_eq(json_opt_str(u, "state", NULL), "ready") || !*address)
             continue;

@@ -34,9 +34,16 @@ static const char *const *environment(struct arena *a, const struct model_module
 static json_t *unit(struct arena *a, const struct model_module *module, const char *image,
     const struct model_host *host, unsigned n, bool standby)
 {
-    struct unit_spec spec = {.kind = UNIT_MODULE, .module = module->name, .runtime = UNIT_OCI, .image = image,
-        .command = module->command, .port = module->port, .probe = module->probe, .limits = module->limits,
-        .stop_timeout_ms = module->stop_timeout_ms, .standby = standby};
+    struct unit_spec spec = {.kind = UNIT_MODULE,
+        .module = module->name,
+        .runtime = UNIT_OCI,
+        .image = image,
+        .command = module->command,
+        .port = module->port,
+        .probe = module->probe,
+        .limits = module->limits,
+        .stop_timeout_ms = module->stop_timeout_ms,
+        .standby = standby};
     spec.name = arena_printf(a, "%s-%u", module->name, n + 1);
     spec.env = environment(a, module, host, spec.name);
     return unit_spec_format(&spec);
@@ -56,8 +63,8 @@ static int module_units(const struct model *m, const struct model_module *module
     return 0;
 }
 
-int compile_units(const struct model *m, const json_t *files, const struct model_host *host, int64_t revision,
-    json_t **ret, struct err *e)
+int compile_units(const struct model *m, const json_t *files, const struct model_host *host,
+    int64_t revision, json_t **ret, struct err *e)
 {
     _cleanup_json_ json_t *list = json_array();
     for (size_t i = 0; i < m->n_modules; i++) {
@@ -65,7 +72,8 @@ int compile_units(const struct model *m, const json_t *files, const struct model
         const char *key = revision_image_key(module->image);
         const char *image = key ? revision_file(files, key) : NULL;
         if (!image)
-            return err_set(e, ERR_NOT_FOUND, "module %s: the revision has no digest of its image %s", module->name,
+            return err_set(e, ERR_NOT_FOUND,
+                "module %s: the revision has no digest of its image %s", module->name,
                 module->image);
         module_units(m, module, image, host, list);
     }

@@ -3,8 +3,9 @@
  *
  * A report is what one control tells the others whenever it changes:
  *   {"host", "revision": N, "roles": [{"name", "pid", "restarts", "since_ms", "pss_bytes"}],
- *    "units": [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port", "since_ms",
- *    "standby"}], "state_store": {"kind", "connected", "reason"}, "alarms": [{"text"}]}
+ *    "units": [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address",
+ *    "port", "since_ms", "standby"}], "state_store": {"kind", "connected", "reason"},
+ *    "alarms": [{"text"}]}
  */
 #pragma once
 
@@ -32,6 +33,7 @@ struct status_input {
     size_t n_names;
 };
 
-/* The object of `mcp status --json`: platform, revision, ready, regions[], hosts[], units[], state_store, names[],
- * alarms[], not_ready (why, "" when ready), asked_host. Keys are never renamed. */
+/* The object of `mcp status --json`: platform, revision, ready, regions[], hosts[], units[],
+ * state_store, names[], alarms[], not_ready (why, "" when ready), asked_host. Keys are never
+ * renamed. */
 json_t *status_compose(const struct status_input *in);

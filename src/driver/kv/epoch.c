@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Read, compare-and-swap, and again when somebody was faster. The value only ever grows, whatever the store's own
- * revision does. */
+/* Read, compare-and-swap, and again when somebody was faster. The value only ever grows, whatever
+ * the store's own revision does. */
 #include "driver/kv/kv.h"
 
 #include "base/str/str.h"
@@ -16,7 +16,8 @@ struct raise {
     void *ctx;
 };
 
-static void on_read(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e);
+static void on_read(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e);
 
 static void finish(struct raise *r, int64_t epoch, const struct err *e)
 {
@@ -33,14 +34,16 @@ static void on_swapped(void *ctx, bool succeeded, int64_t revision, const struct
     } else if (succeeded) {
         finish(r, r->wanted, NULL);
     } else if (++r->attempts == ATTEMPTS) {
-        err_set(&contention, ERR_CONFLICT, "the epoch %s changes faster than it can be raised", r->key);
+        err_set(
+            &contention, ERR_CONFLICT, "the epoch %s changes faster than it can be raised", r->key);
         finish(r, 0, &contention);
     } else {
         kv_get(r->kv, r->key, on_read, r);
     }
 }
 
-static void on_read(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+static void on_read(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
 {
     struct raise *r = ctx;
     if (e) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* etcd 3.4 through its JSON gateway on libcurl. Each call goes to the endpoint that answered last; one that cannot be
- * connected, or for reads one that fails or times out, makes the next take over, each at most once a call. A
- * transaction that was sent is never sent again: its outcome is unknown and the caller reads. */
+/* etcd 3.4 through its JSON gateway on libcurl. Each call goes to the endpoint that answered last;
+ * one that cannot be connected, or for reads one that fails or times out, makes the next take over,
+ * each at most once a call. A transaction that was sent is never sent again: its outcome is unknown
+ * and the caller reads. */
 #include "driver/kv/priv.h"
 
 #include "base/curl/curl.h"
@@ -45,7 +46,8 @@ static struct etcd *etcd_of(struct kv *kv)
     return CONTAINER_OF(kv, struct etcd, base);
 }
 
-static CURL *prepare(struct etcd *s, size_t endpoint, const char *path, const char *body, long timeout_ms)
+static CURL *prepare(
+    struct etcd *s, size_t endpoint, const char *path, const char *body, long timeout_ms)
 {
     _cleanup_free_ char *url = xasprintf("%s%s", s->endpoints[endpoint], path);
     CURL *easy = curl_easy_prepared(url, timeout_ms);
@@ -72,18 +74,19 @@ static void free_call(struct call *c)
     free(c);
 }
 
-static int transport_error(const struct etcd *s, size_t endpoint, const struct curl_done *d, struct err *e)
+static int transport_error(
+    const struct etcd *s, size_t endpoint, const struct curl_done *d, struct err *e)
 {
-    int code = d->code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT
-        : d->code == CURLE_ABORTED_BY_CALLBACK     ? ERR_CANCELED
-                                                   : ERR_UNAVAILABLE;
+    int code = d->code == CURLE_OPERATION_TIMEDOUT    ? ERR_TIMEOUT
+               : d->code == CURLE_ABORTED_BY_CALLBACK ? ERR_CANCELED
+                                                      : ERR_UNAVAILABLE;
     return err_set(e, code, "state store %s: %s", s->endpoints[endpoint], d->error);
 }
 
 static bool never_sent(CURLcode code)
 {
-    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_SSL_CONNECT_ERROR
-        || code == CURLE_PEER_FAILED_VERIFICATION;
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST
+           || code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION;
 }
 
 static bool may_try_next(const struct call *c, const struct curl_done *d, const struct err *e)
@@ -105,7 +108,8 @@ static void on_answer(void *ctx, const struct curl_done *d)
     if (d->code != CURLE_OK)
         r = transport_error(s, c->endpoint, d, &e);
     else if (json_parse(str_cstr(d->body), d->body->len, &answer, &e) < 0)
-        r = err_set(&e, ERR_PROTOCOL, "state store %s answers %ld without JSON", s->endpoints[c->endpoint], d->status);
+        r = err_set(&e, ERR_PROTOCOL, "state store %s answers %ld without JSON",
+            s->endpoints[c->endpoint], d->status);
     else if (d->status != 200)
         r = etcd_error(answer, d->status, &e);
     if (r < 0 && may_try_next(c, d, &e)) {
@@ -123,16 +127,22 @@ static void send_call(struct call *c)
 {
     struct etcd *s = c->store;
     c->tried++;
-    curl_start(s->curl, prepare(s, c->endpoint, c->path, c->body, (long)s->timeout_ms), json_headers(), BODY_MAX,
-        NULL, on_answer, c);
+    curl_start(s->curl, prepare(s, c->endpoint, c->path, c->body, (long)s->timeout_ms),
+        json_headers(), BODY_MAX, NULL, on_answer, c);
 }
 
 /* Takes `body`. */
-static void start(struct etcd *s, const char *path, json_t *body, bool idempotent, answer_fn answer, void *op)
+static void start(
+    struct etcd *s, const char *path, json_t *body, bool idempotent, answer_fn answer, void *op)
 {
     struct call *c = xcalloc(1, sizeof *c);
-    *c = (struct call){.store = s, .path = path, .body = json_text(body), .endpoint = s->current,
-        .idempotent = idempotent, .answer = answer, .op = op};
+    *c = (struct call){.store = s,
+        .path = path,
+        .body = json_text(body),
+        .endpoint = s->current,
+        .idempotent = idempotent,
+        .answer = answer,
+        .op = op};
     json_decref(body);
     send_call(c);
 }
@@ -152,7 +162,8 @@ static void on_range(void *arg, json_t *answer, const struct err *e)
     struct kv_pair *pairs = xcalloc(count, sizeof *pairs);
     for (size_t i = 0; i < count; i++) {
         char *key, *value;
-        if (etcd_pair(json_array_get(kvs, i), &key, &value, &pairs[n].len, &pairs[n].mod_revision)) {
+        if (etcd_pair(
+                json_array_get(kvs, i), &key, &value, &pairs[n].len, &pairs[n].mod_revision)) {
             pairs[n].key = key;
             pairs[n++].value = value;
         }
@@ -183,7 +194,8 @@ struct txn_op {
 static void on_txn(void *arg, json_t *answer, const struct err *e)
 {
     struct txn_op *op = arg;
-    op->fn(op->ctx, !e && json_is_true(json_object_get(answer, "succeeded")), e ? 0 : etcd_revision(answer), e);
+    op->fn(op->ctx, !e && json_is_true(json_object_get(answer, "succeeded")),
+        e ? 0 : etcd_revision(answer), e);
     free(op);
 }
 
@@ -199,8 +211,8 @@ static void on_refused(uv_timer_t *t)
     uv_close((uv_handle_t *)t, on_later_closed);
 }
 
-static void etcd_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops,
-    kv_txn_fn fn, void *ctx)
+static void etcd_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
+    const struct kv_op *ops, size_t n_ops, kv_txn_fn fn, void *ctx)
 {
     struct etcd *s = etcd_of(kv);
     struct txn_op *op = xcalloc(1, sizeof *op);
@@ -235,8 +247,8 @@ static void on_lease(void *arg, json_t *answer, const struct err *e)
     free(op);
 }
 
-static void lease_call(struct kv *kv, const char *path, json_t *body, int64_t lease, bool keep, kv_lease_fn fn,
-    void *ctx)
+static void lease_call(struct kv *kv, const char *path, json_t *body, int64_t lease, bool keep,
+    kv_lease_fn fn, void *ctx)
 {
     struct lease_op *op = xcalloc(1, sizeof *op);
     *op = (struct lease_op){fn, ctx, lease, keep};
@@ -293,8 +305,10 @@ static void on_status(void *arg, json_t *answer, const struct err *e)
     struct status_op *op = arg;
     struct kv_status st = {0};
     if (!e)
-        st = (struct kv_status){.size_bytes = etcd_int(answer, "dbSize"), .revision = etcd_revision(answer),
-            .has_leader = etcd_int(answer, "leader") != 0, .quota_alarm = has_alarm(answer)};
+        st = (struct kv_status){.size_bytes = etcd_int(answer, "dbSize"),
+            .revision = etcd_revision(answer),
+            .has_leader = etcd_int(answer, "leader") != 0,
+            .quota_alarm = has_alarm(answer)};
     op->fn(op->ctx, &st, e);
     free(op);
 }
@@ -331,8 +345,8 @@ static void on_alarms(void *arg, json_t *answer, const struct err *e)
         on_disarmed(op, answer, e);
         return;
     }
-    json_t *body = json_pack("{s:s,s:O,s:s}", "action", "DEACTIVATE", "memberID", json_object_get(alarm, "memberID"),
-        "alarm", "NOSPACE");
+    json_t *body = json_pack("{s:s,s:O,s:s}", "action", "DEACTIVATE", "memberID",
+        json_object_get(alarm, "memberID"), "alarm", "NOSPACE");
     start(op->store, "/v3/maintenance/alarm", body, true, on_disarmed, op);
 }
 
@@ -356,8 +370,8 @@ static void defragment_next(struct status_op *op)
 {
     struct etcd *s = op->store;
     if (op->endpoint < s->n_endpoints)
-        curl_start(s->curl, prepare(s, op->endpoint, "/v3/maintenance/defragment", "{}", 30000), json_headers(),
-            BODY_MAX, NULL, on_defragmented, op);
+        curl_start(s->curl, prepare(s, op->endpoint, "/v3/maintenance/defragment", "{}", 30000),
+            json_headers(), BODY_MAX, NULL, on_defragmented, op);
     else
         start(s, "/v3/maintenance/alarm", json_pack("{s:s}", "action", "GET"), true, on_alarms, op);
 }
@@ -378,8 +392,8 @@ static void etcd_maintain(struct kv *kv, int64_t keep_from, kv_status_fn fn, voi
     *op = (struct status_op){.store = etcd_of(kv), .fn = fn, .ctx = ctx};
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)keep_from);
-    start(op->store, "/v3/kv/compaction", json_pack("{s:s,s:b}", "revision", text, "physical", 1), true, on_compacted,
-        op);
+    start(op->store, "/v3/kv/compaction", json_pack("{s:s,s:b}", "revision", text, "physical", 1),
+        true, on_compacted, op);
 }
 
 /* ---- watch: one long POST whose answer is a stream of JSON objects, one a line */
@@ -419,7 +433,8 @@ static void deliver_events(struct kv_watch *w, json_t *list)
     for (size_t i = 0; i < count; i++) {
         json_t *event = json_array_get(list, i);
         char *key, *value;
-        if (!etcd_pair(json_object_get(event, "kv"), &key, &value, &events[n].len, &events[n].mod_revision))
+        if (!etcd_pair(json_object_get(event, "kv"), &key, &value, &events[n].len,
+                &events[n].mod_revision))
             continue;
         if (str_eq(json_opt_str(event, "type", "PUT"), "DELETE")) {
             free(value);
@@ -502,7 +517,8 @@ static void on_watch_end(void *ctx, const struct curl_done *d)
     free_watch(w);
 }
 
-static struct kv_watch *etcd_watch(struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx)
+static struct kv_watch *etcd_watch(
+    struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx)
 {
     struct etcd *s = etcd_of(kv);
     struct kv_watch *w = xcalloc(1, sizeof *w);
@@ -514,10 +530,12 @@ static struct kv_watch *etcd_watch(struct kv *kv, const char *prefix, int64_t fr
     _cleanup_free_ char *body = json_text(request);
     json_decref(request);
     CURL *easy = prepare(s, s->current, "/v3/watch", body, 0);
-    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L); /* a member cut off is noticed in about 15 s */
+    curl_easy_setopt(
+        easy, CURLOPT_TCP_KEEPALIVE, 1L); /* a member cut off is noticed in about 15 s */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 5L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 3L);
-    w->request = curl_start(s->curl, easy, json_headers(), BODY_MAX, on_watch_chunk, on_watch_end, w);
+    w->request =
+        curl_start(s->curl, easy, json_headers(), BODY_MAX, on_watch_chunk, on_watch_end, w);
     return w;
 }
 

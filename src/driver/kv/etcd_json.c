@@ -15,7 +15,8 @@ static json_t *base64_text(const char *s)
     return base64(s, strlen(s));
 }
 
-/* The first key behind all that start with the prefix: its last byte plus one (prefixes here end in no 0xff). */
+/* The first key behind all that start with the prefix: its last byte plus one (prefixes here end in
+ * no 0xff). */
 static json_t *range_end(const char *prefix)
 {
     _cleanup_free_ char *end = xstrdup(prefix);
@@ -47,18 +48,21 @@ static json_t *op_request(const struct kv_op *op)
 {
     if (!op->value)
         return json_pack("{s:{s:o}}", "request_delete_range", "key", base64_text(op->key));
-    json_t *put = json_pack("{s:o,s:o}", "key", base64_text(op->key), "value", base64_text(op->value));
+    json_t *put =
+        json_pack("{s:o,s:o}", "key", base64_text(op->key), "value", base64_text(op->value));
     if (op->lease)
         json_object_set_new(put, "lease", int_text(op->lease));
     return json_pack("{s:o}", "request_put", put);
 }
 
-json_t *etcd_txn_request(const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops)
+json_t *etcd_txn_request(
+    const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops)
 {
     json_t *compare = json_array(), *success = json_array();
     for (size_t i = 0; i < n_cmp; i++)
-        json_array_append_new(compare, json_pack("{s:o,s:s,s:s,s:o}", "key", base64_text(cmp[i].key), "target",
-                                           "MOD", "result", "EQUAL", "mod_revision", int_text(cmp[i].mod_revision)));
+        json_array_append_new(
+            compare, json_pack("{s:o,s:s,s:s,s:o}", "key", base64_text(cmp[i].key), "target", "MOD",
+                         "result", "EQUAL", "mod_revision", int_text(cmp[i].mod_revision)));
     for (size_t i = 0; i < n_ops; i++)
         json_array_append_new(success, op_request(&ops[i]));
     return json_pack("{s:o,s:o}", "compare", compare, "success", success);
@@ -66,7 +70,8 @@ json_t *etcd_txn_request(const struct kv_compare *cmp, size_t n_cmp, const struc
 
 json_t *etcd_watch_request(const char *prefix, int64_t from_revision)
 {
-    json_t *create = json_pack("{s:o,s:o}", "key", base64_text(prefix), "range_end", range_end(prefix));
+    json_t *create =
+        json_pack("{s:o,s:o}", "key", base64_text(prefix), "range_end", range_end(prefix));
     if (from_revision)
         json_object_set_new(create, "start_revision", int_text(from_revision));
     return json_pack("{s:o}", "create_request", create);
@@ -102,7 +107,8 @@ static char *unbase64(const json_t *v, size_t *ret_len)
     return (char *)out;
 }
 
-bool etcd_pair(const json_t *kv, char **ret_key, char **ret_value, size_t *ret_len, int64_t *ret_mod)
+bool etcd_pair(
+    const json_t *kv, char **ret_key, char **ret_value, size_t *ret_len, int64_t *ret_mod)
 {
     size_t key_len;
     char *key = unbase64(json_object_get(kv, "key"), &key_len);
@@ -150,7 +156,8 @@ int etcd_error(const json_t *answer, long http_status, struct err *e)
     int64_t grpc = etcd_int(body, "code");
     if (!grpc)
         grpc = etcd_int(body, "grpc_code");
-    const char *text = json_opt_str(body, "message", json_opt_str(body, "error", "no reason given"));
+    const char *text =
+        json_opt_str(body, "message", json_opt_str(body, "error", "no reason given"));
     int code = code_of_grpc(grpc);
     if (!grpc && http_status >= 500)
         code = ERR_UNAVAILABLE;

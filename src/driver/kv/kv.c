@@ -11,10 +11,12 @@ static int check_key(const char *key, struct err *e)
     return 0;
 }
 
-int kv_check_txn(const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops, struct err *e)
+int kv_check_txn(const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops,
+    struct err *e)
 {
     if (n_cmp + n_ops > KV_TXN_MAX)
-        return err_set(e, ERR_LIMIT, "a transaction of %zu steps; at most %d", n_cmp + n_ops, KV_TXN_MAX);
+        return err_set(
+            e, ERR_LIMIT, "a transaction of %zu steps; at most %d", n_cmp + n_ops, KV_TXN_MAX);
     int r = 0;
     for (size_t i = 0; r >= 0 && i < n_cmp; i++)
         r = check_key(cmp[i].key, e);
@@ -22,7 +24,8 @@ int kv_check_txn(const struct kv_compare *cmp, size_t n_cmp, const struct kv_op 
         r = check_key(ops[i].key, e);
         size_t len = r >= 0 && ops[i].value ? strlen(ops[i].value) : 0;
         if (len > KV_VALUE_MAX)
-            r = err_set(e, ERR_LIMIT, "the value of %s has %zu bytes; at most %u", ops[i].key, len, KV_VALUE_MAX);
+            r = err_set(e, ERR_LIMIT, "the value of %s has %zu bytes; at most %u", ops[i].key, len,
+                KV_VALUE_MAX);
     }
     return r;
 }
@@ -37,8 +40,8 @@ void kv_list(struct kv *kv, const char *prefix, kv_range_fn fn, void *ctx)
     kv->ops->range(kv, prefix, false, fn, ctx);
 }
 
-void kv_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops,
-    kv_txn_fn fn, void *ctx)
+void kv_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
+    size_t n_ops, kv_txn_fn fn, void *ctx)
 {
     kv->ops->txn(kv, cmp, n_cmp, ops, n_ops, fn, ctx);
 }
@@ -58,7 +61,8 @@ void kv_lease_revoke(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx)
     kv->ops->lease_revoke(kv, lease, fn, ctx);
 }
 
-struct kv_watch *kv_watch(struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx)
+struct kv_watch *kv_watch(
+    struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx)
 {
     return kv->ops->watch(kv, prefix, from_revision, fn, ctx);
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state store behind one vtable: SQLite (one host), etcd 3.4 through its JSON gateway (several hosts), memory
- * (simulator). Keys are text below /mcp/<platform>/, values text of at most KV_VALUE_MAX. Every change raises the
- * store's revision; a transaction compares modification revisions and applies all its operations or none.
+/* The state store behind one vtable: SQLite (one host), etcd 3.4 through its JSON gateway (several
+ * hosts), memory (simulator). Keys are text below /mcp/<platform>/, values text of at most
+ * KV_VALUE_MAX. Every change raises the store's revision; a transaction compares modification
+ * revisions and applies all its operations or none.
  *
- * Everything is asynchronous and completes exactly once, later, from the loop (kv_mem: from kv_mem_run()), also
- * when the store is closed first (ERR_CANCELED). Reads are linearizable.
- * A failure with ERR_UNAVAILABLE or ERR_TIMEOUT leaves the outcome of a transaction unknown: read again.
- * A store revision is no fencing token (it falls back after a restore): use epochs (kv_epoch_raise). */
+ * Everything is asynchronous and completes exactly once, later, from the loop (kv_mem: from
+ * kv_mem_run()), also when the store is closed first (ERR_CANCELED). Reads are linearizable. A
+ * failure with ERR_UNAVAILABLE or ERR_TIMEOUT leaves the outcome of a transaction unknown: read
+ * again. A store revision is no fencing token (it falls back after a restore): use epochs
+ * (kv_epoch_raise). */
 #pragma once
 
 #include "base/err/err.h"
@@ -14,8 +16,9 @@
 #include <uv.h>
 
 #define KV_KEY_MAX 512
-#define KV_VALUE_MAX (1024u * 1024) /* etcd refuses requests over 1.5 MiB, base64 included in transit only */
-#define KV_TXN_MAX 64               /* operations and compares; etcd's limit is 128 */
+/* etcd refuses requests over 1.5 MiB, base64 included in transit only. */
+#define KV_VALUE_MAX (1024u * 1024)
+#define KV_TXN_MAX 64 /* operations and compares; etcd's limit is 128 */
 
 struct kv;
 struct kv_watch;
@@ -45,14 +48,18 @@ struct kv_event {
     int64_t mod_revision;
 };
 
-/* e NULL: done. pairs in key order, valid during the call only; revision is the store's at the time of reading. */
-typedef void (*kv_range_fn)(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e);
+/* e NULL: done. pairs in key order, valid during the call only; revision is the store's at the time
+ * of reading. */
+typedef void (*kv_range_fn)(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e);
 /* succeeded false: a compare did not hold, nothing was written. */
 typedef void (*kv_txn_fn)(void *ctx, bool succeeded, int64_t revision, const struct err *e);
 typedef void (*kv_lease_fn)(void *ctx, int64_t lease, const struct err *e);
-/* Changes at or after the revision asked for, in order, none left out. e not NULL ends the watch: ERR_CONFLICT when
- * that revision is no longer kept (read again, then watch from there + 1), else reconnect later. */
-typedef void (*kv_watch_fn)(void *ctx, const struct kv_event *events, size_t n, const struct err *e);
+/* Changes at or after the revision asked for, in order, none left out. e not NULL ends the watch:
+ * ERR_CONFLICT when that revision is no longer kept (read again, then watch from there + 1), else
+ * reconnect later. */
+typedef void (*kv_watch_fn)(
+    void *ctx, const struct kv_event *events, size_t n, const struct err *e);
 
 struct kv_status {
     int64_t size_bytes;
@@ -64,12 +71,14 @@ typedef void (*kv_status_fn)(void *ctx, const struct kv_status *s, const struct 
 
 struct kv_ops { /* implemented by each store; arguments are copied before the call returns */
     void (*range)(struct kv *kv, const char *prefix, bool exact, kv_range_fn fn, void *ctx);
-    void (*txn)(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops,
-        kv_txn_fn fn, void *ctx);
+    void (*txn)(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
+        size_t n_ops, kv_txn_fn fn, void *ctx);
     void (*lease_grant)(struct kv *kv, uint64_t ttl_ms, kv_lease_fn fn, void *ctx);
-    void (*lease_keep)(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx); /* ERR_NOT_FOUND: it has ended */
+    void (*lease_keep)(
+        struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx); /* ERR_NOT_FOUND: it has ended */
     void (*lease_revoke)(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx);
-    struct kv_watch *(*watch)(struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx);
+    struct kv_watch *(*watch)(
+        struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx);
     void (*unwatch)(struct kv *kv, struct kv_watch *w);
     void (*status)(struct kv *kv, kv_status_fn fn, void *ctx);
     /* Compacts history before `keep_from`, gives space back, clears a quota alarm. */
@@ -81,15 +90,17 @@ struct kv {
     const struct kv_ops *ops;
 };
 
-void kv_get(struct kv *kv, const char *key, kv_range_fn fn, void *ctx);    /* n is 0 or 1 */
+void kv_get(struct kv *kv, const char *key, kv_range_fn fn, void *ctx); /* n is 0 or 1 */
 void kv_list(struct kv *kv, const char *prefix, kv_range_fn fn, void *ctx);
-void kv_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops, size_t n_ops,
-    kv_txn_fn fn, void *ctx);
-void kv_lease_grant(struct kv *kv, uint64_t ttl_ms, kv_lease_fn fn, void *ctx); /* at least 2 s: etcd grants no less */
+void kv_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
+    size_t n_ops, kv_txn_fn fn, void *ctx);
+void kv_lease_grant(struct kv *kv, uint64_t ttl_ms, kv_lease_fn fn,
+    void *ctx); /* at least 2 s: etcd grants no less */
 void kv_lease_keep(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx);
 void kv_lease_revoke(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx);
 /* from_revision 0: from now on. No callback comes after kv_unwatch() or after an error. */
-struct kv_watch *kv_watch(struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx);
+struct kv_watch *kv_watch(
+    struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx);
 void kv_unwatch(struct kv *kv, struct kv_watch *w);
 void kv_status(struct kv *kv, kv_status_fn fn, void *ctx);
 void kv_maintain(struct kv *kv, int64_t keep_from, kv_status_fn fn, void *ctx);
@@ -103,7 +114,8 @@ struct kv_etcd_config {
     const char *ca, *cert, *key; /* PEM paths; NULL with http:// */
     uint64_t timeout_ms;         /* per endpoint tried; 0: 3000, over an election's 1 to 2 s */
 };
-MUST_CHECK int kv_etcd_open(uv_loop_t *loop, const struct kv_etcd_config *c, struct kv **ret, struct err *e);
+MUST_CHECK int kv_etcd_open(
+    uv_loop_t *loop, const struct kv_etcd_config *c, struct kv **ret, struct err *e);
 
 /* Virtual time: completions, watch events and lease ends happen inside kv_mem_run() only. */
 struct kv *kv_mem_new(void);

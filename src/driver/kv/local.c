@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The stores without a network: SQLite in a file (one host) and SQLite in memory (simulator, virtual time). Each call
- * runs at once in one SQLite transaction; its completion and the watch events wait in a queue that the loop (or
- * kv_mem_run) drains, so that no callback comes from inside a call. Writes fsync on the control loop: a few
- * milliseconds, a few times a minute. Watch history is the last EVENTS_KEPT changes of this process. */
+/* The stores without a network: SQLite in a file (one host) and SQLite in memory (simulator,
+ * virtual time). Each call runs at once in one SQLite transaction; its completion and the watch
+ * events wait in a queue that the loop (or kv_mem_run) drains, so that no callback comes from
+ * inside a call. Writes fsync on the control loop: a few milliseconds, a few times a minute. Watch
+ * history is the last EVENTS_KEPT changes of this process. */
 #include "driver/kv/priv.h"
 
 #include "base/clock/clock.h"
@@ -108,7 +109,8 @@ static void wake(struct local *s)
 static int sql_failed(struct local *s, struct err *e)
 {
     int code = sqlite3_errcode(s->db);
-    err_set(e, code == SQLITE_FULL ? ERR_LIMIT : ERR_SYSTEM, "state store: %s", sqlite3_errmsg(s->db));
+    err_set(
+        e, code == SQLITE_FULL ? ERR_LIMIT : ERR_SYSTEM, "state store: %s", sqlite3_errmsg(s->db));
     if (code == SQLITE_FULL)
         err_fix(e, "free space on the disk that holds /var/lib/mcp");
     return e->code;
@@ -166,7 +168,8 @@ static int64_t mod_revision_of(struct local *s, const char *key)
 
 static int write_op(struct local *s, const struct kv_op *op, int64_t revision, struct err *e)
 {
-    sqlite3_stmt *st = sql_prepare(s, op->value
+    sqlite3_stmt *st = sql_prepare(s,
+        op->value
             ? "INSERT INTO kv(key, value, mod, lease) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(key) DO UPDATE SET "
               "value = ?2, mod = ?3, lease = ?4"
             : "DELETE FROM kv WHERE key = ?1");
@@ -181,7 +184,8 @@ static int write_op(struct local *s, const struct kv_op *op, int64_t revision, s
     return r == SQLITE_DONE ? 0 : sql_failed(s, e);
 }
 
-static int write_all(struct local *s, const struct kv_op *ops, size_t n, int64_t revision, struct err *e)
+static int write_all(
+    struct local *s, const struct kv_op *ops, size_t n, int64_t revision, struct err *e)
 {
     int r = sql_exec(s, "BEGIN IMMEDIATE", e);
     for (size_t i = 0; r >= 0 && i < n; i++)
@@ -218,8 +222,10 @@ static void remember(struct local *s, const struct kv_op *op, int64_t revision)
         s->n_events -= half;
     }
     struct row *row = GROW(s->events, s->n_events, s->cap_events);
-    *row = (struct row){.key = xstrdup(op->key), .value = op->value ? xstrdup(op->value) : NULL,
-        .len = op->value ? strlen(op->value) : 0, .mod_revision = revision};
+    *row = (struct row){.key = xstrdup(op->key),
+        .value = op->value ? xstrdup(op->value) : NULL,
+        .len = op->value ? strlen(op->value) : 0,
+        .mod_revision = revision};
 }
 
 static int commit(struct local *s, const struct kv_op *ops, size_t n, struct err *e)
@@ -243,8 +249,8 @@ static struct lease *find_lease(const struct local *s, int64_t id)
     return NULL;
 }
 
-static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
-    size_t n_ops, kv_txn_fn fn, void *ctx)
+static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
+    const struct kv_op *ops, size_t n_ops, kv_txn_fn fn, void *ctx)
 {
     struct local *s = local_of(kv);
     struct done *d = enqueue(s, DONE_TXN, ctx);
@@ -264,7 +270,8 @@ static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
     d->number = s->revision;
 }
 
-/* ---- leases: deadlines live in memory; after a restart each key's lease begins anew, as after etcd's elections */
+/* ---- leases: deadlines live in memory; after a restart each key's lease begins anew, as after
+ * etcd's elections */
 
 static void lease_delete_keys(struct local *s, int64_t id)
 {
@@ -329,7 +336,8 @@ static void local_lease_grant(struct kv *kv, uint64_t ttl_ms, kv_lease_fn fn, vo
 }
 
 /* The completion of a call about a lease; *ret_lease NULL: it is answered with an error already. */
-static void lease_done(struct local *s, int64_t lease, kv_lease_fn fn, void *ctx, struct lease **ret_lease)
+static void lease_done(
+    struct local *s, int64_t lease, kv_lease_fn fn, void *ctx, struct lease **ret_lease)
 {
     struct done *d = enqueue(s, DONE_LEASE, ctx);
     d->fn.lease = fn;
@@ -359,12 +367,15 @@ static void local_lease_revoke(struct kv *kv, int64_t lease, kv_lease_fn fn, voi
 
 /* ---- watches */
 
-static struct kv_watch *local_watch(struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn,
-    void *ctx)
+static struct kv_watch *local_watch(
+    struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx)
 {
     struct local *s = local_of(kv);
     struct kv_watch *w = xcalloc(1, sizeof *w);
-    *w = (struct kv_watch){.next = s->watches, .prefix = xstrdup(prefix), .fn = fn, .ctx = ctx,
+    *w = (struct kv_watch){.next = s->watches,
+        .prefix = xstrdup(prefix),
+        .fn = fn,
+        .ctx = ctx,
         .next_revision = from_revision ? from_revision : s->revision + 1};
     s->watches = w;
     wake(s);
@@ -385,7 +396,8 @@ static size_t feed_watch(struct local *s, struct kv_watch *w)
         if (s->down)
             err_set(&e, ERR_UNAVAILABLE, "the state store does not answer");
         else
-            err_set(&e, ERR_CONFLICT, "revision %lld is no longer kept", (long long)w->next_revision);
+            err_set(
+                &e, ERR_CONFLICT, "revision %lld is no longer kept", (long long)w->next_revision);
         w->fn(w->ctx, NULL, 0, &e);
         return 1;
     }
@@ -394,7 +406,8 @@ static size_t feed_watch(struct local *s, struct kv_watch *w)
     for (size_t i = 0; i < s->n_events; i++) {
         const struct row *row = &s->events[i];
         if (row->mod_revision >= w->next_revision && str_starts(row->key, w->prefix))
-            *GROW(events, n, cap) = (struct kv_event){row->key, row->value, row->len, row->mod_revision};
+            *GROW(events, n, cap) =
+                (struct kv_event){row->key, row->value, row->len, row->mod_revision};
     }
     w->next_revision = MAX(w->next_revision, s->revision + 1);
     if (n)
@@ -421,7 +434,8 @@ static void sweep_watches(struct local *s)
 
 static void fill_status(struct local *s, struct done *d)
 {
-    sqlite3_stmt *st = sql_prepare(s, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
+    sqlite3_stmt *st =
+        sql_prepare(s, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
     if (sqlite3_step(st) == SQLITE_ROW)
         d->status.size_bytes = sqlite3_column_int64(st, 0);
     sqlite3_finalize(st);
@@ -461,7 +475,8 @@ static void deliver(struct done *d)
     const struct err *e = d->err.code ? &d->err : NULL;
     struct kv_pair *pairs = xcalloc(d->n_rows, sizeof *pairs);
     for (size_t i = 0; i < d->n_rows; i++)
-        pairs[i] = (struct kv_pair){d->rows[i].key, d->rows[i].value, d->rows[i].len, d->rows[i].mod_revision};
+        pairs[i] = (struct kv_pair){
+            d->rows[i].key, d->rows[i].value, d->rows[i].len, d->rows[i].mod_revision};
     switch (d->kind) {
     case DONE_RANGE:
         d->fn.range(d->ctx, pairs, e ? 0 : d->n_rows, d->number, e);
@@ -575,7 +590,8 @@ static int open_schema(struct local *s, struct err *e)
     s->revision = sqlite3_column_int64(st, 1);
     sqlite3_finalize(st);
     if (format != STORE_FORMAT)
-        return err_set(e, ERR_INVALID, "the state store has format %d, this version reads %d", format, STORE_FORMAT);
+        return err_set(e, ERR_INVALID, "the state store has format %d, this version reads %d",
+            format, STORE_FORMAT);
     s->events_from = s->revision + 1;
     return 0;
 }
@@ -585,7 +601,8 @@ static void adopt_leases(struct local *s)
 {
     sqlite3_stmt *st = sql_prepare(s, "SELECT DISTINCT lease FROM kv WHERE lease <> 0");
     while (sqlite3_step(st) == SQLITE_ROW)
-        add_lease(s, sqlite3_column_int64(st, 0), 10000); /* its own length is not kept: 10 s is presence's usual */
+        add_lease(s, sqlite3_column_int64(st, 0),
+            10000); /* its own length is not kept: 10 s is presence's usual */
     sqlite3_finalize(st);
 }
 

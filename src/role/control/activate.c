@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the current revision to what this host's roles do. A revision that this version cannot read leaves what runs
- * untouched and raises an alarm. */
+/* From the current revision to what this host's roles do. A revision that this version cannot read
+ * leaves what runs untouched and raises an alarm. */
 #include "role/control/priv.h"
 
 #include "base/log/log.h"
@@ -23,7 +23,8 @@ static void tell_agent(struct control *c, struct rpc_conn *to)
     json_t *snapshot;
     const struct model_host *host = own_host(c);
     if (!host) { /* not in the declaration (any more): nothing runs here */
-        rpc_notify(to, "units", json_pack("{s:I,s:[]}", "revision", (json_int_t)c->number, "units"));
+        rpc_notify(
+            to, "units", json_pack("{s:I,s:[]}", "revision", (json_int_t)c->number, "units"));
         return;
     }
     if (compile_units(c->model, c->files, host, c->number, &snapshot, &e) < 0) {
@@ -47,9 +48,11 @@ static void tell_dns(struct control *c, struct rpc_conn *to)
             "no country database at %s (%s): every buyer gets the default regions; `make setup` fetches one, "
             "routing.geo.database names another",
             control_geo_path(c), strerror(errno));
-        log_error("dns", "no country database", "path=%s error=%s", control_geo_path(c), strerror(errno));
+        log_error(
+            "dns", "no country database", "path=%s error=%s", control_geo_path(c), strerror(errno));
     }
-    json_t *zone = zone_snapshot_from_model(c->model, (uint64_t)c->number, json_opt_bool(c->role->boot, "lab", false));
+    json_t *zone = zone_snapshot_from_model(
+        c->model, (uint64_t)c->number, json_opt_bool(c->role->boot, "lab", false));
     if (fd >= 0)
         rpc_notify_fd(to, "zone", zone, fd);
     else
@@ -121,8 +124,8 @@ void control_activate(struct control *c, const json_t *revision)
     int64_t number = json_opt_int(revision, "revision", 0);
     _cleanup_free_ char *text = json_text(json_object_get(revision, "platform"));
     if (model_parse(text, strlen(text), "revision", &model, &errors, &e) < 0) {
-        snprintf(c->alarm, sizeof c->alarm, "revision %lld cannot be used by this version: %s", (long long)number,
-            e.message);
+        snprintf(c->alarm, sizeof c->alarm, "revision %lld cannot be used by this version: %s",
+            (long long)number, e.message);
         log_error("revision", "not usable", "revision=%lld error=%s", (long long)number, e.message);
         control_report_soon(c);
         return;

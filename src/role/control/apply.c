@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `apply`: validate, write the next revision, and (with "wait") stay until every host runs it and is ready. */
+/* `apply`: validate, write the next revision, and (with "wait") stay until every host runs it and
+ * is ready. */
 #include "role/control/priv.h"
 
 #include "base/str/str.h"
@@ -35,8 +36,8 @@ static void finish(struct waiter *w, bool ready, const struct err *e)
     if (e)
         rpc_reply_error(w->req, e);
     else
-        rpc_reply(w->req, json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)w->number, "unchanged", w->unchanged,
-                              "ready", ready));
+        rpc_reply(w->req, json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)w->number, "unchanged",
+                              w->unchanged, "ready", ready));
     if (w->prev)
         w->prev->next = w->next;
     else
@@ -50,7 +51,8 @@ static void on_deadline(uv_timer_t *t)
 {
     struct waiter *w = CONTAINER_OF(t, struct waiter, deadline);
     struct err e;
-    err_set(&e, ERR_TIMEOUT, "revision %lld is applied but not ready yet: %s", (long long)w->number, w->last);
+    err_set(&e, ERR_TIMEOUT, "revision %lld is applied but not ready yet: %s", (long long)w->number,
+        w->last);
     err_fix(&e, "the platform goes on towards it; look at `mcp status` and `mcp timeline`");
     finish(w, false, &e);
 }
@@ -87,7 +89,8 @@ void control_waiters_check(struct control *c)
 static void wait_ready(struct apply *a, int64_t number, bool unchanged)
 {
     struct waiter *w = xcalloc(1, sizeof *w);
-    *w = (struct waiter){.next = a->c->waiters, .c = a->c, .req = a->req, .number = number, .unchanged = unchanged};
+    *w = (struct waiter){
+        .next = a->c->waiters, .c = a->c, .req = a->req, .number = number, .unchanged = unchanged};
     if (w->next)
         w->next->prev = w;
     a->c->waiters = w;
@@ -105,8 +108,8 @@ static void on_applied(void *ctx, int64_t number, bool unchanged, const struct e
     else if (a->wait)
         wait_ready(a, number, unchanged);
     else
-        rpc_reply(a->req,
-            json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)number, "unchanged", unchanged, "ready", 0));
+        rpc_reply(a->req, json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)number, "unchanged",
+                              unchanged, "ready", 0));
     free(a);
 }
 
@@ -119,11 +122,13 @@ static int validate(struct control *c, const json_t *platform, const json_t *fil
     if (r < 0)
         return r;
     if (strcmp(m->platform, c->platform) != 0)
-        r = err_set(e, ERR_REFUSED, "this is the platform %s, the file declares %s", c->platform, m->platform);
+        r = err_set(e, ERR_REFUSED, "this is the platform %s, the file declares %s", c->platform,
+            m->platform);
     for (size_t i = 0; r >= 0 && i < m->n_modules; i++) {
         const char *key = revision_image_key(m->modules[i].image);
         if (key && !revision_file(files, key))
-            r = err_set(e, ERR_INVALID, "module %s: no digest for its image %s", m->modules[i].name, m->modules[i].image);
+            r = err_set(e, ERR_INVALID, "module %s: no digest for its image %s", m->modules[i].name,
+                m->modules[i].image);
     }
     model_free(m);
     return r;
@@ -133,8 +138,8 @@ void control_apply(struct control *c, struct rpc_req *req, json_t *params)
 {
     struct err e;
     json_t *platform, *files;
-    if (json_get_obj(params, "platform", &platform, &e) < 0 || json_get_obj(params, "files", &files, &e) < 0
-        || validate(c, platform, files, &e) < 0) {
+    if (json_get_obj(params, "platform", &platform, &e) < 0
+        || json_get_obj(params, "files", &files, &e) < 0 || validate(c, platform, files, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
     }
@@ -142,6 +147,6 @@ void control_apply(struct control *c, struct rpc_req *req, json_t *params)
     *a = (struct apply){.c = c, .req = req, .wait = json_opt_bool(params, "wait", false)};
     int64_t timeout = json_opt_int(params, "timeout_ms", WAIT_DEFAULT_MS);
     a->timeout_ms = MIN(MAX(timeout, (int64_t)1), (int64_t)WAIT_MAX_MS);
-    revisions_apply(c->revisions, platform, files, json_opt_str(params, "by", "root"), json_opt_str(params, "note", ""),
-        json_opt_int(params, "expect", -1), on_applied, a);
+    revisions_apply(c->revisions, platform, files, json_opt_str(params, "by", "root"),
+        json_opt_str(params, "note", ""), json_opt_int(params, "expect", -1), on_applied, a);
 }

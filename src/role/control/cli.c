@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line's Unix socket: root only, by the socket's mode and again by the peer's credentials. */
+/* The command line's Unix socket: root only, by the socket's mode and again by the peer's
+ * credentials. */
 #include "role/control/priv.h"
 
 #include "base/log/log.h"
@@ -23,7 +24,8 @@ static void on_closed(void *ctx, struct rpc_conn *conn, const struct err *e)
 {
 }
 
-static const struct rpc_handler handler = {.call = on_call, .notify = on_notify, .closed = on_closed};
+static const struct rpc_handler handler = {
+    .call = on_call, .notify = on_notify, .closed = on_closed};
 
 static void take(struct control *c, int fd)
 {

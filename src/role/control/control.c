@@ -38,8 +38,11 @@ static int open_etcd(struct control *c, const struct boot *boot, struct err *e)
         for (size_t i = 0; i < boot->n_endpoints && n < BOOT_ENDPOINTS_MAX; i++)
             if ((strstr(boot->endpoints[i], own) != NULL) == (pass == 0))
                 endpoints[n++] = boot->endpoints[i];
-    struct kv_etcd_config config = {.endpoints = endpoints, .n_endpoints = n, .ca = CONTROL_PKI "ca.pem",
-        .cert = CONTROL_PKI "host.pem", .key = CONTROL_PKI "host.key"};
+    struct kv_etcd_config config = {.endpoints = endpoints,
+        .n_endpoints = n,
+        .ca = CONTROL_PKI "ca.pem",
+        .cert = CONTROL_PKI "host.pem",
+        .key = CONTROL_PKI "host.key"};
     c->kv_kind = "etcd";
     return kv_etcd_open(&c->role->loop, &config, &c->kv, e);
 }
@@ -70,8 +73,8 @@ static void on_store(void *ctx, bool connected, const struct err *e)
         log_info("state", "the state store answers", "%s", "");
     else
         log_warn("state", "the state store does not answer", "error=%s", c->kv_reason);
-    control_note(c, "state", c->host, connected ? "the state store answers" : "the state store does not answer",
-        c->kv_reason);
+    control_note(c, "state", c->host,
+        connected ? "the state store answers" : "the state store does not answer", c->kv_reason);
     control_report_soon(c);
 }
 
@@ -99,7 +102,8 @@ static void on_peer_notify(void *ctx, const char *host, const char *method, json
         control_hear_view(ctx, host, params);
 }
 
-static void on_peer_call(void *ctx, const char *host, struct rpc_req *req, const char *method, json_t *params)
+static void on_peer_call(
+    void *ctx, const char *host, struct rpc_req *req, const char *method, json_t *params)
 {
     control_answer_peer(ctx, host, req, method, params);
 }
@@ -115,8 +119,11 @@ static size_t listens(const struct role *r, const char *name, int fds[ROLE_LISTE
 static int open_mesh(struct control *c, const struct boot *boot, struct err *e)
 {
     int fds[ROLE_LISTEN_MAX];
-    struct peers_config config = {.platform = boot->platform, .host = c->host, .source = boot->addresses.v[0],
-        .tls = {CONTROL_PKI "ca.pem", CONTROL_PKI "host.pem", CONTROL_PKI "host.key"}, .listen_fds = fds,
+    struct peers_config config = {.platform = boot->platform,
+        .host = c->host,
+        .source = boot->addresses.v[0],
+        .tls = {CONTROL_PKI "ca.pem", CONTROL_PKI "host.pem", CONTROL_PKI "host.key"},
+        .listen_fds = fds,
         .n_listen = listens(c->role, "peer", fds)};
     struct peers_handler handler = {
         .up = on_peer_up, .down = on_peer_down, .notify = on_peer_notify, .call = on_peer_call};
@@ -128,8 +135,8 @@ static void set_boot_peers(struct control *c, const struct boot *boot)
 {
     struct peers_target *targets = xcalloc(boot->n_peers, sizeof *targets);
     for (size_t i = 0; i < boot->n_peers; i++)
-        targets[i] =
-            (struct peers_target){boot->peers[i].host, boot->peers[i].addresses.v, boot->peers[i].addresses.n};
+        targets[i] = (struct peers_target){
+            boot->peers[i].host, boot->peers[i].addresses.v, boot->peers[i].addresses.n};
     peers_set(c->peers, targets, boot->n_peers);
     free(targets);
 }
@@ -176,7 +183,8 @@ static void on_units(struct control *c, json_t *params)
     control_report_soon(c);
 }
 
-static void on_role_notify(struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
+static void on_role_notify(
+    struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
 {
     struct control *c = self(r);
     char role[32];
@@ -189,7 +197,8 @@ static void on_role_notify(struct role *r, struct rpc_conn *from, const char *me
         control_note_json(c, role, params);
 }
 
-static void on_role_call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
+static void on_role_call(
+    struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
     struct err e;
     if (fd >= 0)
@@ -223,7 +232,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     if (r >= 0)
         r = control_steer_open(c, boot->region, e);
     if (r >= 0)
-        r = scrape_new(&c->role->loop, fds, listens(c->role, "metrics", fds), control_scrape, c, &c->scrape, e);
+        r = scrape_new(&c->role->loop, fds, listens(c->role, "metrics", fds), control_scrape, c,
+            &c->scrape, e);
     if (r >= 0 && role_listen_fd(c->role, "cli", 0) >= 0)
         r = control_cli_start(c, role_listen_fd(c->role, "cli", 0), e);
     if (r < 0)

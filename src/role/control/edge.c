@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the edge of this host is told: routes and certificates with each revision, instances whenever they change. */
+/* What the edge of this host is told: routes and certificates with each revision, instances
+ * whenever they change. */
 #include "role/control/priv.h"
 
 #include "base/file/file.h"
@@ -17,13 +18,12 @@ static json_t *endpoints(const struct control *c)
     json_t *out = json_object();
     size_t i;
     json_t *u;
-    json_array_foreach(c->units, i, u)
-    {
+    json_array_foreach (c->units, i, u) {
         const char *address = json_opt_str(u, "address", "");
         int64_t port = json_opt_int(u, "port", 0);
         if (*address && port > 0 && port <= UINT16_MAX)
-            route_endpoints_add(out, json_opt_str(u, "module", ""), json_opt_str(u, "name", ""), address,
-                (uint16_t)port, str_eq(json_opt_str(u, "state", NULL), "ready"));
+            route_endpoints_add(out, json_opt_str(u, "module", ""), json_opt_str(u, "name", ""),
+                address, (uint16_t)port, str_eq(json_opt_str(u, "state", NULL), "ready"));
     }
     return out;
 }
@@ -43,7 +43,8 @@ static json_t *certificate_names(const struct model *m)
     return names;
 }
 
-int control_edge_routes(const struct control *c, const struct model_host *host, json_t **ret, struct err *e)
+int control_edge_routes(
+    const struct control *c, const struct model_host *host, json_t **ret, struct err *e)
 {
     _cleanup_str_ struct str cert = STR_INIT, key = STR_INIT;
     int r = file_read(EDGE_CERT, PEM_MAX, &cert, e);
@@ -53,8 +54,9 @@ int control_edge_routes(const struct control *c, const struct model_host *host, 
         return err_wrap(e, "the edge's certificate");
     json_t *doc = route_snapshot_from_model(c->model, host->region, c->number);
     json_object_set_new(doc, "certificates",
-        json_pack("[{s:s,s:o,s:b,s:s,s:s}]", "name", "platform", "names", certificate_names(c->model), "default", 1,
-            "cert", str_cstr(&cert), "key", str_cstr(&key)));
+        json_pack("[{s:s,s:o,s:b,s:s,s:s}]", "name", "platform", "names",
+            certificate_names(c->model), "default", 1, "cert", str_cstr(&cert), "key",
+            str_cstr(&key)));
     json_object_set_new(doc, "endpoints", endpoints(c));
     OPENSSL_cleanse(key.buf, key.len);
     *ret = doc;

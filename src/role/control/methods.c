@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the command line may ask of control. A method that needs another host goes through its control: "host" is a
- * call {"host", "method", "params"} that is answered there. */
+/* What the command line may ask of control. A method that needs another host goes through its
+ * control: "host" is a call {"host", "method", "params"} that is answered there. */
 #include "role/control/priv.h"
 
 #include "base/str/str.h"
@@ -33,7 +33,8 @@ static void do_revision(struct control *c, struct rpc_req *req, json_t *params)
 {
     int64_t number = json_opt_int(params, "revision", 0);
     if ((!number || number == c->number) && revisions_current(c->revisions))
-        rpc_reply(req, json_deep_copy(revisions_current(c->revisions))); /* also without the state store */
+        rpc_reply(req,
+            json_deep_copy(revisions_current(c->revisions))); /* also without the state store */
     else
         revisions_get(c->revisions, number, on_revision, req);
 }
@@ -55,17 +56,18 @@ static void do_explain_dns(struct control *c, struct rpc_req *req, json_t *param
 
 /* ---- units: logs and exec go to the hosts that have them */
 
-static bool host_has(struct control *c, const struct model_host *h, const json_t *params, const char **ret_unit)
+static bool host_has(
+    struct control *c, const struct model_host *h, const json_t *params, const char **ret_unit)
 {
-    const char *module = json_opt_str(params, "module", NULL), *unit = json_opt_str(params, "unit", NULL);
+    const char *module = json_opt_str(params, "module", NULL),
+               *unit = json_opt_str(params, "unit", NULL);
     const char *region = json_opt_str(params, "region", NULL);
     if (region && strcmp(region, h->region->name) != 0)
         return false;
     _cleanup_json_ json_t *status = control_status(c);
     size_t i;
     json_t *u;
-    json_array_foreach(json_object_get(status, "units"), i, u)
-    {
+    json_array_foreach (json_object_get(status, "units"), i, u) {
         const char *name = json_opt_str(u, "name", ""), *of = json_opt_str(u, "module", "");
         if (!str_eq(json_opt_str(u, "host", NULL), h->name))
             continue;
@@ -77,21 +79,25 @@ static bool host_has(struct control *c, const struct model_host *h, const json_t
     return false;
 }
 
-/* The targets for a host's agent: ours directly, others' through their control. False: not reachable now. */
-static bool target_of(struct control *c, const struct model_host *h, const char *method, json_t *params,
-    const json_t *wrap, struct relay_target *ret)
+/* The targets for a host's agent: ours directly, others' through their control. False: not
+ * reachable now. */
+static bool target_of(struct control *c, const struct model_host *h, const char *method,
+    json_t *params, const json_t *wrap, struct relay_target *ret)
 {
     bool own = !strcmp(h->name, c->host);
     struct rpc_conn *to = own ? control_link(c, "agent") : peers_conn(c->peers, h->name);
     if (!to)
         return false;
-    *ret = (struct relay_target){.to = to, .wrap = wrap, .method = own ? method : "agent",
+    *ret = (struct relay_target){.to = to,
+        .wrap = wrap,
+        .method = own ? method : "agent",
         .params = own ? json_deep_copy(params)
                       : json_pack("{s:s,s:o}", "method", method, "params", json_deep_copy(params))};
     return true;
 }
 
-static void to_agents(struct control *c, struct rpc_req *req, const char *method, json_t *params, bool all)
+static void to_agents(
+    struct control *c, struct rpc_req *req, const char *method, json_t *params, bool all)
 {
     struct relay_target targets[PEERS_MAX];
     json_t *wraps[PEERS_MAX];
@@ -111,7 +117,8 @@ static void to_agents(struct control *c, struct rpc_req *req, const char *method
     if (n)
         relay_fan_out(req, targets, n);
     else if (found)
-        fail(req, ERR_UNAVAILABLE, "the host that runs it is not reachable from here", "see `mcp status`");
+        fail(req, ERR_UNAVAILABLE, "the host that runs it is not reachable from here",
+            "see `mcp status`");
     else
         fail(req, ERR_NOT_FOUND, "no unit of that name", "`mcp status` lists the units");
     for (size_t i = 0; i < n; i++)
@@ -149,17 +156,20 @@ void control_answer(struct control *c, struct rpc_req *req, const char *method, 
             methods[i].fn(c, req, params);
             return;
         }
-    fail(req, ERR_NOT_FOUND, "control knows no such method", "is this `mcp` newer than the platform's? `mcp version`");
+    fail(req, ERR_NOT_FOUND, "control knows no such method",
+        "is this `mcp` newer than the platform's? `mcp version`");
 }
 
-void control_answer_peer(struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params)
+void control_answer_peer(
+    struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params)
 {
     struct rpc_conn *agent = control_link(c, "agent");
     json_t *inner = json_object_get(params, "params");
     const char *name = json_opt_str(params, "method", "");
     if (!strcmp(method, "timeline"))
         control_timeline_own(c, req, params);
-    else if (strcmp(method, "agent") != 0 || (strcmp(name, "logs") != 0 && strcmp(name, "exec") != 0))
+    else if (strcmp(method, "agent") != 0
+             || (strcmp(name, "logs") != 0 && strcmp(name, "exec") != 0))
         fail(req, ERR_DENIED, "other hosts may not ask for that", "");
     else if (!agent)
         fail(req, ERR_UNAVAILABLE, "the agent of that host is restarting", "try again");

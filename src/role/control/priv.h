@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control role of one host: follows the desired revision, tells this host's roles what to do, tells the other
- * controls how this host is, and answers the command line. Wiring only: what decides lives in domain and service.
- * One thread, one loop. */
+/* The control role of one host: follows the desired revision, tells this host's roles what to do,
+ * tells the other controls how this host is, and answers the command line. Wiring only: what
+ * decides lives in domain and service. One thread, one loop. */
 #pragma once
 
 #include "domain/model/model.h"
@@ -35,18 +35,19 @@ struct control {
     bool kv_connected;
     char kv_reason[512];
     struct revisions *revisions;
-    struct model *model;   /* of the current revision; NULL before the first */
-    const json_t *files;   /* borrowed from the current revision */
+    struct model *model; /* of the current revision; NULL before the first */
+    const json_t *files; /* borrowed from the current revision */
     int64_t number;
-    json_t *revision;      /* keeps `files` alive */
-    char alarm[512];       /* the newest revision cannot be used: why; "" */
+    json_t *revision; /* keeps `files` alive */
+    char alarm[512];  /* the newest revision cannot be used: why; "" */
     struct peers *peers;
     struct scrape *scrape;
     struct steer_service *steer;
     struct timeline *timeline;
     struct role_link links[ROLES_MAX];
     size_t n_links;
-    json_t *roles; /* as the host process tells: [{name, pid, state, restarts, since_ms, reason, pss_bytes}] */
+    json_t *roles; /* as the host process tells: [{name, pid, state, restarts, since_ms, reason,
+                      pss_bytes}] */
     json_t *units; /* as the agent tells */
     struct host_report *reports;
     size_t n_reports, cap_reports;
@@ -62,7 +63,8 @@ struct rpc_conn *control_link(struct control *c, const char *role); /* NULL: not
 /* activate.c: the current revision to this host's roles */
 void control_activate(struct control *c, const json_t *revision);
 void control_tell_role(struct control *c, const char *role);
-void control_tell_units(struct control *c); /* after this host's units changed: names and endpoints */
+void control_tell_units(
+    struct control *c); /* after this host's units changed: names and endpoints */
 
 const char *control_geo_path(const struct control *c);
 
@@ -73,7 +75,8 @@ void control_tell_health(struct control *c, struct rpc_conn *dns);
 
 /* timeline.c: this host's entries, and the platform's story for who asks */
 MUST_CHECK int control_timeline_open(struct control *c, const char *region, struct err *e);
-void control_note(struct control *c, const char *kind, const char *subject, const char *message, const char *cause);
+void control_note(struct control *c, const char *kind, const char *subject, const char *message,
+    const char *cause);
 void control_note_draft(struct control *c, const struct timeline_draft *d);
 void control_note_json(struct control *c, const char *role, const json_t *draft);
 void control_note_roles(struct control *c, const json_t *roles);
@@ -90,10 +93,12 @@ void control_report_stop(struct control *c);
 
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
-void control_answer_peer(struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params);
+void control_answer_peer(
+    struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params);
 
 /* edge.c */
-MUST_CHECK int control_edge_routes(const struct control *c, const struct model_host *host, json_t **ret, struct err *e);
+MUST_CHECK int control_edge_routes(
+    const struct control *c, const struct model_host *host, json_t **ret, struct err *e);
 json_t *control_edge_endpoints(const struct control *c);
 
 /* apply.c */

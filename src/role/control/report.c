@@ -5,9 +5,9 @@
 #include "base/str/str.h"
 #include "domain/status/status.h"
 
-#define GATHER_MS 100u    /* a module's start makes a handful of changes */
-#define REPEAT_MS 10000u  /* reports also go out unchanged, so that their age says something */
-#define HEARD_MS 12000u   /* a host without a link is held for gone a little after its link's silence limit */
+#define GATHER_MS 100u   /* a module's start makes a handful of changes */
+#define REPEAT_MS 10000u /* reports also go out unchanged, so that their age says something */
+#define HEARD_MS 12000u  /* a little over a report and the silence limit of its link */
 #define REPORTS_MAX PEERS_MAX
 
 json_t *control_own_report(struct control *c)
@@ -16,11 +16,14 @@ json_t *control_own_report(struct control *c)
     if (*c->alarm)
         json_array_append_new(alarms, json_pack("{s:s}", "text", c->alarm));
     if (!c->kv_connected)
-        json_array_append_new(alarms, json_pack("{s:s+}", "text", "the state store does not answer; this host goes on "
-                                                                  "with what it knows: ", c->kv_reason));
-    return json_pack("{s:s,s:I,s:o,s:o,s:{s:s,s:b,s:s},s:o}", "host", c->host, "revision", (json_int_t)c->number,
-        "roles", c->roles ? json_deep_copy(c->roles) : json_array(), "units", c->units ? json_deep_copy(c->units) : json_array(), "state_store", "kind",
-        c->kv_kind, "connected", c->kv_connected, "reason", c->kv_reason, "alarms", alarms);
+        json_array_append_new(alarms, json_pack("{s:s+}", "text",
+                                          "the state store does not answer; this host goes on "
+                                          "with what it knows: ",
+                                          c->kv_reason));
+    return json_pack("{s:s,s:I,s:o,s:o,s:{s:s,s:b,s:s},s:o}", "host", c->host, "revision",
+        (json_int_t)c->number, "roles", c->roles ? json_deep_copy(c->roles) : json_array(), "units",
+        c->units ? json_deep_copy(c->units) : json_array(), "state_store", "kind", c->kv_kind,
+        "connected", c->kv_connected, "reason", c->kv_reason, "alarms", alarms);
 }
 
 static void broadcast(struct control *c)
@@ -38,7 +41,8 @@ static void on_report_timer(uv_timer_t *t)
 
 void control_report_soon(struct control *c)
 {
-    if (!uv_is_active((uv_handle_t *)&c->report_timer) || uv_timer_get_due_in(&c->report_timer) > GATHER_MS)
+    if (!uv_is_active((uv_handle_t *)&c->report_timer)
+        || uv_timer_get_due_in(&c->report_timer) > GATHER_MS)
         uv_timer_start(&c->report_timer, on_report_timer, GATHER_MS, 0);
 }
 
@@ -73,7 +77,8 @@ static struct status_report status_of(struct control *c, const struct model_host
     if (!r)
         return (struct status_report){0};
     uint64_t age = clock_boot_ms() - r->heard_ms;
-    return (struct status_report){.report = r->report, .age_ms = age, .up = age < HEARD_MS && peers_is_up(c->peers, h->name)};
+    return (struct status_report){
+        .report = r->report, .age_ms = age, .up = age < HEARD_MS && peers_is_up(c->peers, h->name)};
 }
 
 struct names {
@@ -81,7 +86,8 @@ struct names {
     size_t n, cap;
 };
 
-static void add_name(void *ctx, const char *name, size_t region, const struct steer_region_state *st)
+static void add_name(
+    void *ctx, const char *name, size_t region, const struct steer_region_state *st)
 {
     struct names *names = ctx;
     *GROW(names->v, names->n, names->cap) =
@@ -91,9 +97,10 @@ static void add_name(void *ctx, const char *name, size_t region, const struct st
 json_t *control_status(struct control *c)
 {
     if (!c->model)
-        return json_pack("{s:s,s:i,s:b,s:s,s:[],s:[],s:[],s:{s:s,s:b,s:s},s:[],s:[],s:s}", "platform", c->platform,
-            "revision", 0, "ready", 0, "not_ready", "nothing was applied yet", "regions", "hosts", "units",
-            "state_store", "kind", c->kv_kind, "connected", c->kv_connected, "reason", c->kv_reason, "names", "alarms",
+        return json_pack("{s:s,s:i,s:b,s:s,s:[],s:[],s:[],s:{s:s,s:b,s:s},s:[],s:[],s:s}",
+            "platform", c->platform, "revision", 0, "ready", 0, "not_ready",
+            "nothing was applied yet", "regions", "hosts", "units", "state_store", "kind",
+            c->kv_kind, "connected", c->kv_connected, "reason", c->kv_reason, "names", "alarms",
             "asked_host", c->host);
     _cleanup_json_ json_t *own = control_own_report(c);
     struct status_report *hosts = xcalloc(c->model->n_hosts, sizeof *hosts);
@@ -101,8 +108,12 @@ json_t *control_status(struct control *c)
         hosts[i] = status_of(c, &c->model->hosts[i], own);
     struct names names = {0};
     steer_service_each_name(c->steer, add_name, &names);
-    struct status_input in = {.model = c->model, .revision = c->number, .asked_host = c->host, .hosts = hosts,
-        .names = names.v, .n_names = names.n};
+    struct status_input in = {.model = c->model,
+        .revision = c->number,
+        .asked_host = c->host,
+        .hosts = hosts,
+        .names = names.v,
+        .n_names = names.n};
     json_t *status = status_compose(&in);
     free(names.v);
     free(hosts);

@@ -25,7 +25,8 @@ static void finish(struct gathering *g)
     struct metrics_text texts[ROLES_MAX + 1];
     _cleanup_str_ struct str out = STR_INIT;
     for (size_t i = 0; i < g->n; i++)
-        texts[i] = (struct metrics_text){g->parts[i].role, str_cstr(&g->parts[i].text), g->parts[i].text.len};
+        texts[i] = (struct metrics_text){
+            g->parts[i].role, str_cstr(&g->parts[i].text), g->parts[i].text.len};
     metrics_merge(texts, g->n, &out);
     scrape_reply(g->answer, &out);
     for (size_t i = 0; i < g->n; i++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between service/steer and who it talks to: views to and from other controls, decisions to the dns role, reports to the
- * timeline, countries from the database. */
+/* Between service/steer and who it talks to: views to and from other controls, decisions to the dns
+ * role, reports to the timeline, countries from the database. */
 #include "role/control/priv.h"
 
 #include "base/log/log.h"
@@ -47,8 +47,13 @@ static const struct steer_service_handler handler = {
 int control_steer_open(struct control *c, const char *region, struct err *e)
 {
     _cleanup_free_ char *journal = xasprintf("%s/steer.json", c->role->state_dir);
-    struct steer_service_options o = {.loop = &c->role->loop, .host = c->host, .region = region, .journal = journal,
-        .ca_file = CONTROL_PKI "ca.pem", .lab = json_opt_bool(c->role->boot, "lab", false), .handler = &handler,
+    struct steer_service_options o = {.loop = &c->role->loop,
+        .host = c->host,
+        .region = region,
+        .journal = journal,
+        .ca_file = CONTROL_PKI "ca.pem",
+        .lab = json_opt_bool(c->role->boot, "lab", false),
+        .handler = &handler,
         .ctx = c};
     return steer_service_new(&o, &c->steer, e);
 }

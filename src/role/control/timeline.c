@@ -8,7 +8,8 @@
 int control_timeline_open(struct control *c, const char *region, struct err *e)
 {
     _cleanup_free_ char *dir = xasprintf("%s/timeline", c->role->state_dir);
-    struct timeline_options o = {.loop = &c->role->loop, .dir = dir, .host = c->host, .region = region};
+    struct timeline_options o = {
+        .loop = &c->role->loop, .dir = dir, .host = c->host, .region = region};
     return timeline_open(&o, &c->timeline, e);
 }
 
@@ -22,7 +23,8 @@ void control_note_draft(struct control *c, const struct timeline_draft *d)
         log_warn("timeline", "entry not kept", "error=%s", e.message);
 }
 
-void control_note(struct control *c, const char *kind, const char *subject, const char *message, const char *cause)
+void control_note(struct control *c, const char *kind, const char *subject, const char *message,
+    const char *cause)
 {
     struct timeline_draft d = {0};
     timeline_draft_set(&d, kind, subject, message, cause);
@@ -43,7 +45,7 @@ static const json_t *role_named(const json_t *roles, const char *name)
 {
     size_t i;
     json_t *r;
-    json_array_foreach(roles, i, r)
+    json_array_foreach (roles, i, r)
         if (str_eq(json_opt_str(r, "name", NULL), name))
             return r;
     return NULL;
@@ -54,16 +56,17 @@ void control_note_roles(struct control *c, const json_t *roles)
 {
     size_t i;
     json_t *r;
-    json_array_foreach(roles, i, r)
-    {
+    json_array_foreach (roles, i, r) {
         const char *name = json_opt_str(r, "name", "");
         const json_t *before = role_named(c->roles, name);
         int64_t pid = json_opt_int(r, "pid", 0), old_pid = json_opt_int(before, "pid", 0);
-        if (pid == old_pid && str_eq(json_opt_str(r, "state", ""), json_opt_str(before, "state", "")))
+        if (pid == old_pid
+            && str_eq(json_opt_str(r, "state", ""), json_opt_str(before, "state", "")))
             continue;
         char message[128];
         _cleanup_free_ char *subject = xasprintf("%s@%s", name, c->host);
-        snprintf(message, sizeof message, "%s, pid %lld", json_opt_str(r, "state", "running"), (long long)pid);
+        snprintf(message, sizeof message, "%s, pid %lld", json_opt_str(r, "state", "running"),
+            (long long)pid);
         control_note(c, "role", subject, message, json_opt_str(r, "reason", ""));
     }
 }

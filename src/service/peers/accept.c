@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Links that other controls dialled to us. Bounded in number; nothing is heard before the certificate has named the
- * host. */
+/* Links that other controls dialled to us. Bounded in number; nothing is heard before the
+ * certificate has named the host. */
 #include "service/peers/priv.h"
 
 #include "base/str/str.h"
 
 #include <sys/socket.h>
 
-#define INCOMING_MAX (2 * PEERS_MAX) /* a dead link and its successor may stand side by side for a while */
+/* a dead link and its successor may stand side by side for a while */
+#define INCOMING_MAX (2 * PEERS_MAX)
 #define ACCEPT_BATCH 16
 
 static void drop(struct incoming *in)
@@ -27,7 +28,8 @@ static void drop(struct incoming *in)
 static void on_ready(void *ctx, struct rpc_conn *c)
 {
     struct incoming *in = ctx;
-    if (!peers_host_of_id(in->owner->platform, tls_stream_peer_id(in->stream), in->host, sizeof in->host))
+    if (!peers_host_of_id(
+            in->owner->platform, tls_stream_peer_id(in->stream), in->host, sizeof in->host))
         rpc_conn_close(c);
 }
 
@@ -69,7 +71,9 @@ static void take(struct peers *p, int fd)
     p->incoming = in;
     p->n_incoming++;
     p->refs++;
-    if (tls_stream_new(p->loop, p->server_ctx, fd, true, NULL, &no_stream_handler, NULL, &in->stream, &e) < 0
+    if (tls_stream_new(
+            p->loop, p->server_ctx, fd, true, NULL, &no_stream_handler, NULL, &in->stream, &e)
+            < 0
         || rpc_conn_new_tls(in->stream, p->name, &handler, in, &in->conn, &e) < 0)
         drop(in);
 }

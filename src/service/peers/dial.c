@@ -86,7 +86,8 @@ static void greet(struct link *l, int fd)
     struct tls_stream *stream;
     _cleanup_free_ char *id = xasprintf("spiffe://%s/host/%s", p->platform, l->host);
     l->state = LINK_GREETING;
-    if (tls_stream_new(p->loop, p->client_ctx, fd, false, id, &no_stream_handler, NULL, &stream, &e) < 0
+    if (tls_stream_new(p->loop, p->client_ctx, fd, false, id, &no_stream_handler, NULL, &stream, &e)
+            < 0
         || rpc_conn_new_tls(stream, p->name, &handler, l, &l->conn, &e) < 0)
         retry_later(l);
 }
@@ -122,14 +123,16 @@ static int open_socket(const struct link *l, const struct ip_addr *to)
 {
     struct sockaddr_storage sa;
     socklen_t len;
-    int fd = socket(to->family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(to->family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     peers_tune_socket(fd);
     const struct ip_addr *from = &l->owner->source;
     if (from->family == to->family) {
         ip_to_sockaddr(from, 0, &sa, &len);
-        (void)!bind(fd, (struct sockaddr *)&sa, len); /* not ours at this moment: the kernel chooses */
+        (void)!bind(
+            fd, (struct sockaddr *)&sa, len); /* not ours at this moment: the kernel chooses */
     }
     ip_to_sockaddr(to, PEERS_PORT, &sa, &len);
     if (connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS) {

@@ -27,7 +27,8 @@ bool peers_host_of_id(const char *platform, const char *id, char *out, size_t si
     return *host && !strchr(host, '/') && str_copy(out, size, host);
 }
 
-/* A peer that is cut off must be noticed: unacknowledged data and keepalives both end the connection. */
+/* A peer that is cut off must be noticed: unacknowledged data and keepalives both end the
+ * connection. */
 void peers_tune_socket(int fd)
 {
     int on = 1, idle_s = 1, interval_s = 1, count = 3;
@@ -40,8 +41,8 @@ void peers_tune_socket(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-int peers_new(uv_loop_t *loop, const struct peers_config *c, const struct peers_handler *h, void *ctx,
-    struct peers **ret, struct err *e)
+int peers_new(uv_loop_t *loop, const struct peers_config *c, const struct peers_handler *h,
+    void *ctx, struct peers **ret, struct err *e)
 {
     struct peers *p = xcalloc(1, sizeof *p);
     *p = (struct peers){.loop = loop, .source = c->source, .handler = *h, .ctx = ctx, .refs = 1};
@@ -164,7 +165,8 @@ void peers_on_notify(struct peers *p, const char *host, const char *method, json
         p->handler.notify(p->ctx, host, method, params);
 }
 
-void peers_on_call(struct peers *p, const char *host, struct rpc_req *req, const char *method, json_t *params, int fd)
+void peers_on_call(struct peers *p, const char *host, struct rpc_req *req, const char *method,
+    json_t *params, int fd)
 {
     struct err e;
     if (fd >= 0)

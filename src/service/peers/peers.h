@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The mesh of controls: every host's control dials every other's over mTLS and keeps the link up. What a control has to
- * say goes out on the link that it dialled; what it hears comes in on those that others dialled. A host's name is
- * proven by its certificate (spiffe://<platform>/host/<host>), never taken from what it says.
+/* The mesh of controls: every host's control dials every other's over mTLS and keeps the link up.
+ * What a control has to say goes out on the link that it dialled; what it hears comes in on those
+ * that others dialled. A host's name is proven by its certificate
+ * (spiffe://<platform>/host/<host>), never taken from what it says.
  *
- * The mesh does not need the state store: steering and status outlive it. A link that no byte crosses for
- * PEERS_SILENCE_MS is dropped and dialled again. On the control loop. */
+ * The mesh does not need the state store: steering and status outlive it. A link that no byte
+ * crosses for PEERS_SILENCE_MS is dropped and dialled again. On the control loop. */
 #pragma once
 
 #include "base/ip/ip.h"
@@ -13,7 +14,8 @@
 
 #define PEERS_PORT 7400
 #define PEERS_MAX 256
-#define PEERS_SILENCE_MS 4000u /* TCP_USER_TIMEOUT: a round trip and a few retransmissions; under one probe interval */
+/* TCP_USER_TIMEOUT: a round trip and a few retransmissions; under one probe interval */
+#define PEERS_SILENCE_MS 4000u
 
 struct peers;
 
@@ -26,10 +28,11 @@ struct peers_config {
 };
 
 struct peers_handler {
-    void (*up)(void *ctx, const char *host);   /* our link to it works: say what it must know */
+    void (*up)(void *ctx, const char *host); /* our link to it works: say what it must know */
     void (*down)(void *ctx, const char *host, const struct err *e);
     void (*notify)(void *ctx, const char *host, const char *method, json_t *params);
-    void (*call)(void *ctx, const char *host, struct rpc_req *req, const char *method, json_t *params);
+    void (*call)(
+        void *ctx, const char *host, struct rpc_req *req, const char *method, json_t *params);
 };
 
 struct peers_target {
@@ -38,8 +41,8 @@ struct peers_target {
     size_t n_addresses;
 };
 
-MUST_CHECK int peers_new(uv_loop_t *loop, const struct peers_config *c, const struct peers_handler *h, void *ctx,
-    struct peers **ret, struct err *e);
+MUST_CHECK int peers_new(uv_loop_t *loop, const struct peers_config *c,
+    const struct peers_handler *h, void *ctx, struct peers **ret, struct err *e);
 /* Ends every link; its memory goes when the loop has closed the handles. */
 void peers_free(struct peers *p);
 /* Who to keep links to, ourselves left out by name. Links to others are closed. */
@@ -49,6 +52,7 @@ bool peers_is_up(const struct peers *p, const char *host);
 struct rpc_conn *peers_conn(const struct peers *p, const char *host);
 /* params is borrowed; hosts without a link miss it (up() is the time to catch up). */
 void peers_broadcast(struct peers *p, const char *method, const json_t *params);
-void peers_send(struct peers *p, const char *host, const char *method, json_t *params); /* takes params */
+void peers_send(
+    struct peers *p, const char *host, const char *method, json_t *params); /* takes params */
 /* The host in a SPIFFE id of the platform; false: not one. */
 bool peers_host_of_id(const char *platform, const char *id, char *out, size_t size);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by the files of this folder: peers.c keeps the set, dial.c makes one outgoing link, accept.c the incoming. */
+/* Shared by the files of this folder: peers.c keeps the set, dial.c makes one outgoing link,
+ * accept.c the incoming. */
 #pragma once
 
 #include "service/peers/peers.h"
@@ -57,7 +58,8 @@ void peers_unref(struct peers *p);
 void link_start(struct link *l);
 void link_stop(struct link *l); /* frees itself on the loop */
 void peers_on_notify(struct peers *p, const char *host, const char *method, json_t *params, int fd);
-void peers_on_call(struct peers *p, const char *host, struct rpc_req *req, const char *method, json_t *params, int fd);
+void peers_on_call(struct peers *p, const char *host, struct rpc_req *req, const char *method,
+    json_t *params, int fd);
 MUST_CHECK int listeners_start(struct peers *p, const int *fds, size_t n, struct err *e);
 void listeners_stop(struct peers *p);
 void incoming_stop_all(struct peers *p);

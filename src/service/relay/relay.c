@@ -3,7 +3,7 @@
 
 struct relay {
     struct rpc_req *req;
-    size_t open;    /* legs that have not answered */
+    size_t open; /* legs that have not answered */
     size_t n_legs;
     bool succeeded; /* one of them did */
     struct err error;
@@ -77,13 +77,16 @@ void relay_fan_out(struct rpc_req *req, const struct relay_target *targets, size
     *r = (struct relay){.req = req, .open = n, .n_legs = n, .legs = xcalloc(n, sizeof *r->legs)};
     for (size_t i = 0; i < n; i++) {
         struct leg *leg = &r->legs[i];
-        *leg = (struct leg){.owner = r, .wrap = targets[i].wrap ? json_deep_copy(targets[i].wrap) : NULL};
-        leg->call = rpc_call(targets[i].to, targets[i].method, targets[i].params, 0, on_answer, leg);
+        *leg = (struct leg){
+            .owner = r, .wrap = targets[i].wrap ? json_deep_copy(targets[i].wrap) : NULL};
+        leg->call =
+            rpc_call(targets[i].to, targets[i].method, targets[i].params, 0, on_answer, leg);
     }
     rpc_req_watch(req, on_input, on_cancelled, r);
 }
 
-void relay_call(struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params, const json_t *wrap)
+void relay_call(struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params,
+    const json_t *wrap)
 {
     struct relay_target one = {.to = to, .method = method, .params = params, .wrap = wrap};
     relay_fan_out(req, &one, 1);

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Passes a call on to another connection: parts, input, cancellation and the answer travel through, in both
- * directions, until one end is done. When either connection ends, the other side gets ERR_UNAVAILABLE. */
+/* Passes a call on to another connection: parts, input, cancellation and the answer travel through,
+ * in both directions, until one end is done. When either connection ends, the other side gets
+ * ERR_UNAVAILABLE. */
 #pragma once
 
 #include "base/rpc/rpc.h"
 
-/* Finishes req in every case. Takes params. `wrap` (may be NULL) adds members to each part of a stream (borrowed). */
-void relay_call(struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params, const json_t *wrap);
+/* Finishes req in every case. Takes params. `wrap` (may be NULL) adds members to each part of a
+ * stream (borrowed). */
+void relay_call(struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params,
+    const json_t *wrap);
 
-/* One request answered from several connections at once: parts are merged as they come, the request ends when the
- * last one has ended. It fails only if all of them fail, with the first error. */
+/* One request answered from several connections at once: parts are merged as they come, the request
+ * ends when the last one has ended. It fails only if all of them fail, with the first error. */
 struct relay_target {
     struct rpc_conn *to;
     const char *method;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Following: list desired/ once, then watch it from the next store revision on; whatever ends the watch starts over
- * with the list, so nothing is missed and nothing needs to be remembered between. */
+/* Following: list desired/ once, then watch it from the next store revision on; whatever ends the
+ * watch starts over with the list, so nothing is missed and nothing needs to be remembered between.
+ */
 #include "service/revisions/revisions.h"
 
 #include "base/clock/clock.h"
@@ -114,7 +115,8 @@ static bool parse_number(const char *text, int64_t *ret)
 }
 
 /* The pair whose key is `name` below the prefix. */
-static const struct kv_pair *find(const struct revisions *r, const struct kv_pair *pairs, size_t n, const char *name)
+static const struct kv_pair *find(
+    const struct revisions *r, const struct kv_pair *pairs, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
         if (!strcmp(pairs[i].key + strlen(r->prefix), name))
@@ -143,7 +145,8 @@ static void on_event(void *ctx, const struct kv_event *events, size_t n, const s
         return;
     }
     for (size_t i = 0; i < n; i++)
-        if (str_ends(events[i].key, "/current")) { /* read the whole again: simple, and current moves rarely */
+        if (str_ends(events[i].key,
+                "/current")) { /* read the whole again: simple, and current moves rarely */
             kv_unwatch(r->kv, r->watch);
             r->watch = NULL;
             follow(r);
@@ -151,7 +154,8 @@ static void on_event(void *ctx, const struct kv_event *events, size_t n, const s
         }
 }
 
-static void on_list(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+static void on_list(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
 {
     struct revisions *r = ctx;
     if (!r->closing && e) {
@@ -187,11 +191,12 @@ static void load_cache(struct revisions *r)
     r->handler.changed(r->ctx, revision);
 }
 
-int revisions_new(uv_loop_t *loop, const struct revisions_config *c, const struct revisions_handler *h, void *ctx,
-    struct revisions **ret, struct err *e)
+int revisions_new(uv_loop_t *loop, const struct revisions_config *c,
+    const struct revisions_handler *h, void *ctx, struct revisions **ret, struct err *e)
 {
     struct revisions *r = xcalloc(1, sizeof *r);
-    *r = (struct revisions){.loop = loop, .kv = c->kv, .handler = *h, .ctx = ctx, .retry_ms = RETRY_MIN_MS, .refs = 2};
+    *r = (struct revisions){
+        .loop = loop, .kv = c->kv, .handler = *h, .ctx = ctx, .retry_ms = RETRY_MIN_MS, .refs = 2};
     r->prefix = xasprintf("/mcp/%s/desired/", c->platform);
     r->cache_path = xstrdup(c->cache_path);
     int code = uv_timer_init(loop, &r->retry);
@@ -263,8 +268,9 @@ static json_t *build(const struct apply *a)
 {
     char stamp[CLOCK_STAMP_SIZE];
     clock_format_rfc3339(clock_wall_ms(), stamp);
-    return json_pack("{s:i,s:I,s:s,s:s,s:s,s:O,s:O}", "format", FORMAT, "revision", (json_int_t)a->wanted, "created",
-        stamp, "by", a->by, "note", a->note, "platform", a->platform, "files", a->files);
+    return json_pack("{s:i,s:I,s:s,s:s,s:s,s:O,s:O}", "format", FORMAT, "revision",
+        (json_int_t)a->wanted, "created", stamp, "by", a->by, "note", a->note, "platform",
+        a->platform, "files", a->files);
 }
 
 static void on_written(void *ctx, bool succeeded, int64_t revision, const struct err *e)
@@ -291,7 +297,8 @@ static void write_next(struct apply *a, int64_t number, int64_t current_mod)
     _cleanup_free_ char *text = json_text(revision);
     _cleanup_free_ char *key = xasprintf("%s%lld", a->r->prefix, (long long)a->wanted);
     _cleanup_free_ char *current = xasprintf("%scurrent", a->r->prefix);
-    _cleanup_free_ char *oldest = xasprintf("%s%lld", a->r->prefix, (long long)(a->wanted - REVISIONS_KEPT));
+    _cleanup_free_ char *oldest =
+        xasprintf("%s%lld", a->r->prefix, (long long)(a->wanted - REVISIONS_KEPT));
     char value[24];
     snprintf(value, sizeof value, "%lld", (long long)a->wanted);
     struct kv_compare cmp[] = {{current, current_mod}, {key, 0}};
@@ -303,11 +310,12 @@ static bool says_the_same(const struct apply *a, const struct kv_pair *p)
 {
     _cleanup_json_ json_t *revision = NULL;
     return p && parse_revision(p->value, p->len, &revision, NULL) >= 0
-        && json_equal(json_object_get(revision, "platform"), a->platform)
-        && json_equal(json_object_get(revision, "files"), a->files);
+           && json_equal(json_object_get(revision, "platform"), a->platform)
+           && json_equal(json_object_get(revision, "files"), a->files);
 }
 
-static void on_read_for_apply(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+static void on_read_for_apply(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
 {
     struct apply *a = ctx;
     if (e) {
@@ -321,9 +329,11 @@ static void on_read_for_apply(void *ctx, const struct kv_pair *pairs, size_t n, 
         err_set(&refused, ERR_INVALID, "%scurrent holds no number", a->r->prefix);
         finish_apply(a, 0, false, &refused);
     } else if (current && says_the_same(a, find(a->r, pairs, n, current->value))) {
-        finish_apply(a, number, a->wanted != number, NULL); /* ours, written by an attempt with unknown outcome */
+        finish_apply(a, number, a->wanted != number,
+            NULL); /* ours, written by an attempt with unknown outcome */
     } else if (a->expect >= 0 && number != a->expect) {
-        err_set(&refused, ERR_CONFLICT, "revision %lld is current, not %lld", (long long)number, (long long)a->expect);
+        err_set(&refused, ERR_CONFLICT, "revision %lld is current, not %lld", (long long)number,
+            (long long)a->expect);
         err_fix(&refused, "look at `mcp plan` again: somebody applied in between");
         finish_apply(a, 0, false, &refused);
     } else {
@@ -336,12 +346,18 @@ static void read_for_apply(struct apply *a)
     kv_list(a->r->kv, a->r->prefix, on_read_for_apply, a);
 }
 
-void revisions_apply(struct revisions *r, const json_t *platform, const json_t *files, const char *by, const char *note,
-    int64_t expect, revisions_apply_fn fn, void *ctx)
+void revisions_apply(struct revisions *r, const json_t *platform, const json_t *files,
+    const char *by, const char *note, int64_t expect, revisions_apply_fn fn, void *ctx)
 {
     struct apply *a = xcalloc(1, sizeof *a);
-    *a = (struct apply){.r = r, .platform = json_deep_copy(platform), .files = json_deep_copy(files),
-        .by = xstrdup(by), .note = xstrdup(note), .expect = expect, .fn = fn, .ctx = ctx};
+    *a = (struct apply){.r = r,
+        .platform = json_deep_copy(platform),
+        .files = json_deep_copy(files),
+        .by = xstrdup(by),
+        .note = xstrdup(note),
+        .expect = expect,
+        .fn = fn,
+        .ctx = ctx};
     r->refs++;
     read_for_apply(a);
 }
@@ -367,7 +383,8 @@ static void finish_get(struct read *q, const struct kv_pair *pairs, size_t n, co
     snprintf(name, sizeof name, "%lld", (long long)q->number);
     const struct kv_pair *p = e ? NULL : find(q->r, pairs, n, name);
     if (!e && !p) {
-        err_set(&failed, ERR_NOT_FOUND, q->number ? "revision %s is not kept" : "nothing was applied yet%s",
+        err_set(&failed, ERR_NOT_FOUND,
+            q->number ? "revision %s is not kept" : "nothing was applied yet%s",
             q->number ? name : "");
         err_fix(&failed, q->number ? "`mcp revisions` lists those that are" : "run `mcp apply`");
         e = &failed;
@@ -400,14 +417,16 @@ static void finish_list(struct read *q, const struct kv_pair *pairs, size_t n, c
             continue;
         size_t at = 0; /* keys sort as text ("10" before "9"): put by number, newest first */
         while (at < json_array_size(list)
-            && json_opt_int(json_array_get(list, at), "revision", 0) > json_opt_int(entry, "revision", 0))
+               && json_opt_int(json_array_get(list, at), "revision", 0)
+                      > json_opt_int(entry, "revision", 0))
             at++;
         json_array_insert_new(list, at, entry);
     }
     q->list(q->ctx, list, e);
 }
 
-static void on_read(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+static void on_read(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
 {
     struct read *q = ctx;
     if (q->get)

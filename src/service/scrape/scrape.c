@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Deliberately not the edge's HTTP server: a scraper needs one method, one path, no body and no keep-alive. */
+/* Deliberately not the edge's HTTP server: a scraper needs one method, one path, no body and no
+ * keep-alive. */
 #include "service/scrape/scrape.h"
 
 #include <sys/socket.h>
@@ -77,17 +78,20 @@ static void drop(struct scrape_answer *a)
 static void on_writable(uv_poll_t *poll, int status, int events)
 {
     struct scrape_answer *a = CONTAINER_OF(poll, struct scrape_answer, poll);
-    ssize_t n = send(a->fd, a->out.buf + a->sent, a->out.len - a->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n =
+        send(a->fd, a->out.buf + a->sent, a->out.len - a->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n > 0)
         a->sent += (size_t)n;
     if (n <= 0 || a->sent == a->out.len)
         drop(a);
 }
 
-static void answer(struct scrape_answer *a, const char *status, const char *type, const char *body, size_t len)
+static void answer(
+    struct scrape_answer *a, const char *status, const char *type, const char *body, size_t len)
 {
-    str_addf(&a->out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", status,
-        type, len);
+    str_addf(&a->out,
+        "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+        status, type, len);
     str_add_mem(&a->out, body, len);
     uv_poll_start(&a->poll, UV_WRITABLE, on_writable);
 }
@@ -157,11 +161,15 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         take(l->owner, fd);
 }
 
-int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, scrape_fn fn, void *ctx, struct scrape **ret,
-    struct err *e)
+int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, scrape_fn fn, void *ctx,
+    struct scrape **ret, struct err *e)
 {
     struct scrape *s = xcalloc(1, sizeof *s);
-    *s = (struct scrape){.loop = loop, .fn = fn, .ctx = ctx, .refs = 1, .listeners = xcalloc(n, sizeof *s->listeners)};
+    *s = (struct scrape){.loop = loop,
+        .fn = fn,
+        .ctx = ctx,
+        .refs = 1,
+        .listeners = xcalloc(n, sizeof *s->listeners)};
     for (size_t i = 0; i < n; i++) {
         struct listener *l = &s->listeners[i];
         *l = (struct listener){.owner = s, .fd = listen_fds[i]};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prometheus text over HTTP/1.1 on a host's private address: GET /metrics, one answer a connection. The text comes
- * from a callback that may take its time (it asks the roles). Anything else is 404 or 405; a client that is slow, or
- * one of too many, is dropped. On the control loop. */
+/* Prometheus text over HTTP/1.1 on a host's private address: GET /metrics, one answer a connection.
+ * The text comes from a callback that may take its time (it asks the roles). Anything else is 404
+ * or 405; a client that is slow, or one of too many, is dropped. On the control loop. */
 #pragma once
 
 #include "base/err/err.h"
@@ -14,7 +14,7 @@ struct scrape_answer; /* to be finished with scrape_reply(), once */
 
 typedef void (*scrape_fn)(void *ctx, struct scrape_answer *a);
 
-MUST_CHECK int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, scrape_fn fn, void *ctx, struct scrape **ret,
-    struct err *e);
+MUST_CHECK int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, scrape_fn fn, void *ctx,
+    struct scrape **ret, struct err *e);
 void scrape_free(struct scrape *s);
 void scrape_reply(struct scrape_answer *a, const struct str *text);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every host is a leg. While legs still tell their history, entries gather; when the last history is complete they are
- * merged and sent, and what arrives afterwards (when followed) goes straight through. A peer's history is complete when
- * its call ends; it is then called again to follow from the number it ended with, so nothing is lost between. */
+/* Every host is a leg. While legs still tell their history, entries gather; when the last history
+ * is complete they are merged and sent, and what arrives afterwards (when followed) goes straight
+ * through. A peer's history is complete when its call ends; it is then called again to follow from
+ * the number it ended with, so nothing is lost between. */
 #include "service/timeline/story.h"
 
 #include "service/timeline/priv.h"
@@ -92,7 +93,8 @@ static void on_own_done(void *ctx, const struct err *e)
     leg_done(leg->owner);
 }
 
-static const struct timeline_tail_handler own_handler = {.entry = on_own_entry, .done = on_own_done};
+static const struct timeline_tail_handler own_handler = {
+    .entry = on_own_entry, .done = on_own_done};
 
 /* ---- the others */
 
@@ -121,8 +123,10 @@ static void ask_peer(struct leg *leg, bool follow)
     json_object_set_new(params, "follow", json_boolean(follow));
     if (follow && leg->last_seq)
         json_object_set_new(params, "after", json_integer((json_int_t)leg->last_seq));
-    json_object_set_new(params, "lines", json_integer(follow && !leg->last_seq ? 0 : (json_int_t)s->lines));
-    leg->call = rpc_call(leg->conn, "timeline", params, follow ? 0 : PEER_TIMEOUT_MS, on_peer_answer, leg);
+    json_object_set_new(
+        params, "lines", json_integer(follow && !leg->last_seq ? 0 : (json_int_t)s->lines));
+    leg->call =
+        rpc_call(leg->conn, "timeline", params, follow ? 0 : PEER_TIMEOUT_MS, on_peer_answer, leg);
 }
 
 static void start_leg(struct leg *leg, bool follow)
@@ -136,7 +140,8 @@ static void start_leg(struct leg *leg, bool follow)
     }
     if (follow)
         f.after_seq = leg->last_seq ? leg->last_seq : timeline_last_seq(s->own);
-    leg->tail = timeline_tail_start(s->own, &f, follow ? TIMELINE_READ_MAX : s->lines, follow, &own_handler, leg);
+    leg->tail = timeline_tail_start(
+        s->own, &f, follow ? TIMELINE_READ_MAX : s->lines, follow, &own_handler, leg);
 }
 
 static void send_history(struct story *s)
@@ -190,13 +195,17 @@ static void on_cancelled(void *ctx)
     leg_done(s);
 }
 
-void story_serve(struct timeline *own, const struct story_peer *peers, size_t n, struct rpc_req *req,
-    const json_t *params)
+void story_serve(struct timeline *own, const struct story_peer *peers, size_t n,
+    struct rpc_req *req, const json_t *params)
 {
     struct err e;
     struct story *s = xcalloc(1, sizeof *s + (n + 1) * sizeof *s->legs);
-    *s = (struct story){.own = own, .req = req, .params = json_is_object(params) ? json_deep_copy(params) : json_object(),
-        .missing = json_array(), .n_legs = n + 1, .open = 1};
+    *s = (struct story){.own = own,
+        .req = req,
+        .params = json_is_object(params) ? json_deep_copy(params) : json_object(),
+        .missing = json_array(),
+        .n_legs = n + 1,
+        .open = 1};
     if (timeline_params(s->params, &s->filter, &s->lines, &s->follow, &e) < 0) {
         rpc_reply_error(req, &e);
         free_story(s);

@@ -32,14 +32,15 @@ struct fixture {
 
 static json_t *report(int64_t revision, const char *units)
 {
-    json_t *j = json_pack("{s:I,s:[],s:[{s:s}],s:{s:s,s:b,s:s}}", "revision", (json_int_t)revision, "roles", "alarms",
-        "text", "something is wrong", "state_store", "kind", "etcd", "connected", 1, "reason", "");
+    json_t *j = json_pack("{s:I,s:[],s:[{s:s}],s:{s:s,s:b,s:s}}", "revision", (json_int_t)revision,
+        "roles", "alarms", "text", "something is wrong", "state_store", "kind", "etcd", "connected",
+        1, "reason", "");
     json_object_set_new(j, "units", json_loads(units, 0, NULL));
     return j;
 }
 
-#define READY_UNITS                                                                                                    \
-    "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":7,\"restarts\":0},"       \
+#define READY_UNITS                                                                                              \
+    "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":7,\"restarts\":0}," \
     "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":8,\"restarts\":1}]"
 
 static int setup(void **state)
@@ -53,13 +54,17 @@ static int setup(void **state)
     str_done(&errors);
     f->hosts[0] = (struct status_report){.report = report(3, READY_UNITS), .up = true};
     f->hosts[1] = (struct status_report){.report = report(3, "[]"), .up = true};
-    f->hosts[2] = (struct status_report){.report = report(3,
-                                             "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":"
-                                             "\"pending\",\"standby\":true}]"),
+    f->hosts[2] = (struct status_report){
+        .report = report(3, "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":"
+                            "\"pending\",\"standby\":true}]"),
         .up = true};
     f->name = (struct status_name){"api.example.com", 0, "up", 0};
-    f->in = (struct status_input){.model = f->model, .revision = 3, .asked_host = "a1", .hosts = f->hosts,
-        .names = &f->name, .n_names = 1};
+    f->in = (struct status_input){.model = f->model,
+        .revision = 3,
+        .asked_host = "a1",
+        .hosts = f->hosts,
+        .names = &f->name,
+        .n_names = 1};
     *state = f;
     return 0;
 }
@@ -115,8 +120,9 @@ static void test_a_silent_host_makes_its_units_unknown(void **state)
 static void test_an_instance_less_or_a_revision_behind_is_not_ready(void **state)
 {
     struct fixture *f = *state;
-    json_t *one = report(3, "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\"},"
-                            "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"backoff\"}]");
+    json_t *one = report(3,
+        "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\"},"
+        "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"backoff\"}]");
     json_t *kept = (json_t *)f->hosts[0].report;
     f->hosts[0].report = one;
     json_decref(compose(f, false, "a1: 1 of 2 instances ready"));
@@ -135,7 +141,8 @@ static void test_a_name_that_is_down_somewhere(void **state)
     struct fixture *f = *state;
     f->name.state = "down";
     json_t *s = compose(f, false, "api.example.com is down in ap-a");
-    assert_string_equal(json_opt_str(json_array_get(json_object_get(s, "regions"), 0), "state", ""), "down");
+    assert_string_equal(
+        json_opt_str(json_array_get(json_object_get(s, "regions"), 0), "state", ""), "down");
     json_decref(s);
 }
 
@@ -153,9 +160,11 @@ static void test_units_of_a_host(void **state)
     json_t *units = json_object_get(snapshot, "units");
     assert_int_equal(json_array_size(units), 2);
     assert_string_equal(json_opt_str(json_array_get(units, 1), "name", ""), "api-2");
-    assert_string_equal(json_opt_str(json_object_get(json_array_get(units, 0), "env"), "MCP_REGION", ""), "ap-a");
+    assert_string_equal(
+        json_opt_str(json_object_get(json_array_get(units, 0), "env"), "MCP_REGION", ""), "ap-a");
     json_decref(snapshot);
-    assert_int_equal(compile_units(f->model, files, model_find_host(f->model, "b1"), 3, &snapshot, &e), 0);
+    assert_int_equal(
+        compile_units(f->model, files, model_find_host(f->model, "b1"), 3, &snapshot, &e), 0);
     units = json_object_get(snapshot, "units");
     assert_int_equal(json_array_size(units), 1);
     assert_true(json_opt_bool(json_array_get(units, 0), "standby", false));
@@ -168,9 +177,10 @@ static void test_units_of_a_host(void **state)
 static void test_internal_names_hold_ready_units_only(void **state)
 {
     struct fixture *f = *state;
-    json_t *units = json_loads("[{\"module\":\"api\",\"state\":\"ready\",\"address\":\"100.127.0.2\"},"
-                               "{\"module\":\"api\",\"state\":\"starting\",\"address\":\"100.127.0.3\"}]",
-        0, NULL);
+    json_t *units =
+        json_loads("[{\"module\":\"api\",\"state\":\"ready\",\"address\":\"100.127.0.2\"},"
+                   "{\"module\":\"api\",\"state\":\"starting\",\"address\":\"100.127.0.3\"}]",
+            0, NULL);
     json_t *names = compile_names(f->model, units);
     json_t *api = json_object_get(json_object_get(names, "names"), "api.mcp.internal");
     assert_int_equal(json_array_size(api), 1);
@@ -183,8 +193,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_all_well, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_silent_host_makes_its_units_unknown, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_an_instance_less_or_a_revision_behind_is_not_ready, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_silent_host_makes_its_units_unknown, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_an_instance_less_or_a_revision_behind_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_name_that_is_down_somewhere, setup, teardown),
         cmocka_unit_test_setup_teardown(test_units_of_a_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_internal_names_hold_ready_units_only, setup, teardown),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One conformance suite against every store: memory, SQLite, and a real etcd that the test starts on ephemeral ports.
- * Each test gets a fresh key prefix. */
+/* One conformance suite against every store: memory, SQLite, and a real etcd that the test starts
+ * on ephemeral ports. Each test gets a fresh key prefix. */
 #include "test.h"
 
 #include "base/clock/clock.h"
@@ -50,7 +50,8 @@ static void pump(struct store *s, const int *calls, int wanted)
     assert_true(*calls >= wanted);
 }
 
-static void on_range(void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+static void on_range(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
 {
     struct seen *seen = ctx;
     seen->calls++;
@@ -58,7 +59,8 @@ static void on_range(void *ctx, const struct kv_pair *pairs, size_t n, int64_t r
     seen->number = n ? pairs[n - 1].mod_revision : 0;
     str_clear(&seen->text);
     for (size_t i = 0; i < n; i++)
-        str_addf(&seen->text, "%s%s=%s", i ? " " : "", strrchr(pairs[i].key, '/') + 1, pairs[i].value);
+        str_addf(
+            &seen->text, "%s%s=%s", i ? " " : "", strrchr(pairs[i].key, '/') + 1, pairs[i].value);
 }
 
 static void on_txn(void *ctx, bool succeeded, int64_t revision, const struct err *e)
@@ -92,7 +94,8 @@ static void on_watch(void *ctx, const struct kv_event *events, size_t n, const s
     seen->code = e ? e->code : 0;
     for (size_t i = 0; i < n; i++) {
         str_addf(&seen->text, "%s%s", seen->text.len ? " " : "", strrchr(events[i].key, '/') + 1);
-        str_addf(&seen->text, events[i].value ? "=%s" : "-", events[i].value ? events[i].value : "");
+        str_addf(
+            &seen->text, events[i].value ? "=%s" : "-", events[i].value ? events[i].value : "");
         seen->calls++;
     }
     if (e)
@@ -116,7 +119,8 @@ static int64_t mod_of(struct store *s, const char *name)
 }
 
 /* Writes name=value when mod_revision holds (-1: whatever it is). */
-static struct seen put(struct store *s, const char *name, const char *value, int64_t mod_revision, int64_t lease)
+static struct seen put(
+    struct store *s, const char *name, const char *value, int64_t mod_revision, int64_t lease)
 {
     struct seen seen = {0};
     char key[128];
@@ -395,9 +399,10 @@ static void exec_etcd(const char *dir, const char *client, const char *peer)
     int fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
-    execlp("etcd", "etcd", "--name=t", "--data-dir", data, "--listen-client-urls", client, "--advertise-client-urls",
-        client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster,
-        "--unsafe-no-fsync", NULL);
+    execlp("etcd", "etcd", "--name=t", "--data-dir", data, "--listen-client-urls", client,
+        "--advertise-client-urls", client, "--listen-peer-urls", peer,
+        "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, "--unsafe-no-fsync",
+        NULL);
     _exit(127);
 }
 
@@ -474,17 +479,17 @@ static void test_mem_lease_ends_by_its_clock(void **state)
     assert_list(s, "");
 }
 
-#define CONFORMANCE(kind)                                                                                              \
-    cmocka_unit_test_setup(test_txn_is_all_or_nothing, fresh_prefix),                                                  \
-        cmocka_unit_test_setup(test_revisions_grow, fresh_prefix),                                                     \
-        cmocka_unit_test_setup(test_values_keep_their_bytes, fresh_prefix),                                            \
-        cmocka_unit_test_setup(test_limits_are_errors, fresh_prefix),                                                  \
-        cmocka_unit_test_setup(test_prefix_ends_where_it_should, fresh_prefix),                                        \
-        cmocka_unit_test_setup(test_watch_sees_each_change_once, fresh_prefix),                                        \
-        cmocka_unit_test_setup(test_calls_from_a_watch_callback, fresh_prefix),                                        \
-        cmocka_unit_test_setup(test_lease_takes_its_keys_along, fresh_prefix),                                         \
-        cmocka_unit_test_setup(test_epochs_only_grow, fresh_prefix),                                                   \
-        cmocka_unit_test_setup(test_status, fresh_prefix),                                                             \
+#define CONFORMANCE(kind)                                                                          \
+    cmocka_unit_test_setup(test_txn_is_all_or_nothing, fresh_prefix),                              \
+        cmocka_unit_test_setup(test_revisions_grow, fresh_prefix),                                 \
+        cmocka_unit_test_setup(test_values_keep_their_bytes, fresh_prefix),                        \
+        cmocka_unit_test_setup(test_limits_are_errors, fresh_prefix),                              \
+        cmocka_unit_test_setup(test_prefix_ends_where_it_should, fresh_prefix),                    \
+        cmocka_unit_test_setup(test_watch_sees_each_change_once, fresh_prefix),                    \
+        cmocka_unit_test_setup(test_calls_from_a_watch_callback, fresh_prefix),                    \
+        cmocka_unit_test_setup(test_lease_takes_its_keys_along, fresh_prefix),                     \
+        cmocka_unit_test_setup(test_epochs_only_grow, fresh_prefix),                               \
+        cmocka_unit_test_setup(test_status, fresh_prefix),                                         \
         cmocka_unit_test_setup(test_compacted_watch_says_so, fresh_prefix)
 
 int main(void)

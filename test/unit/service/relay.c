@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* client -- front -- back[0..1], each "--" a socket pair on one loop: front relays what client asks. */
+/* client -- front -- back[0..1], each "--" a socket pair on one loop: front relays what client
+ * asks. */
 #include "test.h"
 
 #include "base/clock/clock.h"
@@ -60,7 +61,8 @@ static void on_back_call(void *ctx, struct rpc_req *req, const char *method, jso
     }
 }
 
-static void on_front_call(void *ctx, struct rpc_req *req, const char *method, json_t *params, int fd)
+static void on_front_call(
+    void *ctx, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
     struct world *w = ctx;
     if (w->legs == 1) {
@@ -97,10 +99,13 @@ static void on_answer(void *ctx, json_t *result, bool more, const struct err *er
     w->result = error ? NULL : json_incref(result);
 }
 
-static const struct rpc_handler front = {.call = on_front_call, .notify = on_notify, .closed = on_closed};
-static const struct rpc_handler back = {.call = on_back_call, .notify = on_notify, .closed = on_closed};
+static const struct rpc_handler front = {
+    .call = on_front_call, .notify = on_notify, .closed = on_closed};
+static const struct rpc_handler back = {
+    .call = on_back_call, .notify = on_notify, .closed = on_closed};
 
-static void pair(struct world *w, struct rpc_conn **a, struct rpc_conn **b, const struct rpc_handler *serving)
+static void pair(
+    struct world *w, struct rpc_conn **a, struct rpc_conn **b, const struct rpc_handler *serving)
 {
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two controls of one platform over one store (SQLite in a file, so that a second handle and a restart are real). */
+/* Two controls of one platform over one store (SQLite in a file, so that a second handle and a
+ * restart are real). */
 #include "test.h"
 
 #include "base/clock/clock.h"
@@ -11,7 +12,7 @@
 struct host {
     struct revisions *revisions;
     char cache[96];
-    int64_t seen;     /* the revision that changed() told last */
+    int64_t seen; /* the revision that changed() told last */
     int changes;
     int connects, disconnects;
 };
@@ -81,7 +82,8 @@ static struct applied apply(struct world *w, int host, const char *content, int6
     struct applied a = {0};
     json_t *platform = json_pack("{s:s}", "platform", content);
     json_t *files = json_object();
-    revisions_apply(w->hosts[host].revisions, platform, files, "tester", "", expect, on_applied, &a);
+    revisions_apply(
+        w->hosts[host].revisions, platform, files, "tester", "", expect, on_applied, &a);
     json_decref(platform); /* the service keeps its own copy */
     json_decref(files);
     pump_until(w, &a.done);
@@ -221,7 +223,8 @@ static void test_torn_cache_is_no_revision(void **state)
 static void on_get(void *ctx, const json_t *revision, const struct err *e)
 {
     struct applied *a = ctx;
-    *a = (struct applied){true, e ? 0 : json_opt_int(revision, "revision", 0), false, e ? e->code : 0};
+    *a = (struct applied){
+        true, e ? 0 : json_opt_int(revision, "revision", 0), false, e ? e->code : 0};
 }
 
 static void on_list(void *ctx, const json_t *list, const struct err *e)
@@ -265,8 +268,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_host_sees_the_next_number, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_same_again_writes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expectation_refuses_a_lost_race, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_racing_applies_all_get_their_own_number, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_restart_without_the_store_uses_the_cache, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_racing_applies_all_get_their_own_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_restart_without_the_store_uses_the_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_torn_cache_is_no_revision, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_is_kept_and_bounded, setup, teardown),
     };

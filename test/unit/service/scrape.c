@@ -39,7 +39,8 @@ static int setup(void **state)
     socklen_t len = sizeof w->address;
     uv_loop_init(&w->loop);
     w->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    w->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    w->address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(bind(w->listen_fd, (struct sockaddr *)&w->address, len), 0);
     assert_int_equal(listen(w->listen_fd, 8), 0);
     getsockname(w->listen_fd, (struct sockaddr *)&w->address, &len);
@@ -145,7 +146,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_endless_request_is_dropped, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_client_that_leaves_before_the_text_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_client_that_leaves_before_the_text_is_there, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
