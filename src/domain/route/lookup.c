@@ -6,13 +6,15 @@
 
 uint32_t route_hash(const char *name, size_t len)
 {
-    uint32_t h = 2166136261u; /* FNV-1a: names are few and not the client's to choose, only looked up */
+    /* FNV-1a: names are few and not the client's to choose, only looked up */
+    uint32_t h = 2166136261u;
     for (size_t i = 0; i < len; i++)
         h = (h ^ (unsigned char)name[i]) * 16777619u;
     return h;
 }
 
-const struct route_name *route_find_name(const struct route_snapshot *s, const char *name, size_t len)
+const struct route_name *route_find_name(
+    const struct route_snapshot *s, const char *name, size_t len)
 {
     size_t mask = s->table_size - 1;
     for (size_t at = route_hash(name, len) & mask; s->table[at]; at = (at + 1) & mask) {
@@ -43,13 +45,15 @@ static bool covers(const struct route_certificate *c, const char *name, bool wil
         bool star = c->names[i][0] == '*';
         if (star != wildcard)
             continue;
-        if (star ? dot && dot != name && !strcasecmp(c->names[i] + 1, dot) : !strcasecmp(c->names[i], name))
+        if (star ? dot && dot != name && !strcasecmp(c->names[i] + 1, dot)
+                 : !strcasecmp(c->names[i], name))
             return true;
     }
     return false;
 }
 
-const struct route_certificate *route_find_certificate(const struct route_snapshot *s, const char *server_name)
+const struct route_certificate *route_find_certificate(
+    const struct route_snapshot *s, const char *server_name)
 {
     const struct route_certificate *wild = NULL, *fallback = NULL;
     for (size_t i = 0; i < s->n_certificates; i++) {
@@ -70,7 +74,8 @@ static void add_missing(json_t *missing, const struct route_name *n)
         if (n->rules[i].module->n_ready)
             continue;
         char text[512];
-        snprintf(text, sizeof text, "no ready instance of %s for %s", n->rules[i].module->name, n->rules[i].path);
+        snprintf(text, sizeof text, "no ready instance of %s for %s", n->rules[i].module->name,
+            n->rules[i].path);
         json_array_append_new(missing, json_string(text));
     }
 }

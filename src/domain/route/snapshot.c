@@ -51,7 +51,8 @@ static int read_endpoints(struct build *b, struct route_module *m)
     if (!list)
         return 0;
     if (!json_is_array(list) || json_array_size(list) > ROUTE_ENDPOINTS_MAX)
-        return err_set(b->e, ERR_INVALID, "endpoints.%s: a list of at most %d instances", m->name, ROUTE_ENDPOINTS_MAX);
+        return err_set(b->e, ERR_INVALID, "endpoints.%s: a list of at most %d instances", m->name,
+            ROUTE_ENDPOINTS_MAX);
     size_t n = json_array_size(list);
     struct route_endpoint *v = arena_alloc(b->arena, n * sizeof *v);
     for (size_t i = 0; i < n; i++) {
@@ -85,7 +86,7 @@ static bool name_ok(const char *name)
     size_t len = strlen(name);
     char out[NAME_MAX_LEN + 1];
     return len <= NAME_MAX_LEN && uri_authority_parse(name, len, &a) && a.host_len == len
-        && uri_host_normalise(&a, out) == len && !memcmp(out, name, len);
+           && uri_host_normalise(&a, out) == len && !memcmp(out, name, len);
 }
 
 /* A name's index, in the order of the document; n_rules counts on the first pass. */
@@ -181,7 +182,8 @@ static int count_names(struct build *b, const json_t *routes)
         if (r < 0)
             return err_wrap(b->e, "routes[%zu]", i);
         if (!name_ok(name))
-            return err_set(b->e, ERR_INVALID, "routes[%zu]: '%s' is not a name in lower case", i, name);
+            return err_set(
+                b->e, ERR_INVALID, "routes[%zu]: '%s' is not a name in lower case", i, name);
         get_name(b, name)->n_rules++;
     }
     for (i = 0; i < b->s->n_names; i++) {
@@ -230,8 +232,11 @@ static int read_certificate(struct build *b, const json_t *j, struct route_certi
             return err_set(b->e, ERR_INVALID, "names[%zu] is not a name in lower case", i);
         v[i] = arena_strdup(b->arena, text);
     }
-    *ret = (struct route_certificate){.name = arena_strdup(b->arena, name), .names = v, .n_names = n,
-        .cert = arena_strdup(b->arena, cert), .key = arena_strdup(b->arena, key),
+    *ret = (struct route_certificate){.name = arena_strdup(b->arena, name),
+        .names = v,
+        .n_names = n,
+        .cert = arena_strdup(b->arena, cert),
+        .key = arena_strdup(b->arena, key),
         .is_default = json_opt_bool(j, "default", false)};
     return 0;
 }
@@ -273,7 +278,8 @@ static int read_doc(struct build *b, const json_t *doc)
     return r < 0 ? r : read_certificates(b, doc);
 }
 
-int route_snapshot_new(const json_t *doc, const json_t *endpoints, struct route_snapshot **ret, struct err *e)
+int route_snapshot_new(
+    const json_t *doc, const json_t *endpoints, struct route_snapshot **ret, struct err *e)
 {
     struct arena *arena = arena_new(0);
     struct build b = {.arena = arena, .s = arena_alloc(arena, sizeof *b.s), .e = e};

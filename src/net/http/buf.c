@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. Buffers come from the thread's free list; the system is asked only while the list is empty. */
+/* HOT PATH. Buffers come from the thread's free list; the system is asked only while the list is
+ * empty. */
 #include "net/http/priv.h"
 
 struct buf *http_buf_get(struct thread *t)

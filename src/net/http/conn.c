@@ -16,7 +16,8 @@ static void on_conn(struct source *source, uint32_t events)
     if (c->state == CONN_DEAD)
         return;
     http_stream_events(&c->s, events);
-    if (events & (EPOLLERR | EPOLLHUP)) /* gone both ways; a client that only stopped sending is still there */
+    /* gone both ways; a client that only stopped sending is still there */
+    if (events & (EPOLLERR | EPOLLHUP))
         c->s.broken = true;
     http_conn_run(c);
 }
@@ -172,7 +173,8 @@ static bool parse_head(struct conn *c)
 {
     head_to_front(c);
     struct tx *tx = http_tx_get(c->t);
-    int n = http_request_parse(http_buf_at(c->s.in), http_buf_len(c->s.in), &c->scanned, &tx->request);
+    int n =
+        http_request_parse(http_buf_at(c->s.in), http_buf_len(c->s.in), &c->scanned, &tx->request);
     if (n == 0) {
         http_tx_put(c->t, tx);
         if (c->timer.kind != TIMER_HEAD)
@@ -180,7 +182,7 @@ static bool parse_head(struct conn *c)
         return false;
     }
     http_timer_unset(&c->timer);
-    http_tx_start(c, tx, n > 0 ? (size_t)n : 0, n < 0 ? (enum http_reject)-n : HTTP_REJECT_NONE);
+    http_tx_start(c, tx, n > 0 ? (size_t)n : 0, n < 0 ? (enum http_reject) - n : HTTP_REJECT_NONE);
     return true;
 }
 
@@ -246,5 +248,6 @@ bool http_conn_evict_idle(struct thread *t)
     if (first == &t->timers[TIMER_IDLE])
         return false;
     http_conn_close(CONTAINER_OF(first, struct conn, timer), false);
+    http_stat_add(t, HTTP_STAT_EVICTED, 1);
     return true;
 }

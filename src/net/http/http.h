@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP/1.1 gateway engine: threads with an epoll loop each, client connections (TLS or plain), upstream connection
- * pools, and between them one transaction at a time per connection, driven by a table of steps (tx.c). It moves bytes
- * and decides nothing: for each valid request it asks the application, which answers by http_tx_reply() or
- * http_tx_forward(), and is told at the end what came of it. A request that is not valid is refused here and reaches
- * neither the application's request() nor an upstream.
+/* The HTTP/1.1 gateway engine: threads with an epoll loop each, client connections (TLS or plain),
+ * upstream connection pools, and between them one transaction at a time per connection, driven by a
+ * table of steps (tx.c). It moves bytes and decides nothing: for each valid request it asks the
+ * application, which answers by http_tx_reply() or http_tx_forward(), and is told at the end what
+ * came of it. A request that is not valid is refused here and reaches neither the application's
+ * request() nor an upstream.
  *
- * Threads share nothing but what the application publishes. Each is a registered reader of liburcu-qsbr, so callbacks
- * may rcu_dereference(); a pointer got that way is good until the callback returns, unless loop() pins it.
- * HOT PATH in steady state: no allocation, lock, log or clock call per request; buffers, connections and transactions
- * are recycled per thread and the clock is read once per loop iteration. OpenSSL allocates as it likes. */
+ * Threads share nothing but what the application publishes. Each is a registered reader of
+ * liburcu-qsbr, so callbacks may rcu_dereference(); a pointer got that way is good until the
+ * callback returns, unless loop() pins it. HOT PATH in steady state: no allocation, lock, log or
+ * clock call per request; buffers, connections and transactions are recycled per thread and the
+ * clock is read once per loop iteration. OpenSSL allocates as it likes. */
 #pragma once
 
 #include "base/err/err.h"
@@ -22,7 +24,8 @@
 
 struct http_server;
 
-struct http_target { /* an instance that may take a request; the application's, unchanged while requests use it */
+/* an instance that may take a request; the application's, unchanged while requests use it */
+struct http_target {
     struct ip_addr address;
     uint16_t port;
     const char *unit;
@@ -38,14 +41,15 @@ enum http_end {
     HTTP_END_UPSTREAM_LOST, /* the upstream closed or reset before it answered */
     HTTP_END_UPSTREAM_BAD,  /* its answer was not valid HTTP */
     HTTP_END_UPSTREAM_SLOW, /* it did not answer in time */
-    HTTP_END_TRUNCATED,     /* the upstream failed within its answer: the client's connection was cut */
-    HTTP_END_STOPPED,       /* the drain's deadline came first */
+    /* the upstream failed within its answer: the client's connection was cut */
+    HTTP_END_TRUNCATED,
+    HTTP_END_STOPPED, /* the drain's deadline came first */
     HTTP_END_COUNT,
 };
 const char *http_end_name(enum http_end end); /* "ok", "client_gone", ... */
 
-/* One request and its answer. The application reads it and keeps its own pointer in `app`; texts are good until done()
- * returns. */
+/* One request and its answer. The application reads it and keeps its own pointer in `app`; texts
+ * are good until done() returns. */
 struct http_tx {
     const struct http_request *request; /* parts of it are empty when the request was refused */
     struct http_text path;              /* normal form */
@@ -56,32 +60,34 @@ struct http_tx {
     const char *tls_version; /* "TLSv1.3", "" for plain */
     void *app;
     /* From here on for done(): */
-    uint64_t start_us;              /* boot clock, of the loop iteration that saw the head whole */
-    uint64_t duration_us;           /* until the last byte was handed to the kernel */
-    uint64_t upstream_us;           /* from the first connection attempt until the answer's head, 0: none */
-    uint64_t bytes;                 /* of the answer's content sent */
+    uint64_t start_us;    /* boot clock, of the loop iteration that saw the head whole */
+    uint64_t duration_us; /* until the last byte was handed to the kernel */
+    /* from the first connection attempt until the answer's head, 0: none */
+    uint64_t upstream_us;
+    uint64_t bytes;                   /* of the answer's content sent */
     const struct http_target *target; /* the last one tried, or NULL */
     int64_t wall_ms;                  /* at start */
-    unsigned status;                /* 0: the client got no answer */
-    unsigned attempts;              /* upstream connections used */
-    enum http_end end; /* request() may set it for its own reply */
+    unsigned status;                  /* 0: the client got no answer */
+    unsigned attempts;                /* upstream connections used */
+    enum http_end end;                /* request() may set it for its own reply */
     enum http_reject reject;
 };
 
 struct http_reply {
     unsigned status;
-    const char *type;        /* Content-Type; NULL: no content at all, not even Content-Length: 0 for 204/304 */
+    /* Content-Type; NULL: no content at all, not even Content-Length: 0 for 204/304 */
+    const char *type;
     struct http_text fields; /* more field lines, each with its CRLF */
     struct http_text body;   /* copied; together with the head at most 16 KiB */
     bool close;
 };
 
-/* Exactly one of these, from within request(). Targets: ready instances, the engine spreads by least load and tries
- * another when one cannot be reached and nothing was lost; at least one. */
+/* Exactly one of these, from within request(). Targets: ready instances, the engine spreads by
+ * least load and tries another when one cannot be reached and nothing was lost; at least one. */
 void http_tx_reply(struct http_tx *tx, const struct http_reply *reply);
 void http_tx_forward(struct http_tx *tx, const struct http_target *targets, size_t n);
-/* A reply with the status, the text and the request's id as JSON. `text`: no characters that JSON escapes; `fields`:
- * more field lines, or NULL. */
+/* A reply with the status, the text and the request's id as JSON. `text`: no characters that JSON
+ * escapes; `fields`: more field lines, or NULL. */
 void http_tx_error(struct http_tx *tx, unsigned status, const char *text, const char *fields);
 /* Room that lives as long as the transaction; NULL when more than is left of some KiB. */
 void *http_tx_alloc(struct http_tx *tx, size_t size);
@@ -92,7 +98,8 @@ struct http_app { /* callbacks run on the engine's threads; `thread` is what thr
     void (*loop)(void *thread); /* once per loop iteration, before anything else */
     void (*request)(void *thread, struct http_tx *tx);
     void (*done)(void *thread, struct http_tx *tx); /* of every transaction, refused ones too */
-    /* The context with the certificate for a server name (NULL: none sent); NULL: none, the handshake fails. */
+    /* The context with the certificate for a server name (NULL: none sent); NULL: none, the
+     * handshake fails. */
     SSL_CTX *(*certificate)(void *thread, const char *server_name);
     void (*stopped)(void *ctx); /* the last thread has drained and ends; from that thread */
 };
@@ -127,20 +134,23 @@ struct http_config {
     void *ctx;
 };
 
-/* Starts the threads. A kind (TLS or plain) with at least as many descriptors as threads is dealt out, otherwise every
- * thread takes connections from all descriptors of it. */
-MUST_CHECK int http_server_start(const struct http_config *config, struct http_server **ret, struct err *e);
-/* No more connections, idle ones closed, others end with their request; app->stopped() comes. Any thread. */
+/* Starts the threads. A kind (TLS or plain) with at least as many descriptors as threads is dealt
+ * out, otherwise every thread takes connections from all descriptors of it. */
+MUST_CHECK int http_server_start(
+    const struct http_config *config, struct http_server **ret, struct err *e);
+/* No more connections, idle ones closed, others end with their request; app->stopped() comes. Any
+ * thread. */
 void http_server_drain(struct http_server *s);
 /* Makes every thread run its loop() soon. Any thread. */
 void http_server_wake(struct http_server *s);
-/* Waits for the threads (drains at once, without a deadline, if that was not asked before) and frees. */
+/* Waits for the threads (drains at once, without a deadline, if that was not asked before) and
+ * frees. */
 void http_server_free(struct http_server *s);
 
 #define HTTP_STATS(X)                                                                              \
     X(ACCEPTED, "connections accepted")                                                            \
     X(OPEN, "connections open")                                                                    \
-    X(REFUSED_FULL, "connections closed at the limit")                                             \
+    X(EVICTED, "idle connections closed to make room for others")                                  \
     X(HANDSHAKES, "TLS handshakes completed")                                                      \
     X(HANDSHAKES_RESUMED, "of them resumed")                                                       \
     X(HANDSHAKE_FAILURES, "TLS handshakes failed")                                                 \
@@ -158,11 +168,12 @@ enum http_stat {
 #define X(name, help) HTTP_STAT_##name,
     HTTP_STATS(X)
 #undef X
-    HTTP_STAT_COUNT,
+        HTTP_STAT_COUNT,
 };
 
 /* Sum over the threads; from any thread. */
 uint64_t http_server_stat(const struct http_server *s, enum http_stat stat);
 
 /* A context for app->certificate(), from PEM texts. */
-MUST_CHECK int http_certificate_new(const char *cert_pem, const char *key_pem, SSL_CTX **ret, struct err *e);
+MUST_CHECK int http_certificate_new(
+    const char *cert_pem, const char *key_pem, SSL_CTX **ret, struct err *e);

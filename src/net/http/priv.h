@@ -9,7 +9,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Holds a head of HTTP_HEAD_MAX with what forwarding adds, or a head and the texts derived from it. */
+/* Holds a head of HTTP_HEAD_MAX with what forwarding adds, or a head and the texts derived from it.
+ */
 #define BUF_BYTES (32u * 1024 - 16)
 #define BUFS_KEPT 512         /* per thread, free */
 #define TARGETS_TRIED_MAX 3   /* instances a request is offered to */
@@ -23,7 +24,7 @@ struct tx;
 struct upstream;
 struct peer;
 
-/* -- buffers: recycled, data between start and end ------------------------------------------------ */
+/* -- buffers: recycled, data between start and end --------------------------------------------- */
 struct buf {
     struct buf *next;
     uint32_t start, end;
@@ -43,7 +44,7 @@ static inline char *http_buf_at(struct buf *b)
 /* Drops what was consumed; moves the rest to the front if that makes room. */
 void http_buf_compact(struct buf *b);
 
-/* -- timers: one list per kind, all of a kind last equally long, so the lists are sorted ------------------- */
+/* -- timers: one list per kind, all of a kind last equally long, so the lists are sorted ------- */
 enum timer_kind {
     TIMER_HANDSHAKE,
     TIMER_HEAD,
@@ -72,7 +73,7 @@ void http_timers_fire(struct thread *t);
 void http_timers_init(struct thread *t, const struct http_timeouts *timeouts);
 void http_timeouts_default(struct http_timeouts *t);
 
-/* -- streams: a non-blocking socket, plain or TLS, with its buffers; edge triggered ------------------------------- */
+/* -- streams: a non-blocking socket, plain or TLS, with its buffers; edge triggered ------------ */
 struct source { /* what epoll gives back */
     void (*ready)(struct source *s, uint32_t events);
 };
@@ -81,8 +82,9 @@ struct stream {
     struct source source;
     int fd;
     SSL *ssl;
-    bool can_read, can_write; /* as far as known: cleared by a short read or a full socket, set by an event */
-    bool hangup;              /* the peer closed its side; there may be bytes in front of that */
+    /* as far as known: cleared by a short read or a full socket, set by an event */
+    bool can_read, can_write;
+    bool hangup; /* the peer closed its side; there may be bytes in front of that */
     bool eof, broken;
     struct buf *in, *out;
 };
@@ -95,14 +97,16 @@ enum io {
     IO_ERROR,
 };
 
-MUST_CHECK int http_stream_open(struct thread *t, struct stream *s, int fd); /* registers; negative errno */
-void http_stream_tls(struct stream *s, SSL *ssl); /* from now on through ssl, which becomes the stream's */
+/* registers; negative errno */
+MUST_CHECK int http_stream_open(struct thread *t, struct stream *s, int fd);
+/* from now on through ssl, which becomes the stream's */
+void http_stream_tls(struct stream *s, SSL *ssl);
 void http_stream_close(struct thread *t, struct stream *s);
 void http_stream_events(struct stream *s, uint32_t events);
 enum io http_stream_fill(struct thread *t, struct stream *s);  /* one read; IO_OK: bytes came */
 enum io http_stream_flush(struct thread *t, struct stream *s); /* IO_OK: nothing left of `out` */
 
-/* -- client connections ---------------------------------------------------------------------------- */
+/* -- client connections ------------------------------------------------------------------------ */
 enum conn_state {
     CONN_HANDSHAKE,
     CONN_HEAD,   /* waits for a request, or reads its head */
@@ -131,14 +135,15 @@ void http_conn_run(struct conn *c);
 void http_conn_close(struct conn *c, bool reset);
 void http_conn_linger(struct conn *c);
 void http_conn_drain(struct conn *c); /* the thread stops */
-bool http_conn_evict_idle(struct thread *t); /* the one that has been idle longest; false: none is */
+/* the one that has been idle longest; false: none is */
+bool http_conn_evict_idle(struct thread *t);
 
-/* -- transactions ------------------------------------------------------------------------------------- */
+/* -- transactions ------------------------------------------------------------------------------ */
 #define TX_STEPS(X)                                                                                \
-    X(DECIDE, step_decide)     /* the application replies or names targets */                      \
-    X(COLLECT, step_collect)   /* short content is waited for before anybody is bothered with it */ \
-    X(ACQUIRE, step_acquire)   /* a connection to one of them */                                   \
-    X(CONNECT, step_connect)   /* being made */                                                    \
+    X(DECIDE, step_decide)   /* the application replies or names targets */                        \
+    X(COLLECT, step_collect) /* short content is waited for before anybody is bothered with it */  \
+    X(ACQUIRE, step_acquire) /* a connection to one of them */                                     \
+    X(CONNECT, step_connect) /* being made */                                                      \
     X(EXCHANGE, step_exchange) /* request out, answer's head awaited */                            \
     X(RELAY, step_relay)       /* answer's content to the client */                                \
     X(REPLY, step_reply)       /* our own answer to the client */                                  \
@@ -148,7 +153,7 @@ enum tx_step {
 #define X(name, fn) TX_##name,
     TX_STEPS(X)
 #undef X
-    TX_STEP_COUNT,
+        TX_STEP_COUNT,
 };
 
 struct tx {
@@ -158,8 +163,9 @@ struct tx {
     struct timer timer;
     enum tx_step step;
     struct buf *head; /* the request's head; behind it the room of http_tx_alloc() */
-    struct buf *sent; /* the request as the upstream gets it, kept whole while it may be sent again */
-    bool replayable;  /* `sent` holds all of it from its start */
+    /* the request as the upstream gets it, kept whole while it may be sent again */
+    struct buf *sent;
+    bool replayable;      /* `sent` holds all of it from its start */
     bool request_ended;   /* its content is in `sent` to the end */
     bool request_dropped; /* the upstream takes no more of it, but may answer */
     bool begun;           /* bytes of the final answer went to the client */
@@ -182,11 +188,12 @@ struct tx {
 
 struct tx *http_tx_get(struct thread *t); /* with an empty request, to parse into */
 void http_tx_put(struct thread *t, struct tx *tx);
-/* The connection's request begins: a head of head_len bytes at the start of c->s.in was parsed into tx->request, or
- * refused. */
+/* The connection's request begins: a head of head_len bytes at the start of c->s.in was parsed into
+ * tx->request, or refused. */
 void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_reject reject);
 bool http_tx_run(struct tx *tx); /* true: it has ended, the connection has moved on; tx is gone */
-void http_tx_abort(struct tx *tx, enum http_end end); /* no (further) answer: the client's connection is cut */
+/* no (further) answer: the client's connection is cut */
+void http_tx_abort(struct tx *tx, enum http_end end);
 
 /* reply.c */
 void http_reply_write(struct tx *tx, const struct http_reply *reply);
@@ -204,13 +211,14 @@ enum pump {
     PUMP_DONE, /* answer: all of it is with the kernel */
 };
 enum io http_client_flush(struct tx *tx);
-enum pump http_pump_collect(struct tx *tx); /* content into `sent`, sending nothing; it must have the room */
-bool http_pump_fits(const struct tx *tx);   /* all of the content will have room in `sent` */
+/* content into `sent`, sending nothing; it must have the room */
+enum pump http_pump_collect(struct tx *tx);
+bool http_pump_fits(const struct tx *tx); /* all of the content will have room in `sent` */
 enum pump http_pump_request(struct tx *tx);
 enum pump http_pump_answer(struct tx *tx);
 
-/* -- upstreams ------------------------------------------------------------------------------------------- */
-struct peer { /* one instance, as this thread sees it */
+/* -- upstreams --------------------------------------------------------------------------------- */
+struct peer {          /* one instance, as this thread sees it */
     struct peer *next; /* hash chain, or free list */
     struct ip_addr address;
     uint16_t port;
@@ -245,7 +253,7 @@ void http_upstream_drop_idle(struct thread *t);
 void http_peers_sweep(struct thread *t); /* forgets instances that are gone */
 void http_peers_free(struct thread *t);
 
-/* -- threads ---------------------------------------------------------------------------------------------- */
+/* -- threads ----------------------------------------------------------------------------------- */
 struct listener {
     struct source source;
     struct thread *t;
@@ -273,9 +281,9 @@ struct thread {
     bool accepting, draining;
     uint64_t drain_until_ms, accept_again_ms, sweep_ms;
     unsigned n_conns, max_conns;
-    struct conn conns;    /* list head */
-    struct conn *again;   /* had their turn, have more to do */
-    struct conn *dead;    /* of this round of events */
+    struct conn conns;  /* list head */
+    struct conn *again; /* had their turn, have more to do */
+    struct conn *dead;  /* of this round of events */
     struct upstream *dead_upstreams;
     struct buf *free_bufs;
     unsigned n_free_bufs;
@@ -283,7 +291,7 @@ struct thread {
     struct tx *free_txs;
     struct upstream *free_upstreams;
     struct peer *peers[PEER_BUCKETS];
-    unsigned next_target; /* where spreading starts, so that equals take turns */
+    unsigned next_target;          /* where spreading starts, so that equals take turns */
     struct http_response response; /* scratch: a head is parsed and forwarded at once */
     _Atomic uint64_t stats[HTTP_STAT_COUNT];
 };
@@ -300,8 +308,8 @@ struct tickets { /* the one thing that handshakes of different threads share */
 
 void http_tickets_init(struct tickets *t);
 void http_tickets_done(struct tickets *t);
-int http_tickets_callback(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
-    int making);
+int http_tickets_callback(SSL *ssl, unsigned char name[16], unsigned char *iv,
+    EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int making);
 
 enum drain {
     DRAIN_NO,
@@ -316,7 +324,8 @@ struct http_server {
     void *ctx;
     struct http_timeouts timeouts;
     struct tickets tickets;
-    SSL_CTX *front; /* every handshake starts here; app->certificate() puts the right certificate in */
+    /* every handshake starts here; app->certificate() puts the right certificate in */
+    SSL_CTX *front;
     _Atomic int draining; /* enum drain */
     _Atomic unsigned running;
 };
@@ -324,7 +333,8 @@ struct http_server {
 static inline void http_stat_add(struct thread *t, enum http_stat stat, uint64_t n)
 {
     _Atomic uint64_t *c = &t->stats[stat]; /* one writer: no locked add */
-    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+    atomic_store_explicit(
+        c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 void *http_thread_main(void *arg);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. Content both ways: decoded from one side's framing, framed anew for the other, through one buffer each way.
- * A full buffer stops the reading on the other side (back-pressure); nothing grows. */
+/* HOT PATH. Content both ways: decoded from one side's framing, framed anew for the other, through
+ * one buffer each way. A full buffer stops the reading on the other side (back-pressure); nothing
+ * grows. */
 #include "net/http/priv.h"
 
 #include <errno.h>
@@ -36,7 +37,8 @@ static enum io upstream_flush(struct tx *tx)
     return r;
 }
 
-/* Room for more content towards the upstream; what was sent is given up, so the request can no longer be repeated. */
+/* Room for more content towards the upstream; what was sent is given up, so the request can no
+ * longer be repeated. */
 static enum io request_room(struct tx *tx)
 {
     struct buf *b = tx->sent;
@@ -65,9 +67,10 @@ static enum pump take_request_piece(struct tx *tx)
     }
     size_t used, max = BUF_BYTES - tx->sent->end - HTTP_CHUNK_OVERHEAD;
     struct http_text data;
-    int e = http_body_take(&tx->request_body, http_buf_at(from->in), http_buf_len(from->in), max, &used, &data);
+    int e = http_body_take(
+        &tx->request_body, http_buf_at(from->in), http_buf_len(from->in), max, &used, &data);
     if (e < 0) {
-        tx->pub.reject = (enum http_reject)-e;
+        tx->pub.reject = (enum http_reject) - e;
         return PUMP_CLIENT_BAD;
     }
     tx->expecting = false;
@@ -79,7 +82,8 @@ static enum pump take_request_piece(struct tx *tx)
 
 bool http_pump_fits(const struct tx *tx)
 {
-    return tx->request.framing == HTTP_BODY_LENGTH && tx->request.content_length <= BUF_BYTES - ROOM_MIN - tx->sent->end;
+    return tx->request.framing == HTTP_BODY_LENGTH
+           && tx->request.content_length <= BUF_BYTES - ROOM_MIN - tx->sent->end;
 }
 
 enum pump http_pump_collect(struct tx *tx)
@@ -140,7 +144,9 @@ static enum pump take_answer_piece(struct tx *tx)
     }
     if (from->in) {
         size_t max = BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD;
-        if (http_body_take(&tx->answer_body, http_buf_at(from->in), http_buf_len(from->in), max, &used, &data) < 0)
+        if (http_body_take(
+                &tx->answer_body, http_buf_at(from->in), http_buf_len(from->in), max, &used, &data)
+            < 0)
             return PUMP_UPSTREAM_BAD;
     }
     put_content(to, data, tx->chunked, http_body_ended(&tx->answer_body));

@@ -2,15 +2,16 @@
 /* Answers of our own. */
 #include "net/http/priv.h"
 
-/* Takes what is left of the request's content and is here already. What is still to come is not waited for: the
- * connection ends behind the answer instead. */
+/* Takes what is left of the request's content and is here already. What is still to come is not
+ * waited for: the connection ends behind the answer instead. */
 static void discard_request(struct tx *tx)
 {
     struct conn *c = tx->conn;
     size_t used = 1;
     while (!tx->request_ended && used && c->s.in && !tx->pub.reject) {
         struct http_text data;
-        int e = http_body_take(&tx->request_body, http_buf_at(c->s.in), http_buf_len(c->s.in), SIZE_MAX, &used, &data);
+        int e = http_body_take(
+            &tx->request_body, http_buf_at(c->s.in), http_buf_len(c->s.in), SIZE_MAX, &used, &data);
         if (e < 0)
             break;
         c->s.in->start += (uint32_t)used;
@@ -69,8 +70,8 @@ void http_reply_error(struct tx *tx, unsigned status, const char *text, const ch
 {
     char body[512];
     int n = snprintf(body, sizeof body,
-        "{\"error\": {\"status\": %u, \"message\": \"%s\", \"request_id\": \"%.*s\"}}\n", status, text,
-        HTTP_REQUEST_ID_LEN, tx->pub.id);
+        "{\"error\": {\"status\": %u, \"message\": \"%s\", \"request_id\": \"%.*s\"}}\n", status,
+        text, HTTP_REQUEST_ID_LEN, tx->pub.id);
     if (status == 405)
         fields = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
     struct http_reply reply = {

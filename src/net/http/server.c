@@ -49,8 +49,8 @@ static void deal_listeners(struct thread *t, const struct http_config *config)
     }
 }
 
-static int thread_init(struct http_server *s, struct thread *t, unsigned index, const struct http_config *config,
-    struct err *e)
+static int thread_init(struct http_server *s, struct thread *t, unsigned index,
+    const struct http_config *config, struct err *e)
 {
     t->server = s;
     t->index = index;

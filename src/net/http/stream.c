@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. Registered once with epoll, edge triggered: a read that comes short or a write that blocks is remembered
- * until the next event, so no system call is made to learn what is known. */
+/* HOT PATH. Registered once with epoll, edge triggered: a read that comes short or a write that
+ * blocks is remembered until the next event, so no system call is made to learn what is known. */
 #include "net/http/priv.h"
 
 #include <errno.h>
@@ -12,7 +12,8 @@ int http_stream_open(struct thread *t, struct stream *s, int fd)
 {
     s->fd = fd;
     s->can_read = s->can_write = s->hangup = s->eof = s->broken = false;
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = &s->source};
+    struct epoll_event ev = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = &s->source};
     return epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
@@ -41,7 +42,8 @@ void http_stream_events(struct stream *s, uint32_t events)
         s->can_read = true;
 }
 
-/* -- what OpenSSL reads and writes through: the same knowledge of the socket, so no call for what is known -------- */
+/* What OpenSSL reads and writes through: the same knowledge of the socket, so no call for what is
+ * known. */
 
 static int on_bio_read(BIO *bio, char *out, int len)
 {
@@ -142,7 +144,8 @@ static enum io fill_plain(struct stream *s, size_t room)
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         s->in->end += (uint32_t)n;
-        /* A short read emptied the socket. Behind a hang-up no further event comes: read until the end is seen. */
+        /* A short read emptied the socket. Behind a hang-up no further event comes: read until the
+         * end is seen. */
         s->can_read = (size_t)n == room || s->hangup;
         return IO_OK;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keys of session tickets: one makes tickets, it and the one before open them. They change with time, since who learns
- * a ticket key can read every TLS 1.2 session that was resumed under it. Shared by the threads; a handshake takes the
- * lock, a request does not. */
+/* Keys of session tickets: one makes tickets, it and the one before open them. They change with
+ * time, since who learns a ticket key can read every TLS 1.2 session that was resumed under it.
+ * Shared by the threads; a handshake takes the lock, a request does not. */
 #include "net/http/priv.h"
 
 #include <openssl/core_names.h>
@@ -39,9 +39,10 @@ static struct ticket_key key_to_make(struct tickets *t, uint64_t now_ms, uint64_
     return key;
 }
 
-/* 0: unknown, else what OpenSSL wants to hear: 1 for the newest, 2 (make a new ticket) for the one before. */
-static int key_to_open(struct tickets *t, uint64_t now_ms, uint64_t life_ms, const unsigned char *name,
-    struct ticket_key *ret)
+/* 0: unknown, else what OpenSSL wants to hear: 1 for the newest, 2 (make a new ticket) for the one
+ * before. */
+static int key_to_open(struct tickets *t, uint64_t now_ms, uint64_t life_ms,
+    const unsigned char *name, struct ticket_key *ret)
 {
     int found = 0;
     pthread_mutex_lock(&t->lock);
@@ -55,8 +56,8 @@ static int key_to_open(struct tickets *t, uint64_t now_ms, uint64_t life_ms, con
     return found;
 }
 
-int http_tickets_callback(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
-    int making)
+int http_tickets_callback(SSL *ssl, unsigned char name[16], unsigned char *iv,
+    EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int making)
 {
     const struct conn *c = SSL_get_app_data(ssl);
     struct http_server *s = c->t->server;

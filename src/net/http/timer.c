@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. A list per kind of timeout: all of a kind last equally long, so appending keeps it sorted, and setting, unsetting
- * and looking for the next one cost the same however many there are. */
+/* HOT PATH. A list per kind of timeout: all of a kind last equally long, so appending keeps it
+ * sorted, and setting, unsetting and looking for the next one cost the same however many there are.
+ */
 #include "net/http/priv.h"
 
-/* An upstream that knows 100-continue says so at once; behind one that does not, the client should not wait out its
- * own patience (curl: 1 s). */
+/* An upstream that knows 100-continue says so at once; behind one that does not, the client should
+ * not wait out its own patience (curl: 1 s). */
 #define EXPECT_MS 250u
 
 void http_timeouts_default(struct http_timeouts *t)
@@ -15,9 +16,11 @@ void http_timeouts_default(struct http_timeouts *t)
         .idle = 60000,
         .body = 30000,
         .send = 30000,
-        .connect = 1000, /* a private network: slower than that is down, and another instance may be up */
+        /* a private network: slower than that is down, and another instance may be up */
+        .connect = 1000,
         .answer = 60000,
-        .pool = 15000, /* shorter than what servers keep idle connections for, so that they rarely close first */
+        /* shorter than what servers keep idle connections for, so that they rarely close first */
+        .pool = 15000,
         .linger = 1000,
         .drain = 10000,
         .ticket = 4 * 3600 * 1000,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clients' side of TLS: one front context for the handshakes of all threads, the certificate by server name from
- * the application. Sessions live in tickets only (no cache), which every thread and every certificate understands
- * (ticket.c). */
+/* The clients' side of TLS: one front context for the handshakes of all threads, the certificate by
+ * server name from the application. Sessions live in tickets only (no cache), which every thread
+ * and every certificate understands (ticket.c). */
 #include "net/http/priv.h"
 
 #include <openssl/err.h>
@@ -19,7 +19,8 @@ static int openssl_error(struct err *e, const char *what)
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
     struct conn *c = SSL_get_app_data(ssl);
-    SSL_CTX *ctx = c->t->calls->certificate(c->t->app, SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
+    SSL_CTX *ctx =
+        c->t->calls->certificate(c->t->app, SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
     if (!ctx) {
         *alert = SSL_AD_UNRECOGNIZED_NAME;
         return SSL_TLSEXT_ERR_ALERT_FATAL;
@@ -28,13 +29,15 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* RFC 7301. A client that speaks none of ours is told so instead of being answered in a protocol it did not offer. */
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-    unsigned in_len, void *arg)
+/* RFC 7301. A client that speaks none of ours is told so instead of being answered in a protocol it
+ * did not offer. */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+    const unsigned char *in, unsigned in_len, void *arg)
 {
     static const unsigned char ours[] = "\x08http/1.1";
     unsigned char *chosen;
-    if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len)
+        != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -45,11 +48,13 @@ static SSL_CTX *server_ctx(void)
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     ASSERT(ctx);
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_options(
+        ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-            | SSL_MODE_RELEASE_BUFFERS);
+                              | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL); /* asked of the context that the server name has chosen */
+    /* asked of the context that the server name has chosen */
+    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
     return ctx;
 }
 
@@ -62,7 +67,8 @@ int http_front_ctx_new(SSL_CTX **ret, struct err *e)
         return openssl_error(e, "cipher list");
     }
     SSL_CTX_set_read_ahead(ctx, 1); /* a record in one read, not its head and then its rest */
-    SSL_CTX_set_num_tickets(ctx, 1); /* one connection resumes one: two is for those that open several at once */
+    /* one connection resumes one: two is for those that open several at once */
+    SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, http_tickets_callback);
     static const unsigned char id[] = "mcp";

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. One request and its answer, as a machine of steps (TX_STEPS in priv.h). Every event of the client's or the
- * upstream's socket and every timeout ends in http_tx_run(), which takes steps until one has to wait.
+/* HOT PATH. One request and its answer, as a machine of steps (TX_STEPS in priv.h). Every event of
+ * the client's or the upstream's socket and every timeout ends in http_tx_run(), which takes steps
+ * until one has to wait.
  *
  *   DECIDE -> REPLY ------------------------------------------------------> END
  *          -> COLLECT -> ACQUIRE -> CONNECT -> EXCHANGE -> RELAY ---------> END
@@ -13,7 +14,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#define ATTEMPTS_MAX 4u /* connections for one request: three instances and one kept connection that had gone stale */
+/* connections for one request: three instances and one kept connection that had gone stale */
+#define ATTEMPTS_MAX 4u
 #define INTERIM_MAX 16u /* 1xx answers to one request */
 
 enum step_result {
@@ -52,7 +54,7 @@ const char *http_end_name(enum http_end end)
     return names[end];
 }
 
-/* -- begin ---------------------------------------------------------------------------------------------- */
+/* -- begin ------------------------------------------------------------------------------------- */
 
 struct tx *http_tx_get(struct thread *t)
 {
@@ -82,7 +84,8 @@ static void make_id(struct thread *t, char out[HTTP_REQUEST_ID_LEN])
     }
 }
 
-/* The head's buffer becomes the transaction's; what stands behind it in the same read is the connection's again. */
+/* The head's buffer becomes the transaction's; what stands behind it in the same read is the
+ * connection's again. */
 static void take_head(struct conn *c, struct tx *tx, size_t head_len)
 {
     struct buf *b = c->s.in;
@@ -100,9 +103,11 @@ static void take_head(struct conn *c, struct tx *tx, size_t head_len)
 static enum http_reject normalise(struct tx *tx)
 {
     const struct http_request *r = &tx->request;
-    if (r->scheme.len && (r->scheme.len == 5) != tx->pub.tls) /* "https" came by http, or the other way round */
+    /* "https" came by http, or the other way round */
+    if (r->scheme.len && (r->scheme.len == 5) != tx->pub.tls)
         return HTTP_REJECT_TARGET;
-    char *name = http_tx_alloc(&tx->pub, r->host.len + 1), *path = http_tx_alloc(&tx->pub, r->path.len + 1);
+    char *name = http_tx_alloc(&tx->pub, r->host.len + 1),
+         *path = http_tx_alloc(&tx->pub, r->path.len + 1);
     if (!name || !path)
         return HTTP_REJECT_HEAD_SIZE;
     struct uri_authority a = {.host = r->host.p, .host_len = r->host.len};
@@ -189,7 +194,7 @@ void http_tx_forward(struct http_tx *pub, const struct http_target *targets, siz
     tx->step = TX_COLLECT;
 }
 
-/* -- failures ----------------------------------------------------------------------------------------------- */
+/* -- failures ---------------------------------------------------------------------------------- */
 
 static void drop_upstream(struct tx *tx)
 {
@@ -206,7 +211,8 @@ void http_tx_abort(struct tx *tx, enum http_end end)
     tx->step = TX_END;
 }
 
-/* The upstream's part is over. Says so, if the client has seen nothing yet; else there is no honest way to go on. */
+/* The upstream's part is over. Says so, if the client has seen nothing yet; else there is no honest
+ * way to go on. */
 static void fail(struct tx *tx, unsigned status, enum http_end end, const char *text)
 {
     struct stream *s = &tx->conn->s;
@@ -228,7 +234,8 @@ static void fail_refused(struct tx *tx)
     fail(tx, http_reject_status(r), HTTP_END_REFUSED, http_reject_text(r));
 }
 
-/* The connection failed before an answer came. Another instance gets the request if that cannot do it twice. */
+/* The connection failed before an answer came. Another instance gets the request if that cannot do
+ * it twice. */
 static void upstream_failed(struct tx *tx, enum http_end why)
 {
     struct upstream *u = tx->up;
@@ -274,7 +281,7 @@ static void on_tx_timeout(struct timer *timer, enum timer_kind kind)
     http_conn_run(c);
 }
 
-/* -- steps ----------------------------------------------------------------------------------------------- */
+/* -- steps ------------------------------------------------------------------------------------- */
 
 bool http_tx_run(struct tx *tx)
 {
@@ -313,11 +320,13 @@ static enum step_result step_decide(struct tx *tx)
     return STEP_NEXT;
 }
 
-/* A client that dribbles its few bytes holds a buffer of ours, not a connection of a module, and content that never
- * comes is never announced to one. What is longer, or of unknown length, streams. */
+/* A client that dribbles its few bytes holds a buffer of ours, not a connection of a module, and
+ * content that never comes is never announced to one. What is longer, or of unknown length,
+ * streams. */
 static enum step_result step_collect(struct tx *tx)
 {
-    enum pump p = tx->request_ended || tx->expecting || !http_pump_fits(tx) ? PUMP_DONE : http_pump_collect(tx);
+    enum pump p = tx->request_ended || tx->expecting || !http_pump_fits(tx) ? PUMP_DONE
+                                                                            : http_pump_collect(tx);
     if (p == PUMP_WAIT)
         return wait_for(tx);
     if (p != PUMP_DONE) {
@@ -331,7 +340,8 @@ static enum step_result step_collect(struct tx *tx)
 
 static enum step_result step_acquire(struct tx *tx)
 {
-    const struct http_target *target = tx->pub.attempts < ATTEMPTS_MAX ? http_upstream_pick(tx) : NULL;
+    const struct http_target *target =
+        tx->pub.attempts < ATTEMPTS_MAX ? http_upstream_pick(tx) : NULL;
     if (!target) {
         fail(tx, 502, HTTP_END_NO_INSTANCE, "no instance could be reached");
         return STEP_NEXT;
@@ -367,7 +377,8 @@ static enum step_result step_connect(struct tx *tx)
     return STEP_NEXT;
 }
 
-/* Request content that goes on while an answer is awaited or relayed. False: the step has changed. */
+/* Request content that goes on while an answer is awaited or relayed. False: the step has changed.
+ */
 static bool send_on(struct tx *tx)
 {
     if (tx->request_dropped || (tx->request_ended && !http_buf_len(tx->sent)))
@@ -397,7 +408,8 @@ static void forward_answer(struct tx *tx, const struct http_response *r)
     bool final = r->status >= 200;
     if (final) {
         tx->chunked = unbounded && tx->request.minor == 1;
-        tx->close |= tx->request.close || c->t->draining || !tx->request_ended || tx->request_dropped;
+        tx->close |=
+            tx->request.close || c->t->draining || !tx->request_ended || tx->request_dropped;
     }
     struct http_forward f = {
         .request_id = {tx->pub.id, sizeof tx->pub.id},
@@ -422,7 +434,8 @@ static void forward_answer(struct tx *tx, const struct http_response *r)
     tx->step = TX_RELAY;
 }
 
-/* RFC 9110 section 15.2: interim answers go on to clients that know them; 100 only to one that asked. */
+/* RFC 9110 section 15.2: interim answers go on to clients that know them; 100 only to one that
+ * asked. */
 static bool forward_interim(struct tx *tx, const struct http_response *r)
 {
     if (++tx->interim > INTERIM_MAX)
@@ -446,7 +459,8 @@ static enum answer take_answer(struct tx *tx)
     struct http_response *r = &tx->conn->t->response;
     if (!u->s.in)
         return ANSWER_PARTIAL;
-    int n = http_response_parse(http_buf_at(u->s.in), http_buf_len(u->s.in), &u->scanned, tx->request.is_head, r);
+    int n = http_response_parse(
+        http_buf_at(u->s.in), http_buf_len(u->s.in), &u->scanned, tx->request.is_head, r);
     if (n == 0)
         return ANSWER_PARTIAL;
     if (n < 0 || (r->status < 200 && !forward_interim(tx, r))) {
@@ -510,7 +524,8 @@ static enum step_result step_relay(struct tx *tx)
         fail(tx, 502, HTTP_END_UPSTREAM_BAD, "the instance's answer is not valid");
         return STEP_NEXT;
     case PUMP_UPSTREAM_GONE:
-        fail(tx, 502, HTTP_END_UPSTREAM_LOST, "the instance closed the connection within its answer");
+        fail(tx, 502, HTTP_END_UPSTREAM_LOST,
+            "the instance closed the connection within its answer");
         return STEP_NEXT;
     default:
         return wait_for(tx);
@@ -537,8 +552,9 @@ static void release_upstream(struct tx *tx)
     tx->up = NULL;
     if (!u)
         return;
-    bool clean = tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent) && !tx->upstream_closes
-        && !http_buf_len(u->s.in) && !u->s.eof && !u->s.hangup && !u->s.broken;
+    bool clean = tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent)
+                 && !tx->upstream_closes && !http_buf_len(u->s.in) && !u->s.eof && !u->s.hangup
+                 && !u->s.broken;
     u->s.out = NULL;
     if (clean)
         http_upstream_keep(u);
@@ -562,7 +578,8 @@ static enum step_result step_end(struct tx *tx)
     c->state = CONN_HEAD;
     c->scanned = 0;
     /* An answer framed by the end of the connection must not end like a whole one. */
-    bool reset = tx->cut && tx->answered && !tx->chunked && tx->answer_body.framing != HTTP_BODY_LENGTH;
+    bool reset =
+        tx->cut && tx->answered && !tx->chunked && tx->answer_body.framing != HTTP_BODY_LENGTH;
     if (tx->cut)
         http_conn_close(c, reset);
     else if (tx->close && (!tx->request_ended || c->s.in))

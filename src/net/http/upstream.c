@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. Connections to instances, kept per thread. An instance that refuses a connection is left out for a while that
- * doubles (passive ejection), but never when nothing else is left: an ejected instance is better than no answer. */
+/* HOT PATH. Connections to instances, kept per thread. An instance that refuses a connection is
+ * left out for a while, which doubles (passive ejection), but never when nothing else is left: an
+ * ejected instance is better than no answer. */
 #include "net/http/priv.h"
 
 #include <errno.h>
@@ -112,7 +113,8 @@ static void on_pool_timeout(struct timer *timer, enum timer_kind kind)
     http_upstream_drop(u);
 }
 
-/* Is it really still open and silent? An event may be an old one, from before the last answer was taken. */
+/* Is it really still open and silent? An event may be an old one, from before the last answer was
+ * taken. */
 static bool is_alive(const struct upstream *u)
 {
     char byte;
@@ -146,7 +148,8 @@ static struct upstream *take_idle(struct tx *tx, struct peer *p)
     while ((u = p->idle)) {
         unlink_idle(u);
         p->n_busy++;
-        /* A request that must not be sent twice gets a connection that is known to be open just now. */
+        /* A request that must not be sent twice gets a connection that is known to be open just
+         * now. */
         if (tx->request.is_idempotent || is_alive(u))
             return u;
         http_upstream_drop(u);

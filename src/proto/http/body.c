@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. Message bodies (RFC 9112 sections 6 and 7): a length, chunks, or all until the peer closes. Chunked input
- * is taken apart strictly: CRLF only, no blank behind a size, extensions bounded and dropped, trailers checked and
- * dropped. */
+/* HOT PATH. Message bodies (RFC 9112 sections 6 and 7): a length, chunks, or all until the peer
+ * closes. Chunked input is taken apart strictly: CRLF only, no blank behind a size, extensions
+ * bounded and dropped, trailers checked and dropped. */
 #include "proto/http/priv.h"
 
 enum chunk_state {
@@ -60,7 +60,8 @@ static enum http_reject extension_byte(struct http_body *b, char c)
         b->state = CHUNK_SIZE_LF;
         return HTTP_REJECT_NONE;
     }
-    if (!byte_is(c, BYTE_VALUE) || ++b->line > HTTP_CHUNK_LINE_MAX || ++b->extension > HTTP_EXTENSION_TOTAL_MAX)
+    if (!byte_is(c, BYTE_VALUE) || ++b->line > HTTP_CHUNK_LINE_MAX
+        || ++b->extension > HTTP_EXTENSION_TOTAL_MAX)
         return HTTP_REJECT_CHUNK_EXTENSION;
     return HTTP_REJECT_NONE;
 }
@@ -127,8 +128,8 @@ static enum http_reject framing_byte(struct http_body *b, char c)
     }
 }
 
-static void take_content(struct http_body *b, const char *in, size_t len, size_t max_data, size_t *used,
-    struct http_text *data)
+static void take_content(struct http_body *b, const char *in, size_t len, size_t max_data,
+    size_t *used, struct http_text *data)
 {
     size_t n = MIN(len, max_data);
     if (b->framing != HTTP_BODY_UNTIL_CLOSE) {

@@ -8,23 +8,53 @@
 #define G (BYTE_VALUE | BYTE_TARGET)
 #define V BYTE_VALUE
 
-/* Targets: everything visible but double quote, "#", "<" and ">": browsers leave "|", "^", "{" and, in queries, a
- * backslash raw; the path is looked at again in proto/uri. */
+/* Targets: everything visible but double quote, "#", "<" and ">": browsers leave "|", "^", "{" and,
+ * in queries, a backslash raw; the path is looked at again in proto/uri. */
 const uint8_t http_byte_class[256] = {
-    ['\t'] = V, [' '] = V,
-    ['!'] = T, ['"'] = V, ['#'] = BYTE_TOKEN | V, ['$'] = T, ['%'] = T, ['&'] = T, ['\''] = T, ['('] = G,
-    [')'] = G, ['*'] = T, ['+'] = T, [','] = G, ['-'] = T, ['.'] = T, ['/'] = G,
-    ['0' ... '9'] = T, [':'] = G, [';'] = G, ['<'] = V, ['='] = G, ['>'] = V, ['?'] = G, ['@'] = G,
-    ['A' ... 'Z'] = U, ['['] = G, ['\\'] = G, [']'] = G, ['^'] = T, ['_'] = T, ['`'] = T,
-    ['a' ... 'z'] = T, ['{'] = G, ['|'] = T, ['}'] = G, ['~'] = T,
+    ['\t'] = V,
+    [' '] = V,
+    ['!'] = T,
+    ['"'] = V,
+    ['#'] = BYTE_TOKEN | V,
+    ['$'] = T,
+    ['%'] = T,
+    ['&'] = T,
+    ['\''] = T,
+    ['('] = G,
+    [')'] = G,
+    ['*'] = T,
+    ['+'] = T,
+    [','] = G,
+    ['-'] = T,
+    ['.'] = T,
+    ['/'] = G,
+    ['0' ... '9'] = T,
+    [':'] = G,
+    [';'] = G,
+    ['<'] = V,
+    ['='] = G,
+    ['>'] = V,
+    ['?'] = G,
+    ['@'] = G,
+    ['A' ... 'Z'] = U,
+    ['['] = G,
+    ['\\'] = G,
+    [']'] = G,
+    ['^'] = T,
+    ['_'] = T,
+    ['`'] = T,
+    ['a' ... 'z'] = T,
+    ['{'] = G,
+    ['|'] = T,
+    ['}'] = G,
+    ['~'] = T,
     [0x80 ... 0xff] = V,
 };
 
 static const struct {
     unsigned status;
     const char *name, *text;
-} rejects[HTTP_REJECT_COUNT] = {
-    [HTTP_REJECT_NONE] = {200, "NONE", ""},
+} rejects[HTTP_REJECT_COUNT] = {[HTTP_REJECT_NONE] = {200, "NONE", ""},
 #define X(name, status, text) [HTTP_REJECT_##name] = {status, #name, text},
     HTTP_REJECTS(X)
 #undef X

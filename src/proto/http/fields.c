@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What both sides of the gateway read from fields: message length, transfer coding, connection options. */
+/* What both sides of the gateway read from fields: message length, transfer coding, connection
+ * options. */
 #include "proto/http/priv.h"
 
-/* RFC 9110 section 8.6: digits and nothing else; no sign, list or leading zero (which some read as octal). */
+/* RFC 9110 section 8.6: digits and nothing else; no sign, list or leading zero (which some read as
+ * octal). */
 static bool parse_length(struct http_text t, uint64_t *ret)
 {
     uint64_t v = 0;
@@ -45,9 +47,10 @@ static bool same_nocase(struct http_text a, struct http_text b)
     return true;
 }
 
-/* RFC 9110 section 7.6.1: a field that Connection names goes no further. Naming one that every recipient needs is an
- * attempt to make us drop it. */
-static enum http_reject connection_option(struct http_fields *f, struct http_text option, struct http_common *ret)
+/* RFC 9110 section 7.6.1: a field that Connection names goes no further. Naming one that every
+ * recipient needs is an attempt to make us drop it. */
+static enum http_reject connection_option(
+    struct http_fields *f, struct http_text option, struct http_common *ret)
 {
     if (http_text_is_nocase(option, "close")) {
         ret->close = true;
@@ -61,7 +64,8 @@ static enum http_reject connection_option(struct http_fields *f, struct http_tex
         if (!same_nocase(f->v[i].name, option))
             continue;
         if (f->v[i].id == HTTP_FIELD_HOST || f->v[i].id == HTTP_FIELD_CONTENT_LENGTH
-            || f->v[i].id == HTTP_FIELD_TRANSFER_ENCODING || http_text_is_nocase(option, "authorization")
+            || f->v[i].id == HTTP_FIELD_TRANSFER_ENCODING
+            || http_text_is_nocase(option, "authorization")
             || http_text_is_nocase(option, "cookie"))
             return HTTP_REJECT_CONNECTION;
         f->v[i].hop = true;
@@ -88,7 +92,8 @@ static bool is_hop(enum http_field_id id)
     }
 }
 
-static enum http_reject one_field(struct http_fields *f, struct http_field *field, struct http_common *ret)
+static enum http_reject one_field(
+    struct http_fields *f, struct http_field *field, struct http_common *ret)
 {
     field->hop |= is_hop(field->id);
     struct http_text list = field->value, option;
@@ -97,7 +102,8 @@ static enum http_reject one_field(struct http_fields *f, struct http_field *fiel
         if (ret->length)
             return HTTP_REJECT_LENGTH_REPEATED;
         ret->length = field;
-        return parse_length(field->value, &ret->content_length) ? HTTP_REJECT_NONE : HTTP_REJECT_LENGTH_INVALID;
+        return parse_length(field->value, &ret->content_length) ? HTTP_REJECT_NONE
+                                                                : HTTP_REJECT_LENGTH_INVALID;
     case HTTP_FIELD_TRANSFER_ENCODING:
         if (ret->coding || !http_text_is_nocase(field->value, "chunked"))
             return HTTP_REJECT_CODING;

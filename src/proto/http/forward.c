@@ -66,7 +66,8 @@ static void out_field(struct http_out *o, const char *name, struct http_text val
     http_out_str(o, "\r\n");
 }
 
-static void out_fields(struct http_out *o, const struct http_fields *f, bool (*skip)(const struct http_field *))
+static void out_fields(
+    struct http_out *o, const struct http_fields *f, bool (*skip)(const struct http_field *))
 {
     for (size_t i = 0; i < f->n; i++) {
         const struct http_field *field = &f->v[i];
@@ -112,7 +113,8 @@ static void out_length(struct http_out *o, uint64_t length)
     http_out_str(o, "\r\n");
 }
 
-void http_request_forward(const struct http_request *r, const struct http_forward *f, struct http_out *o)
+void http_request_forward(
+    const struct http_request *r, const struct http_forward *f, struct http_out *o)
 {
     http_out_text(o, r->method);
     http_out_str(o, " ");
@@ -126,7 +128,8 @@ void http_request_forward(const struct http_request *r, const struct http_forwar
     out_fields(o, &r->fields, skip_in_request);
     if (r->framing == HTTP_BODY_CHUNKED)
         http_out_str(o, "Transfer-Encoding: chunked\r\n");
-    else if (r->framing == HTTP_BODY_LENGTH || http_fields_find(&r->fields, HTTP_FIELD_CONTENT_LENGTH))
+    else if (r->framing == HTTP_BODY_LENGTH
+             || http_fields_find(&r->fields, HTTP_FIELD_CONTENT_LENGTH))
         out_length(o, r->content_length);
     if (f->keep_expect)
         http_out_str(o, "Expect: 100-continue\r\n");
@@ -136,7 +139,8 @@ void http_request_forward(const struct http_request *r, const struct http_forwar
     http_out_str(o, r->minor ? "Via: 1.1 mcp\r\n\r\n" : "Via: 1.0 mcp\r\n\r\n");
 }
 
-void http_response_forward(const struct http_response *r, const struct http_forward *f, struct http_out *o)
+void http_response_forward(
+    const struct http_response *r, const struct http_forward *f, struct http_out *o)
 {
     http_out_str(o, "HTTP/1.1 ");
     http_out_u64(o, r->status);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole head: first a look at every byte and line break (llhttp is lenient about some, and a head that is refused here
- * never reaches it), then llhttp, whose spans become the fields. */
+/* A whole head: first a look at every byte and line break (llhttp is lenient about some, and a head
+ * that is refused here never reaches it), then llhttp, whose spans become the fields. */
 #include "proto/http/priv.h"
 
 #include <llhttp.h>
@@ -105,7 +105,8 @@ static enum http_reject reject_of(llhttp_errno_t e, const llhttp_t *l)
     case HPE_INVALID_CONTENT_LENGTH:
         return HTTP_REJECT_LENGTH_INVALID;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
-        return l->flags & F_TRANSFER_ENCODING ? HTTP_REJECT_LENGTH_AND_CODING : HTTP_REJECT_LENGTH_REPEATED;
+        return l->flags & F_TRANSFER_ENCODING ? HTTP_REJECT_LENGTH_AND_CODING
+                                              : HTTP_REJECT_LENGTH_REPEATED;
     case HPE_INVALID_TRANSFER_ENCODING:
         return HTTP_REJECT_CODING;
     default:
@@ -130,8 +131,8 @@ static enum http_reject finish_fields(struct http_fields *f)
     return HTTP_REJECT_NONE;
 }
 
-enum http_reject http_head_run(bool request, const char *buf, size_t len, struct http_fields *fields,
-    struct http_head *ret)
+enum http_reject http_head_run(
+    bool request, const char *buf, size_t len, struct http_fields *fields, struct http_head *ret)
 {
     *ret = (struct http_head){.fields = fields};
     fields->n = 0;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/1.1 messages (RFC 9112), strictly, both sides of a gateway. Heads are parsed by llhttp, in front of it and behind
- * it stands a layer that refuses whatever two parties could read differently: what is refused here is answered
- * 400 and the connection closed, and nothing of it reaches an upstream. Message bodies are decoded and framed anew,
- * never copied through, so an upstream sees only framing that we wrote.
+/* HTTP/1.1 messages (RFC 9112), strictly, both sides of a gateway. Heads are parsed by llhttp; in
+ * front of it and behind it stands a layer that refuses whatever two parties could read
+ * differently: what is refused here is answered 400 and the connection closed, and nothing of it
+ * reaches an upstream. Message bodies are decoded and framed anew, never copied through, so an
+ * upstream sees only framing that we wrote.
  *
- * Everything points into the caller's bytes, which must outlive the struct. Pure: no allocation, no clock; any
- * thread. HOT PATH. */
+ * Everything points into the caller's bytes, which must outlive the struct. Pure: no allocation, no
+ * clock; any thread. HOT PATH. */
 #pragma once
 
 #include "base/util/util.h"
@@ -13,8 +14,9 @@
 #define HTTP_HEAD_MAX 16384u /* bytes of a head: start line and fields */
 #define HTTP_TARGET_MAX 8192u
 #define HTTP_FIELDS_MAX 100u
-#define HTTP_CHUNK_LINE_MAX 256u     /* a chunk's size and extensions */
-#define HTTP_EXTENSION_TOTAL_MAX 4096u /* of one body: more is an attempt to waste our time (CVE-2023-39326) */
+#define HTTP_CHUNK_LINE_MAX 256u /* a chunk's size and extensions */
+/* of one body: more is an attempt to waste our time (CVE-2023-39326) */
+#define HTTP_EXTENSION_TOTAL_MAX 4096u
 #define HTTP_TRAILER_MAX 4096u
 #define HTTP_TRAILER_FIELDS_MAX 32u
 
@@ -61,7 +63,7 @@ enum http_reject {
 #define X(name, status, text) HTTP_REJECT_##name,
     HTTP_REJECTS(X)
 #undef X
-    HTTP_REJECT_COUNT,
+        HTTP_REJECT_COUNT,
 };
 
 unsigned http_reject_status(enum http_reject r);
@@ -107,7 +109,7 @@ enum http_field_id {
 #define X(name, text) HTTP_FIELD_##name,
     HTTP_FIELD_NAMES(X)
 #undef X
-    HTTP_FIELD_ID_COUNT,
+        HTTP_FIELD_ID_COUNT,
 };
 
 struct http_field {
@@ -138,23 +140,27 @@ struct http_request {
     struct http_text path;   /* of the target, not normalised: "/..." or "*" */
     struct http_text query;  /* behind "?", may be empty */
     bool has_query;
-    struct http_text host; /* without port, as received; from the target if that is absolute; empty in bare HTTP/1.0 */
+    /* without port, as received; from the target if that is absolute; empty in bare HTTP/1.0 */
+    struct http_text host;
     struct http_text authority; /* host with port, as received */
     struct http_text scheme;    /* "http" or "https" of an absolute target, else empty */
     uint8_t minor;              /* 1, or 0 for HTTP/1.0 */
     bool is_head;
     bool is_idempotent; /* RFC 9110 section 9.2.2: may be sent again to another instance */
-    bool close;         /* the client wants no further request on this connection, or cannot have it */
+    /* the client wants no further request on this connection, or cannot have it */
+    bool close;
     bool expect_continue;
     enum http_framing framing;
     uint64_t content_length; /* with HTTP_BODY_LENGTH */
     struct http_fields fields;
 };
 
-/* Parses the head of a request at the start of buf. `scanned` is the caller's, 0 for a new message, kept between calls
- * while more bytes arrive (so that a head sent byte by byte costs no more than one sent at once).
- * Returns the head's length, 0 when it is not there whole yet, or minus an enum http_reject. */
-MUST_CHECK int http_request_parse(const char *buf, size_t len, size_t *scanned, struct http_request *ret);
+/* Parses the head of a request at the start of buf. `scanned` is the caller's, 0 for a new message,
+ * kept between calls while more bytes arrive (so that a head sent byte by byte costs no more than
+ * one sent at once). Returns the head's length, 0 when it is not there whole yet, or minus an enum
+ * http_reject. */
+MUST_CHECK int http_request_parse(
+    const char *buf, size_t len, size_t *scanned, struct http_request *ret);
 
 struct http_response {
     unsigned status; /* 100 .. 599 */
@@ -163,13 +169,14 @@ struct http_response {
     bool close; /* the upstream will take no further request on this connection */
     enum http_framing framing;
     uint64_t content_length; /* with HTTP_BODY_LENGTH, and whenever has_length */
-    bool has_length;         /* Content-Length was given (HEAD and 304: of content that does not follow) */
+    /* Content-Length was given (HEAD and 304: of content that does not follow) */
+    bool has_length;
     struct http_fields fields;
 };
 
 /* The same for a response, to a request that was a HEAD or not: framing is what really follows. */
-MUST_CHECK int http_response_parse(const char *buf, size_t len, size_t *scanned, bool to_head,
-    struct http_response *ret);
+MUST_CHECK int http_response_parse(
+    const char *buf, size_t len, size_t *scanned, bool to_head, struct http_response *ret);
 
 /* Decoder of a message body, resumable at any byte. */
 struct http_body {
@@ -185,15 +192,16 @@ struct http_body {
 
 void http_body_init(struct http_body *b, enum http_framing framing, uint64_t content_length);
 bool http_body_ended(const struct http_body *b);
-/* Takes a run of bytes: *used are consumed, and *data is the content among them (one span, may be empty; it never
- * exceeds max_data). Call again with the rest while *used > 0. Returns 0, or minus an enum http_reject. After
- * http_body_ended() nothing is consumed. */
-MUST_CHECK int http_body_take(struct http_body *b, const char *in, size_t len, size_t max_data, size_t *used,
-    struct http_text *data);
+/* Takes a run of bytes: *used are consumed, and *data is the content among them (one span, may be
+ * empty; it never exceeds max_data). Call again with the rest while *used > 0. Returns 0, or minus
+ * an enum http_reject. After http_body_ended() nothing is consumed. */
+MUST_CHECK int http_body_take(struct http_body *b, const char *in, size_t len, size_t max_data,
+    size_t *used, struct http_text *data);
 /* The peer closed its side: true when that is a proper end of the body. */
 bool http_body_close(struct http_body *b);
 
-/* Output with a fixed room; what does not fit sets `full` and is dropped, checked once at the end. */
+/* Output with a fixed room; what does not fit sets `full` and is dropped, checked once at the end.
+ */
 struct http_out {
     char *p;
     size_t len, cap;
@@ -223,8 +231,10 @@ struct http_forward {
     struct http_text date;       /* responses: for those without Date */
 };
 
-/* The request as the upstream gets it: origin form, Host as received, no field of this connection, nothing that a
- * client could use to pass for us. */
-void http_request_forward(const struct http_request *r, const struct http_forward *f, struct http_out *o);
-void http_response_forward(const struct http_response *r, const struct http_forward *f, struct http_out *o);
+/* The request as the upstream gets it: origin form, Host as received, no field of this connection,
+ * nothing that a client could use to pass for us. */
+void http_request_forward(
+    const struct http_request *r, const struct http_forward *f, struct http_out *o);
+void http_response_forward(
+    const struct http_response *r, const struct http_forward *f, struct http_out *o);
 const char *http_status_reason(unsigned status);

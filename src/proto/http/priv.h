@@ -4,10 +4,10 @@
 
 #include "proto/http/http.h"
 
-enum { /* classes of a byte, bits of http_byte_class[] */
-    BYTE_TOKEN = 1,   /* tchar, RFC 9110 section 5.6.2 */
-    BYTE_VALUE = 2,   /* HT, SP, visible, obs-text */
-    BYTE_TARGET = 4,  /* what a request target may hold */
+enum {               /* classes of a byte, bits of http_byte_class[] */
+    BYTE_TOKEN = 1,  /* tchar, RFC 9110 section 5.6.2 */
+    BYTE_VALUE = 2,  /* HT, SP, visible, obs-text */
+    BYTE_TARGET = 4, /* what a request target may hold */
     BYTE_UPPER = 8,
 };
 extern const uint8_t http_byte_class[256];
@@ -17,7 +17,8 @@ static inline bool byte_is(char c, unsigned class)
     return http_byte_class[(unsigned char)c] & class;
 }
 
-/* Length of the head with its empty line, 0 if it is not whole, or minus a reject. Checks every line break and byte on the way. */
+/* Length of the head with its empty line, 0 if it is not whole, or minus a reject. Checks every
+ * line break and byte on the way. */
 int http_head_scan(const char *buf, size_t len, size_t *scanned);
 
 struct http_head { /* what llhttp saw */
@@ -29,12 +30,13 @@ struct http_head { /* what llhttp saw */
     uint8_t major, minor;
     unsigned status;
 };
-enum http_reject http_head_run(bool request, const char *buf, size_t len, struct http_fields *fields,
-    struct http_head *ret);
+enum http_reject http_head_run(
+    bool request, const char *buf, size_t len, struct http_fields *fields, struct http_head *ret);
 const char *http_method_name(uint8_t method);
 
 uint8_t http_field_id_of(struct http_text name);
-/* "Content_Length": not the field to us, but to an upstream that folds "_" into "-", as CGI does. */
+/* "Content_Length": not the field to us, but to an upstream that folds "_" into "-", as CGI does.
+ */
 bool http_field_is_alias(struct http_text name);
 
 /* Length, coding and connection options: alike on both sides. */

@@ -7,11 +7,18 @@
 
 #define VERSION_LEN 8 /* "HTTP/1.1" */
 
-/* Before anything else, so that another version of HTTP is told so whatever the rest of it looks like. */
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Before anything else, so that another version of HTTP is told so whatever the rest of it looks
+ * like. */
 static enum http_reject check_version(const char *line, size_t len, struct http_request *r)
 {
     const char *v = line + len - VERSION_LEN;
-    if (len < VERSION_LEN || memcmp(v, "HTTP/", 5) || v[5] < '0' || v[5] > '9' || v[6] != '.' || v[7] < '0' || v[7] > '9')
+    if (len < VERSION_LEN || memcmp(v, "HTTP/", 5) || !is_digit(v[5]) || v[6] != '.'
+        || !is_digit(v[7]))
         return HTTP_REJECT_START_LINE;
     if (v[5] != '1' || v[7] > '1')
         return HTTP_REJECT_VERSION;
@@ -19,13 +26,16 @@ static enum http_reject check_version(const char *line, size_t len, struct http_
     return HTTP_REJECT_NONE;
 }
 
-/* RFC 9112 section 3: method SP target SP version, single blanks, nothing else. llhttp lets more pass. */
-static enum http_reject check_start_line(const char *line, size_t len, const struct http_head *h, struct http_request *r)
+/* RFC 9112 section 3: method SP target SP version, single blanks, nothing else. llhttp lets more
+ * pass. */
+static enum http_reject check_start_line(
+    const char *line, size_t len, const struct http_head *h, struct http_request *r)
 {
     const char *method = http_method_name(h->method);
     size_t n = strlen(method);
     const char *version = line + len - VERSION_LEN;
-    if (len < n + VERSION_LEN + 3 || memcmp(line, method, n) || line[n] != ' ' || version[-1] != ' ')
+    if (len < n + VERSION_LEN + 3 || memcmp(line, method, n) || line[n] != ' '
+        || version[-1] != ' ')
         return HTTP_REJECT_START_LINE;
     if (h->target.p != line + n + 1 || h->target.p + h->target.len + 1 != version)
         return HTTP_REJECT_START_LINE;
@@ -93,7 +103,8 @@ static enum http_reject split_target(struct http_request *r)
     return HTTP_REJECT_NONE;
 }
 
-/* RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1, and no second opinion in an absolute target. */
+/* RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1, and no second opinion in an absolute
+ * target. */
 static enum http_reject check_host(struct http_request *r)
 {
     const struct http_field *host = NULL;
@@ -110,7 +121,8 @@ static enum http_reject check_host(struct http_request *r)
     if (!uri_authority_parse(host->value.p, host->value.len, &a))
         return HTTP_REJECT_HOST_INVALID;
     if (r->scheme.len
-        && (r->authority.len != host->value.len || strncasecmp(r->authority.p, host->value.p, host->value.len)))
+        && (r->authority.len != host->value.len
+            || strncasecmp(r->authority.p, host->value.p, host->value.len)))
         return HTTP_REJECT_HOST_MISMATCH;
     r->authority = host->value;
     r->host = (struct http_text){a.host, a.host_len};
@@ -145,10 +157,13 @@ static enum http_reject check_fields(struct http_request *r)
         if (e)
             return e;
     }
-    /* HTTP/1.0 connections carry one request: its keep-alive is an extension that nobody needs any more. */
+    /* HTTP/1.0 connections carry one request: its keep-alive is an extension that nobody needs any
+     * more. */
     r->close = c.close || r->minor == 0;
     r->content_length = c.content_length;
-    r->framing = c.coding ? HTTP_BODY_CHUNKED : c.content_length ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
+    r->framing = c.coding           ? HTTP_BODY_CHUNKED
+                 : c.content_length ? HTTP_BODY_LENGTH
+                                    : HTTP_BODY_NONE;
     if (r->framing == HTTP_BODY_NONE)
         r->expect_continue = false;
     return HTTP_REJECT_NONE;
@@ -159,7 +174,8 @@ int http_request_parse(const char *buf, size_t len, size_t *scanned, struct http
     int n = http_head_scan(buf, len, scanned);
     if (n <= 0)
         return n;
-    /* Everything but the fields starts empty; those are http_head_run()'s and too large to clear each time. */
+    /* Everything but the fields starts empty; those are http_head_run()'s and too large to clear
+     * each time. */
     memset(ret, 0, offsetof(struct http_request, fields));
     struct http_head head;
     const char *line = buf[0] == '\r' ? buf + 2 : buf;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The upstream's side. A module is trusted more than a client, but a response that can be read in two ways splits the
- * connection for whoever comes next on it, so the rules are the same. */
+/* The upstream's side. A module is trusted more than a client, but a response that can be read in
+ * two ways splits the connection for whoever comes next on it, so the rules are the same. */
 #include "proto/http/priv.h"
 
-/* RFC 9112 section 4: "HTTP/1.1 200 reason"; some leave the blank in front of an empty reason out. */
+/* RFC 9112 section 4: "HTTP/1.1 200 reason"; some leave the blank in front of an empty reason out.
+ */
 static enum http_reject check_status_line(const char *line, size_t len, struct http_response *r)
 {
     if (len < 12 || memcmp(line, "HTTP/", 5) || line[8] != ' ')
@@ -18,18 +19,21 @@ static enum http_reject check_status_line(const char *line, size_t len, struct h
     }
     if (r->status < 100 || r->status > 599 || (len > 12 && line[12] != ' '))
         return HTTP_REJECT_STATUS;
-    r->reason = len > 13 ? (struct http_text){line + 13, len - 13} : (struct http_text){line + 12, 0};
+    r->reason =
+        len > 13 ? (struct http_text){line + 13, len - 13} : (struct http_text){line + 12, 0};
     return r->status == 101 ? HTTP_REJECT_SWITCHED : HTTP_REJECT_NONE;
 }
 
 /* RFC 9112 section 6.3, in its order. */
-static enum http_reject decide_framing(struct http_response *r, const struct http_common *c, bool to_head)
+static enum http_reject decide_framing(
+    struct http_response *r, const struct http_common *c, bool to_head)
 {
     bool bodyless = r->status < 200 || r->status == 204;
     if (c->coding && r->minor == 0)
         return HTTP_REJECT_CODING_VERSION;
     if (bodyless && (c->coding || c->content_length))
-        return HTTP_REJECT_LENGTH_FORBIDDEN; /* "Content-Length: 0" there is wrong but harmless, and common */
+        /* "Content-Length: 0" there is wrong but harmless, and common */
+        return HTTP_REJECT_LENGTH_FORBIDDEN;
     r->has_length = c->length && !bodyless;
     r->content_length = c->content_length;
     if (bodyless || to_head || r->status == 304)
@@ -44,7 +48,8 @@ static enum http_reject decide_framing(struct http_response *r, const struct htt
     return HTTP_REJECT_NONE;
 }
 
-int http_response_parse(const char *buf, size_t len, size_t *scanned, bool to_head, struct http_response *ret)
+int http_response_parse(
+    const char *buf, size_t len, size_t *scanned, bool to_head, struct http_response *ret)
 {
     int n = http_head_scan(buf, len, scanned);
     if (n <= 0)

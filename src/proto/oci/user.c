@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* passwd(5) and group(5) lines of an image: name:x:uid:gid:gecos:home:shell and
- * name:x:gid:members. */
+/* passwd(5) and group(5) lines of an image: name:x:uid:gid:gecos:home:shell and name:x:gid:members. */
 #include "proto/oci/oci.h"
 
 #define ID_MAX 65535u
@@ -110,8 +109,8 @@ static int find_group(const char *who, const struct str *group, struct oci_user 
     return err_set(e, ERR_NOT_FOUND, "the image has no group \"%.60s\"", who);
 }
 
-int oci_user_resolve(const char *user, const struct str *passwd, const struct str *group,
-    struct oci_user *ret, struct err *e)
+int oci_user_resolve(const char *user, const struct str *passwd, const struct str *group, struct oci_user *ret,
+    struct err *e)
 {
     struct oci_user u = {.home = "/"};
     char name[128];

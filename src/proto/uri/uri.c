@@ -7,8 +7,8 @@
 
 static bool is_unreserved(unsigned char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.'
-        || c == '_' || c == '~';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-'
+           || c == '.' || c == '_' || c == '~';
 }
 
 static int hex_value(unsigned char c)
@@ -19,13 +19,16 @@ static int hex_value(unsigned char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Characters of a path as they come; clients leave some of RFC 3986's excluded ones raw ("|", "^", "{"). */
+/* Characters of a path as they come; clients leave some of RFC 3986's excluded ones raw ("|", "^",
+ * "{"). */
 static bool path_char_ok(unsigned char c)
 {
-    return c > ' ' && c < 0x7f && c != '"' && c != '#' && c != '<' && c != '>' && c != '?' && c != '\\';
+    return c > ' ' && c < 0x7f && c != '"' && c != '#' && c != '<' && c != '>' && c != '?'
+           && c != '\\';
 }
 
-/* One character or escape of the input to the output. Returns how much of the input it was, or an error. */
+/* One character or escape of the input to the output. Returns how much of the input it was, or an
+ * error. */
 static int take(const char *in, size_t len, char *out, size_t *out_len)
 {
     static const char upper[] = "0123456789ABCDEF";
@@ -55,11 +58,12 @@ static int take(const char *in, size_t len, char *out, size_t *out_len)
 
 static bool is_escaped_separator(const char *p, const char *end)
 {
-    return end - p >= 3 && p[0] == '%' && ((p[1] == '2' && p[2] == 'F') || (p[1] == '5' && p[2] == 'C'));
+    return end - p >= 3 && p[0] == '%'
+           && ((p[1] == '2' && p[2] == 'F') || (p[1] == '5' && p[2] == 'C'));
 }
 
-/* ".." (or ".") that ends or begins at an encoded separator, or is followed by ";": some servers decode or cut there
- * and then climb. `seg` is one segment of the normal form. */
+/* ".." (or ".") that ends or begins at an encoded separator, or is followed by ";": some servers
+ * decode or cut there and then climb. `seg` is one segment of the normal form. */
 static bool hides_dots(const char *seg, size_t len)
 {
     const char *end = seg + len;
@@ -77,7 +81,8 @@ static bool hides_dots(const char *seg, size_t len)
     return false;
 }
 
-/* Ends the segment that starts at `seg` (just behind its "/"). Returns the new length or an error. */
+/* Ends the segment that starts at `seg` (just behind its "/"). Returns the new length or an error.
+ */
 static int end_segment(char *out, size_t seg, size_t len, bool last)
 {
     size_t n = len - seg;
