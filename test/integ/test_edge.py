@@ -256,6 +256,8 @@ def test_routes_that_want_a_token(edge):
     assert edge.role.metric("mcp_edge_routes_without_identity") == 1
     assert any("want a token" in w for w in edge.role.call("status")["warnings"])
     assert any("want a token" in line and " warn " in line.lower() for line in edge.role.log)
+    said = [m["params"] for m in edge.role.said if m.get("method") == "timeline"]
+    assert any(e["kind"] == "alarm" and e["subject"] == "edge@seoul1" and "want a token" in e["message"] for e in said)
 
 
 @pytest.mark.parametrize("tls", [True, False])
@@ -279,13 +281,17 @@ def test_http_client_keeps_its_connection(edge, tls):
 def test_large_content_both_ways(edge):
     data = os.urandom(1 << 20) * 20
     (edge.folder / "data").write_bytes(data)
-    pss = lambda: int(next(l for l in open(f"/proc/{edge.role.process.pid}/smaps_rollup") if "Pss:" in l).split()[1])
+    proc = pathlib.Path(f"/proc/{edge.role.process.pid}")
+
+    def pss():
+        return int(next(line for line in (proc / "smaps_rollup").read_text().splitlines() if "Pss:" in line).split()[1])
     before = pss()
     body, figures = edge.curl("https://reindeers.com/put", "-T", str(edge.folder / "data"))  # with Expect: 100-continue
     assert json.loads(body)["sha256"] == hashlib.sha256(data).hexdigest()
     figures = edge.curl("https://reindeers.com/large", "-o", "/dev/null")[1]
     assert (figures["http_code"], figures["size_download"]) == (200, LARGE)
-    assert pss() - before < 2048  # KiB: streamed, not stored
+    sanitized = "libasan" in (proc / "maps").read_text()  # keeps freed memory for a while
+    assert sanitized or pss() - before < 2048  # KiB: streamed, not stored
 
 
 def test_smuggling_is_refused(edge):
@@ -306,8 +312,12 @@ def test_smuggling_is_refused(edge):
 def test_a_module_that_dies_within_its_answer(edge):
     c = edge.connection()
     c.request("GET", "/dies")
-    with pytest.raises(http.client.IncompleteRead):
-        c.getresponse().read()
+    r = c.getresponse()
+    if r.status == 200:
+        with pytest.raises(http.client.IncompleteRead):
+            r.read()
+    else:  # it was dead before anything of its answer had gone out: still time to say so
+        assert (r.status, json.loads(r.read())["error"]["status"]) == (502, 502)
 
 
 def test_instances_change_under_load(edge):

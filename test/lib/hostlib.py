@@ -84,8 +84,8 @@ class Host:
         self.env = dict(os.environ, **(env or {}))
         self.process = None
         self.log = None
-        # The mount point; it stays: removing a folder takes away what other namespaces mounted there.
-        os.makedirs("/var/lib/mcp", exist_ok=True)
+        self.made = not os.path.isdir("/var/lib/mcp")
+        os.makedirs("/var/lib/mcp", exist_ok=True)  # the mount point
         addresses = self.record["addresses"] + self.record["public"]
         setup = ["mount -t tmpfs none /run", "mount -t tmpfs -o mode=755 none /var/lib/mcp", "ip link set lo up"]
         setup += [f"ip addr add {a} dev lo" for a in addresses]
@@ -169,6 +169,9 @@ class Host:
             self.process.wait()
         self.holder.stdin.close()
         self.holder.wait(PATIENCE_S)
+        if self.made:
+            with contextlib.suppress(OSError):
+                os.rmdir("/var/lib/mcp")
 
     def __enter__(self):
         return self

@@ -27,7 +27,7 @@ static const struct {
 
 /* Formats into a fixed buffer; what does not fit is cut at a character, for JSON takes whole ones
  * only. */
-static void PRINTF_LIKE(3, 0) fill(char *dst, size_t size, const char *fmt, va_list ap)
+static void fill(char *dst, size_t size, const char *fmt, va_list ap)
 {
     int n = vsnprintf(dst, size, fmt, ap);
     if (n < 0 || (size_t)n < size)

@@ -45,7 +45,7 @@ static void make_printable(char *text, size_t max)
     }
 }
 
-static char *PRINTF_LIKE(1, 0) printable(const char *fmt, va_list ap)
+static char *printable(const char *fmt, va_list ap)
 {
     struct str s = STR_INIT;
     str_addv(&s, fmt, ap);

@@ -23,7 +23,7 @@ void str_add(struct str *s, const char *text);
 void str_add_mem(struct str *s, const void *ptr, size_t len);
 void str_add_ch(struct str *s, char c);
 void str_addf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void str_addv(struct str *s, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+void str_addv(struct str *s, const char *fmt, va_list ap);
 char *str_steal(struct str *s); /* heap string, never NULL; *s becomes empty */
 const char *str_cstr(const struct str *s);
 #define _cleanup_str_ _cleanup_(str_done)

@@ -41,8 +41,6 @@ const struct cmd *const cmd_table[] = {
     &cmd_status,
     &cmd_timeline,
     &cmd_explain_dns,
-    &cmd_logs,
-    &cmd_exec,
     /* A lab on this machine. */
     &cmd_up,
     &cmd_down,
@@ -61,6 +59,8 @@ const struct cmd *const cmd_table[] = {
     /* Not for people: hidden. */
     &cmd_host,
     &cmd_role,
+    &cmd_logs,
+    &cmd_exec,
     &cmd_shim,
     &cmd_lab_role,
     &cmd_man,

@@ -4,14 +4,9 @@
 #include "base/units/units.h"
 
 static const char *const state_names[UNIT_STATES] = {
-    [UNIT_PENDING] = "pending",
-    [UNIT_STARTING] = "starting",
-    [UNIT_READY] = "ready",
-    [UNIT_UNHEALTHY] = "unhealthy",
-    [UNIT_STOPPING] = "stopping",
-    [UNIT_STOPPED] = "stopped",
-    [UNIT_BACKOFF] = "backoff",
-    [UNIT_FAILED] = "failed",
+    [UNIT_PENDING] = "pending",     [UNIT_STARTING] = "starting", [UNIT_READY] = "ready",
+    [UNIT_UNHEALTHY] = "unhealthy", [UNIT_STOPPING] = "stopping", [UNIT_STOPPED] = "stopped",
+    [UNIT_BACKOFF] = "backoff",     [UNIT_FAILED] = "failed",
 };
 
 /* Public events sorted by what they mean now, plus the timers: the columns of the table. */
@@ -57,13 +52,9 @@ struct cell {
     const char *reason; /* of the new state; NULL keeps what is there or what the event says */
 };
 
-#define TO(state, ...)                                                                             \
-    {                                                                                              \
-        true, UNIT_##state, __VA_ARGS__                                                            \
-    }
+#define TO(state, ...) {true, UNIT_##state, __VA_ARGS__}
 
 /* Rows: the state; columns: what happened. An empty cell ignores. */
-/* clang-format off */
 static const struct cell table[UNIT_STATES][COLUMNS] = {
     [UNIT_PENDING] = {
         [C_WANT] = TO(BACKOFF, OP_RESUME),
@@ -126,7 +117,6 @@ static const struct cell table[UNIT_STATES][COLUMNS] = {
         [C_RETRY] = TO(STARTING, OP_START),
     },
 };
-/* clang-format on */
 
 const char *unit_state_name(enum unit_state s)
 {
@@ -151,8 +141,7 @@ void unit_exit_describe(const struct unit_exit *x, uint64_t memory_bytes, char *
     else if (x->lost)
         snprintf(out, size, "ended unobserved");
     else if (x->signal)
-        snprintf(out, size, "killed by signal %d (%s)", x->signal,
-            sigabbrev_np(x->signal) ? sigabbrev_np(x->signal) : "?");
+        snprintf(out, size, "killed by signal %d (%s)", x->signal, sigabbrev_np(x->signal) ? sigabbrev_np(x->signal) : "?");
     else
         snprintf(out, size, "exit %d", x->code);
 }
@@ -211,11 +200,10 @@ static void describe_backoff(struct unit *u, uint64_t delay_ms, struct unit_acti
 {
     char text[2 * UNIT_REASON_SIZE];
     if (u->failures >= 3)
-        snprintf(text, sizeof text, "crash loop: %.180s ×%u, next try in %llu s", u->cause,
-            u->failures, (unsigned long long)(delay_ms + 999) / 1000);
-    else
-        snprintf(text, sizeof text, "%.200s, next try in %llu s", u->cause,
+        snprintf(text, sizeof text, "crash loop: %.180s ×%u, next try in %llu s", u->cause, u->failures,
             (unsigned long long)(delay_ms + 999) / 1000);
+    else
+        snprintf(text, sizeof text, "%.200s, next try in %llu s", u->cause, (unsigned long long)(delay_ms + 999) / 1000);
     text[UNIT_REASON_SIZE - 1] = '\0';
     set_reason(u, out, text);
 }
@@ -248,21 +236,19 @@ static void begin(struct unit *u, uint64_t now_ms, struct unit_actions *out)
     act(out, UNIT_ACT_START);
 }
 
-/* A start is watched closely, so that nobody waits an interval for what is ready already; an
- * exec probe costs a process, so less closely. */
+/* A start is watched closely, so that nobody waits an interval for what is ready already; an exec probe costs a process,
+ * so less closely. */
 static uint64_t next_probe(const struct unit *u, uint64_t now_ms)
 {
     uint64_t interval = u->params.interval_ms;
     if (u->params.probe == PROBE_NONE)
         return UNIT_NEVER;
     if (u->state == UNIT_STARTING)
-        interval = MIN(interval,
-            u->params.probe == PROBE_EXEC ? UNIT_START_EXEC_PROBE_MS : UNIT_START_PROBE_MS);
+        interval = MIN(interval, u->params.probe == PROBE_EXEC ? UNIT_START_EXEC_PROBE_MS : UNIT_START_PROBE_MS);
     return now_ms + interval;
 }
 
-static void run_ops(
-    struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
+static void run_ops(struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
 {
     if (ops & OP_FORGET) {
         u->failures = 0;
@@ -302,8 +288,7 @@ static void run_ops(
 /* Which timers live in which state; leaving it disarms them. */
 static void disarm(struct unit *u)
 {
-    bool running =
-        u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_UNHEALTHY;
+    bool running = u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_UNHEALTHY;
     if (u->state != UNIT_STARTING)
         u->start_due = UNIT_NEVER;
     if (u->state != UNIT_STOPPING)
@@ -318,8 +303,7 @@ static void disarm(struct unit *u)
     }
 }
 
-static void apply(
-    struct unit *u, enum column c, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
+static void apply(struct unit *u, enum column c, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
 {
     const struct cell *cell = &table[u->state][c];
     if (!cell->used)
@@ -341,15 +325,13 @@ static void apply(
 static void note_miss(struct unit *u, const char *text, struct unit_actions *out)
 {
     char reason[UNIT_REASON_SIZE];
-    snprintf(
-        reason, sizeof reason, "probe failed ×%u: %.200s", u->misses, text ? text : "no answer");
+    snprintf(reason, sizeof reason, "probe failed ×%u: %.200s", u->misses, text ? text : "no answer");
     str_copy(u->cause, sizeof u->cause, reason);
     if (u->state != UNIT_STARTING)
         set_reason(u, out, reason);
 }
 
-/* A replaced process that ends is followed at once; anything else that ends while wanted has
- * died. */
+/* A replaced process that ends is followed at once; anything else that ends while wanted has died. */
 static enum column sort_exit(struct unit *u, const struct unit_event *ev, struct unit_actions *out)
 {
     u->alive = false;
@@ -409,8 +391,7 @@ static void start_late(struct unit *u, uint64_t now_ms, struct rnd *rnd, struct 
 {
     char limit[UNITS_TEXT_SIZE], text[2 * UNIT_REASON_SIZE];
     units_format_duration(u->params.start_timeout_ms, limit);
-    snprintf(text, sizeof text, "not ready within %s%s%.180s", limit, u->misses ? ": " : "",
-        u->misses ? u->cause : "");
+    snprintf(text, sizeof text, "not ready within %s%s%.180s", limit, u->misses ? ": " : "", u->misses ? u->cause : "");
     str_copy(u->cause, sizeof u->cause, text);
     apply(u, C_START_LATE, now_ms, rnd, out);
     set_reason(u, out, u->cause);

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of one unit as a pure step: events in, actions out, one state × event table (unit.c).
- * It decides when a process is started, probed, stopped, killed and tried again; the agent and
- * the simulator carry it out.
+/* The life of one unit as a pure step: events in, actions out, one state × event table (unit.c). It decides when a
+ * process is started, probed, stopped, killed and tried again; the agent and the simulator carry it out.
  *
  *   pending -> starting -> ready <-> unhealthy -> stopping -> stopped      backoff, failed: tried again later
  *
- * Invariants: START is asked for only while no process of the unit is known to live, and never
- * before the back-off allows it; every state has an exit; a deadline missed (clock jump,
- * suspended machine) is simply due. Times are boot-time milliseconds, given by the caller. No
- * allocation; one thread. */
+ * Invariants: START is asked for only while no process of the unit is known to live, and never before the back-off
+ * allows it; every state has an exit; a deadline missed (clock jump, suspended machine) is simply due. Times are
+ * boot-time milliseconds, given by the caller. No allocation; one thread. */
 #pragma once
 
 #include "base/json/json.h"
@@ -53,8 +51,7 @@ struct unit_exit {
 
 struct unit_event {
     enum unit_event_kind kind;
-    uint64_t
-        incarnation; /* STARTED, START_FAILED, PROBE_*, EXITED: of which process; others are ignored as late */
+    uint64_t incarnation; /* STARTED, START_FAILED, PROBE_*, EXITED: of which process; others are ignored as late */
     struct unit_exit exit;
     bool permanent;
     const char *text; /* START_FAILED, PROBE_FAIL: why */
@@ -62,9 +59,9 @@ struct unit_event {
 
 enum unit_action_kind {
     UNIT_ACT_START, /* begin incarnation u->incarnation; answer STARTED, or START_FAILED, or EXITED */
-    UNIT_ACT_TERM,   /* ask it to stop (its stop signal) */
-    UNIT_ACT_KILL,   /* kill all of it */
-    UNIT_ACT_PROBE,  /* probe once, answer PROBE_OK or PROBE_FAIL */
+    UNIT_ACT_TERM,  /* ask it to stop (its stop signal) */
+    UNIT_ACT_KILL,  /* kill all of it */
+    UNIT_ACT_PROBE, /* probe once, answer PROBE_OK or PROBE_FAIL */
     UNIT_ACT_REPORT, /* the state or its reason changed: status and timeline */
 };
 
@@ -96,17 +93,17 @@ struct unit {
     struct unit_exit last_exit;
     struct unit_params params;
     char reason[UNIT_REASON_SIZE]; /* why it is in this state; "" when ready */
-    char cause[UNIT_REASON_SIZE]; /* of the last failure: "exit 1", "out of memory (limit 64MiB)" */
-    bool backoff_off;             /* mutation check of the simulator: never set elsewhere */
+    char cause[UNIT_REASON_SIZE];  /* of the last failure: "exit 1", "out of memory (limit 64MiB)" */
+    bool backoff_off;              /* mutation check of the simulator: never set elsewhere */
 };
 
 /* Restart delays: the first try at once, then 1, 2, 4 ... 60 s, each up to a quarter longer. */
 #define UNIT_BACKOFF_FIRST_MS 1000u
 #define UNIT_BACKOFF_CAP_MS 60000u
 #define UNIT_HEALTHY_MS 60000u      /* ready this long: the failures are forgotten */
-#define UNIT_FAILED_RETRY_MS 10000u /* at first: a missing image may have come */
+#define UNIT_FAILED_RETRY_MS 10000u /* at first; a missing image may have come meanwhile */
 #define UNIT_KILL_AGAIN_MS 5000u
-#define UNIT_START_PROBE_MS 100u /* between two probes of a starting unit */
+#define UNIT_START_PROBE_MS 100u      /* between two probes of a starting unit */
 #define UNIT_START_EXEC_PROBE_MS 500u
 
 void unit_init(struct unit *u, const struct unit_params *p, uint64_t now_ms);
@@ -122,9 +119,8 @@ uint64_t unit_backoff_ms(unsigned failures);
 const char *unit_state_name(enum unit_state s);
 void unit_exit_describe(const struct unit_exit *x, uint64_t memory_bytes, char *out, size_t size);
 
-/* What an agent's successor must know: state, incarnation, failures, deadlines. After
- * unit_restore() the caller says what became of the process: nothing while it lives, EXITED when
- * it is gone. */
+/* What an agent's successor must know: state, incarnation, failures, deadlines. After unit_restore() the caller says
+ * what became of the process: nothing while it lives, EXITED when it is gone. */
 json_t *unit_save(const struct unit *u);
-MUST_CHECK int unit_restore(struct unit *u, const json_t *saved, const struct unit_params *p,
-    uint64_t now_ms, struct err *e);
+MUST_CHECK int unit_restore(struct unit *u, const json_t *saved, const struct unit_params *p, uint64_t now_ms,
+    struct err *e);

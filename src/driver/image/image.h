@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The images of a host: blobs by digest, and layers unpacked once by the digest of their
- * content.
+/* The images of a host: blobs by digest, and layers unpacked once by the digest of their content.
  *
  *   <root>/blobs/sha256/<hex>   as in an OCI layout; a file there is complete and has the digest it is named after
  *   <root>/layers/<hex>/        the layer of that diff_id as overlayfs wants it: whiteouts are devices 0:0, opaque
  *                               folders carry trusted.overlay.opaque; owners as in the image (mounts map them)
  *
- * Both appear by rename after an fsync: a crash or a full disk leaves temporary names, which the
- * next unpacking removes, and never half a blob or layer. One writer at a time (a lock file),
- * across processes. Blocking calls: for worker threads. An image is untrusted: a path or link
- * that would leave its layer is refused, devices are left out, sizes and counts are limited. */
+ * Both appear by rename after an fsync: a crash or a full disk leaves temporary names, which the next unpacking
+ * removes, and never half a blob or layer. One writer at a time (a lock file), across processes. Blocking calls: for
+ * worker threads. An image is untrusted: a path or link that would leave its layer is refused, devices are left out,
+ * sizes and counts are limited. */
 #pragma once
 
 #include "base/err/err.h"
@@ -19,20 +18,16 @@
 #define IMAGE_ROOT "/var/lib/mcp/images"
 
 struct image_limits {
-    uint64_t layer_bytes; /* unpacked */
+    uint64_t layer_bytes;   /* unpacked */
     uint64_t layer_entries;
 };
-#define IMAGE_LIMITS_DEFAULT                                                                       \
-    ((struct image_limits){.layer_bytes = 16ull << 30, .layer_entries = 1000000})
+#define IMAGE_LIMITS_DEFAULT ((struct image_limits){.layer_bytes = 16ull << 30, .layer_entries = 1000000})
 
-/* The manifest digest of `tag` (NULL: the only one, else "latest") in an OCI layout folder;
- * copies nothing. */
-MUST_CHECK int image_resolve(
-    const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e);
-/* Puts the image's blobs under `root`, each verified on the way; what is there already is not
- * read again. */
-MUST_CHECK int image_import(
-    const char *root, const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e);
+/* The manifest digest of `tag` (NULL: the only one, else "latest") in an OCI layout folder; copies nothing. */
+MUST_CHECK int image_resolve(const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e);
+/* Puts the image's blobs under `root`, each verified on the way; what is there already is not read again. */
+MUST_CHECK int image_import(const char *root, const char *layout, const char *tag, char ret[DIGEST_SIZE],
+    struct err *e);
 bool image_present(const char *root, const char *digest);
 
 struct image {
@@ -43,18 +38,15 @@ struct image {
     size_t n_layers;
 };
 
-/* Reads an imported image and unpacks what is not unpacked yet. ERR_NOT_FOUND: a blob is missing
- * here; ERR_INVALID, ERR_LIMIT: the image is not usable; ERR_SYSTEM: this host's trouble, try
- * again. */
-MUST_CHECK int image_open(const char *root, const char *digest, const struct image_limits *limits,
-    struct image **ret, struct err *e);
+/* Reads an imported image and unpacks what is not unpacked yet. ERR_NOT_FOUND: a blob is missing here; ERR_INVALID,
+ * ERR_LIMIT: the image is not usable; ERR_SYSTEM: this host's trouble, try again. */
+MUST_CHECK int image_open(const char *root, const char *digest, const struct image_limits *limits, struct image **ret,
+    struct err *e);
 void image_free(struct image *m); /* NULL is fine */
-/* A regular file of the image as the container will see it (no whiteout of a folder above it is
- * looked for). */
-MUST_CHECK int image_read_file(
-    const struct image *m, const char *path, size_t max_bytes, struct str *out, struct err *e);
+/* A regular file of the image as the container will see it (no whiteout of a folder above it is looked for). */
+MUST_CHECK int image_read_file(const struct image *m, const char *path, size_t max_bytes, struct str *out,
+    struct err *e);
 
-/* Removes every blob and layer that none of these manifests needs. Nothing of an image that a
- * process still uses may be missing from the list. A listed image that is not here is ignored. */
-MUST_CHECK int image_gc(
-    const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e);
+/* Removes every blob and layer that none of these manifests needs. Nothing of an image that a process still uses may
+ * be missing from the list. A listed image that is not here is ignored. */
+MUST_CHECK int image_gc(const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e);

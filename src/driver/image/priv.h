@@ -4,7 +4,6 @@
 
 #include "driver/image/image.h"
 
-/* Unpacks the blob into the existing, empty folder `dirfd` and compares the digest of the
- * uncompressed stream. */
+/* Unpacks the blob into the existing, empty folder `dirfd` and compares the digest of the uncompressed stream. */
 MUST_CHECK int layer_unpack(const char *blob, enum oci_media media, const char *diff_id, int dirfd,
     const struct image_limits *limits, struct err *e);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One cable per unit: "mcpu<slot>" on the host's bridge, "eth0" in the unit's own namespace. The
- * unit's MAC follows its address, so that a restarted unit is found without waiting for a
- * neighbour entry to age. */
+/* One cable per unit: "mcpu<slot>" on the host's bridge, "eth0" in the unit's own namespace. The unit's MAC follows
+ * its address, so that a restarted unit is found without waiting for a neighbour entry to age. */
 #include "driver/runtime/netlink.h"
 #include "driver/runtime/shim.h"
 
@@ -11,8 +10,7 @@
 #include <fcntl.h>
 #include <sched.h>
 
-int runtime_bridge_ensure(
-    const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e)
+int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e)
 {
     _cleanup_close_ int nl = netlink_open(e);
     if (nl < 0)
@@ -54,8 +52,7 @@ static int set_up_inside(const struct shim_spec *s, int nl, struct err *e)
     int r;
     if ((r = netlink_link_index(nl, "lo", &lo, e)) < 0 || (r = netlink_link_up(nl, lo, e)) < 0
         || (r = netlink_link_index(nl, "eth0", &eth, e)) < 0
-        || (r = netlink_address_add(nl, eth, &s->address, s->bits, e)) < 0
-        || (r = netlink_link_up(nl, eth, e)) < 0
+        || (r = netlink_address_add(nl, eth, &s->address, s->bits, e)) < 0 || (r = netlink_link_up(nl, eth, e)) < 0
         || (r = netlink_default_route_add(nl, &s->gateway, e)) < 0)
         return r;
     return 0;
@@ -64,8 +61,7 @@ static int set_up_inside(const struct shim_spec *s, int nl, struct err *e)
 /* No unit has CAP_NET_BIND_SERVICE; in its own namespace port 80 is nobody else's. */
 static int open_low_ports(struct err *e)
 {
-    _cleanup_close_ int fd =
-        open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+    _cleanup_close_ int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "0", 1) < 0)
         return err_errno(e, errno, "net.ipv4.ip_unprivileged_port_start");
     return 0;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a unit prints, as lines in rotated files of one folder: `current`, then `1` (newest) to
- * `4`. A line is
+/* What a unit prints, as lines in rotated files of one folder: `current`, then `1` (newest) to `4`. A line is
  *
  *   2026-11-23T05:30:12.345Z stdout F text
  *
- * with F for a whole line and P for a part of one over 16 KiB. A unit that prints faster than
- * `rate` lines a second (after a burst of `burst`) loses the rest, and a line of stream "shim"
- * says how many. Writing never blocks the unit: what a full disk refuses is counted and said,
- * too. Written by the shim, one thread; fixed memory. */
+ * with F for a whole line and P for a part of one over 16 KiB. A unit that prints faster than `rate` lines a second
+ * (after a burst of `burst`) loses the rest, and a line of stream "shim" says how many. Writing never blocks the
+ * unit: what a full disk refuses is counted and said, too. Written by the shim, one thread; fixed memory. */
 #pragma once
 
 #include "driver/runtime/runtime.h"
@@ -30,8 +28,8 @@ struct unitlog {
 
 /* A folder that cannot be written is no error: the lines are counted as lost until it can. */
 void unitlog_init(struct unitlog *l, const struct runtime_log *cfg, uint64_t boot_ms);
-void unitlog_feed(struct unitlog *l, enum unitlog_stream s, const char *data, size_t len,
-    int64_t wall_ms, uint64_t boot_ms);
+void unitlog_feed(struct unitlog *l, enum unitlog_stream s, const char *data, size_t len, int64_t wall_ms,
+    uint64_t boot_ms);
 /* Lines end here (the process is gone); says what was dropped; writes everything out. */
 void unitlog_end(struct unitlog *l, int64_t wall_ms);
 void unitlog_done(struct unitlog *l);

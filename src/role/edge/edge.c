@@ -17,13 +17,20 @@ struct edge_role {
     char warned[256]; /* the last warning that was logged */
 };
 
-static void warn_open_routes(struct edge_role *er)
+/* What is wrong with what it serves: to the log and, as an alarm, to the timeline; once, until it
+ * changes. */
+static void warn(struct edge_role *er)
 {
     _cleanup_json_ json_t *status = edge_status(er->edge);
     const json_t *warnings = json_object_get(status, "warnings");
     const char *first = json_string_value(json_array_get(warnings, 0));
-    if (first && strcmp(first, er->warned))
+    if (first && strcmp(first, er->warned)) {
         log_warn("edge", first, "%s", "");
+        if (er->role->control)
+            rpc_notify(er->role->control, "timeline",
+                json_pack("{s:s,s:s+,s:s,s:s}", "kind", "alarm", "subject", "edge@", er->role->host,
+                    "message", first, "cause", ""));
+    }
     str_copy(er->warned, sizeof er->warned, first ? first : "");
 }
 
@@ -31,11 +38,13 @@ static void on_store(uv_timer_t *t)
 {
     struct edge_role *er = t->data;
     struct err e;
-    if (edge_store(er->edge, &e) < 0) /* it serves all the same; what is lost is a start without control */
+    /* it serves all the same; what is lost is a start without control */
+    if (edge_store(er->edge, &e) < 0)
         log_error("edge", "the routes cannot be stored", "error=\"%s\"", e.message);
 }
 
-static void on_notify(struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
+static void on_notify(
+    struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
 {
     struct edge_role *er = r->ctx;
     struct err e = {0};
@@ -49,10 +58,11 @@ static void on_notify(struct role *r, struct rpc_conn *from, const char *method,
     else
         return;
     if (k < 0) {
-        log_error("edge", "not taken, the old ones serve on", "what=%s error=\"%s\"", method, e.message);
+        log_error(
+            "edge", "not taken, the old ones serve on", "what=%s error=\"%s\"", method, e.message);
         return;
     }
-    warn_open_routes(er);
+    warn(er);
     uv_timer_start(&er->store_timer, on_store, STORE_SOON_MS, 0);
     log_info("edge", "taken", "what=%s", method);
 }
@@ -124,7 +134,8 @@ static int init(struct role *r, struct err *e)
     if (k < 0)
         return k;
     if (*edge_start_warning(er->edge))
-        log_warn("edge", "the stored routes cannot be used", "why=\"%s\"", edge_start_warning(er->edge));
+        log_warn(
+            "edge", "the stored routes cannot be used", "why=\"%s\"", edge_start_warning(er->edge));
     return 0;
 }
 

@@ -32,8 +32,7 @@ static void load_or_keep(struct agent *a, const char *name, struct unit_specs **
         return;
     *(ret == &a->boot ? &a->boot_damaged : &a->blind) = true;
     if (a->cfg.timeline)
-        a->cfg.timeline(
-            a->cfg.ctx, "agent", "keeps what runs until control tells what is wanted", e.message);
+        a->cfg.timeline(a->cfg.ctx, "agent", "keeps what runs until control tells what is wanted", e.message);
     _cleanup_json_ json_t *none = json_pack("{s:i,s:[]}", "revision", 0, "units");
     int r = unit_specs_parse(none, ret, &e);
     ASSERT(r >= 0);
@@ -59,8 +58,7 @@ static void run_save(uv_work_t *work)
 {
     struct save_job *j = work->data;
     struct err e;
-    /* A disk that refuses leaves the snapshot before: the host starts with it until control says
-     * again. */
+    /* A disk that refuses leaves the snapshot before: the host starts with it until control says again. */
     if (j->text && file_write_durable(j->path, j->text, strlen(j->text), 0600, &e) < 0)
         return;
     if (file_write_durable(j->slots_path, j->slots_text, strlen(j->slots_text), 0600, &e) < 0)
@@ -131,8 +129,7 @@ static void arm(struct agent *a)
         uv_timer_start(a->timer, on_timer, due > now ? MIN(due - now, 60000) : 0, 0);
 }
 
-/* What must not happen inside a step, since it may free units: once, at the end of this turn of
- * the loop. */
+/* What must not happen inside a step, since it may free units: once, at the end of this turn of the loop. */
 static void on_tell(uv_timer_t *t)
 {
     struct agent *a = t->data;
@@ -170,8 +167,8 @@ static void free_unit_later(struct agent_unit *u)
 
 /* --- wanted and running --- */
 
-/* One unit of a module at a time: the next is replaced when all others of it are ready again.
- * One that is not ready anyhow loses nothing. */
+/* One unit of a module at a time: the next is replaced when all others of it are ready again. One that is not ready
+ * anyhow loses nothing. */
 static bool may_replace(struct agent *a, const struct agent_unit *u)
 {
     if (u->life.state != UNIT_READY)
@@ -196,8 +193,7 @@ void agent_roll(struct agent *a)
     for (struct agent_unit *u = a->units; u; u = u->next) {
         if (!u->changed_doc || u->jobs)
             continue;
-        /* Back to what runs already, or only the standby mark changed: no process is replaced
-         * for it. */
+        /* Back to what runs already, or only the standby mark changed: no process is replaced for it. */
         bool same = !strcmp(u->changed_doc->v[0].digest, u->spec->digest);
         if (same || !u->life.alive)
             agent_unit_swap_spec(u);
@@ -303,8 +299,7 @@ int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e)
 
 static void finish_jobs(struct agent *a)
 {
-    /* Jobs hold pointers into the agent: wait for those that run. Bounded by what they do
-     * themselves. */
+    /* Jobs hold pointers into the agent: wait for those that run. Bounded by what they do themselves. */
     while (a->jobs)
         uv_run(a->cfg.loop, UV_RUN_ONCE);
 }

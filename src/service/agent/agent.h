@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the agent of a host does: it makes the units that run be the units that are wanted.
- * Wanted are the boot units (engines, from <state_dir>/boot-units.json) and the last "units"
- * snapshot of control, which is kept in <state_dir>/units.json and started from at once when the
- * agent starts, control or none. Each unit's life is decided by domain/unit; here its actions
- * are carried out (driver/runtime), its shim watched, its probes made.
+/* What the agent of a host does: it makes the units that run be the units that are wanted. Wanted are the boot units
+ * (engines, from <state_dir>/boot-units.json) and the last "units" snapshot of control, which is kept in
+ * <state_dir>/units.json and started from at once when the agent starts, control or none. Each unit's life is decided
+ * by domain/unit; here its actions are carried out (driver/runtime), its shim watched, its probes made.
  *
- * An agent that dies takes nothing with it: the next one finds each unit's life in
- * <units_dir>/<unit>/unit.json, its shim by the shim's lock, and goes on. Units whose spec
- * changed are replaced one by one per module.
+ * An agent that dies takes nothing with it: the next one finds each unit's life in <units_dir>/<unit>/unit.json, its
+ * shim by the shim's lock, and goes on. Units whose spec changed are replaced one by one per module.
  *
- * One thread, on the loop; whatever blocks (unpacking, starting a shim, fsync) runs on libuv's
- * worker threads. */
+ * One thread, on the loop; whatever blocks (unpacking, starting a shim, fsync) runs on libuv's worker threads. */
 #pragma once
 
 #include "base/rpc/rpc.h"
@@ -32,28 +29,25 @@ struct agent_config { /* texts are copied */
     uint64_t log_file_bytes;
     unsigned log_files, log_rate, log_burst;
     uint64_t seed; /* of the back-off's jitter */
-    /* The host's units as control gets them, after a change; several changes at once are one
-     * call. Borrowed. */
+    /* The host's units as control gets them, after a change; several changes at once are one call. Borrowed. */
     void (*status)(void *ctx, const json_t *units);
     void (*timeline)(void *ctx, const char *subject, const char *message, const char *cause);
     void *ctx;
 };
 
-/* Adopts what runs, starts what is wanted. A damaged file is told to the timeline and stops
- * nothing that runs. */
+/* Adopts what runs, starts what is wanted. A damaged file is told to the timeline and stops nothing that runs. */
 MUST_CHECK int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e);
 /* Lets go of everything; units run on. The loop must run once more for the handles to close. */
 void agent_free(struct agent *a);
 /* A snapshot of control, {"revision", "units"}; ERR_INVALID leaves what is wanted as it was. */
 MUST_CHECK int agent_apply(struct agent *a, json_t *doc, struct err *e);
-/* [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port",
- * "since_ms", "standby"}]; since_ms is wall time. */
+/* [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port", "since_ms", "standby"}];
+ * since_ms is wall time. */
 json_t *agent_status(struct agent *a);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */
 
-/* {"unit"|"module", "lines": 100, "follow": false}: streams {"unit", "line", "stream", "time"},
- * answers {}. */
+/* {"unit"|"module", "lines": 100, "follow": false}: streams {"unit", "line", "stream", "time"}, answers {}. */
 void agent_logs(struct agent *a, struct rpc_req *req, const json_t *params);
-/* {"unit"|"module", "argv": [...]}: streams {"stdout": base64} and {"stderr": base64}, takes
- * {"data": base64} and {"eof": true}, answers {"exit": N} (128 + N for signal N). */
+/* {"unit"|"module", "argv": [...]}: streams {"stdout": base64} and {"stderr": base64}, takes {"data": base64} and
+ * {"eof": true}, answers {"exit": N} (128 + N for signal N). */
 void agent_exec(struct agent *a, struct rpc_req *req, const json_t *params);

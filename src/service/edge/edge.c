@@ -8,10 +8,13 @@
 static unsigned cores(void)
 {
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : (unsigned)MIN(CPU_COUNT(&set), HTTP_THREADS_MAX);
+    return sched_getaffinity(0, sizeof set, &set) < 0
+               ? 1
+               : (unsigned)MIN(CPU_COUNT(&set), HTTP_THREADS_MAX);
 }
 
-/* The last snapshot, so that the edge serves before control is there. A broken file is no reason not to start. */
+/* The last snapshot, so that the edge serves before control is there. A broken file is no reason
+ * not to start. */
 static void load_stored(struct edge *edge)
 {
     struct err e = {0};
@@ -119,20 +122,23 @@ json_t *edge_status(struct edge *edge)
     char text[160];
     for (size_t i = 0; r && i < r->n_modules; i++)
         json_object_set_new(modules, r->modules[i].name,
-            json_pack("{s:i, s:i}", "ready", (int)r->modules[i].n_ready, "instances", (int)r->modules[i].n_endpoints));
+            json_pack("{s:i, s:i}", "ready", (int)r->modules[i].n_ready, "instances",
+                (int)r->modules[i].n_endpoints));
     if (!r)
         add_warning(warnings, "no routes yet");
     if (r && !r->n_certificates)
         add_warning(warnings, "no certificate: nothing is served over https");
     if (r && r->n_open_jwt) {
-        snprintf(text, sizeof text, "%zu routes want a token and are served without: no identity is declared",
+        snprintf(text, sizeof text,
+            "%zu routes want a token and are served without: no identity is declared",
             r->n_open_jwt);
         add_warning(warnings, text);
     }
     if (edge->warning[0])
         add_warning(warnings, edge->warning);
-    return json_pack("{s:I, s:s, s:i, s:o, s:o}", "revision", r ? (json_int_t)r->revision : 0, "region",
-        r ? r->region : "", "names", r ? (int)r->n_names : 0, "modules", modules, "warnings", warnings);
+    return json_pack("{s:I, s:s, s:i, s:o, s:o}", "revision", r ? (json_int_t)r->revision : 0,
+        "region", r ? r->region : "", "names", r ? (int)r->n_names : 0, "modules", modules,
+        "warnings", warnings);
 }
 
 const char *edge_start_warning(const struct edge *edge)

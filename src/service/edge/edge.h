@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gateway: the engine of net/http asks it what to do with each request, it answers from the snapshot of routes
- * through a table of filters (filters.c), counts, and writes the access log.
+/* The gateway: the engine of net/http asks it what to do with each request, it answers from the
+ * snapshot of routes through a table of filters (filters.c), counts, and writes the access log.
  *
- * Snapshots are immutable and swapped without a lock: each thread pins the one it sees at the start of a loop iteration,
- * requests keep the one they began with until they end. The main thread alone makes and frees them. The last one lies
- * in state_dir (mode 0600: it holds the certificates' keys), so that the edge starts without control. */
+ * Snapshots are immutable and swapped without a lock: each thread pins the one it sees at the start
+ * of a loop iteration, requests keep the one they began with until they end. The main thread alone
+ * makes and frees them. The last one lies in state_dir (mode 0600: it holds the certificates'
+ * keys), so that the edge starts without control. */
 #pragma once
 
 #include "base/err/err.h"
@@ -35,7 +36,8 @@ MUST_CHECK int edge_start(const struct edge_config *config, struct edge **ret, s
 MUST_CHECK int edge_set_routes(struct edge *edge, json_t *doc, struct err *e);
 /* {"endpoints": {...}}: instances alone. ERR_NOT_FOUND before the first snapshot. */
 MUST_CHECK int edge_set_endpoints(struct edge *edge, const json_t *params, struct err *e);
-/* Writes the snapshot that serves to state_dir. Fails when the disk does; serving is not touched by that. */
+/* Writes the snapshot that serves to state_dir. Fails when the disk does; serving is not touched by
+ * that. */
 MUST_CHECK int edge_store(struct edge *edge, struct err *e);
 /* {"revision", "region", "names", "modules": {name: {"ready", "instances"}}, "warnings": [...]} */
 json_t *edge_status(struct edge *edge);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. What happens to a valid request, filter by filter in the order of the table. A filter answers the request, or
- * leaves it to the next; the last one forwards it. A new concern is a new row. */
+/* HOT PATH. What happens to a valid request, filter by filter in the order of the table. A filter
+ * answers the request, or leaves it to the next; the last one forwards it. A new concern is a new
+ * row. */
 #include "service/edge/priv.h"
 
 enum verdict {
@@ -9,11 +10,11 @@ enum verdict {
 };
 
 #define FILTERS(X)                                                                                 \
-    X(find_name)    /* whose name is it? unknown names get nothing, not even a redirect */         \
-    X(health)       /* /healthz of every name is the edge's own */                                 \
+    X(find_name) /* whose name is it? unknown names get nothing, not even a redirect */            \
+    X(health)    /* /healthz of every name is the edge's own */                                    \
     X(known_name)                                                                                  \
     X(server_options) /* OPTIONS * */                                                              \
-    X(use_https)    /* port 80 */                                                                  \
+    X(use_https)      /* port 80 */                                                                \
     X(find_route)                                                                                  \
     X(authenticate)                                                                                \
     X(forward)
@@ -33,15 +34,17 @@ static enum verdict health(struct http_tx *tx, struct edge_request *r)
     if (!http_text_is(tx->path, "/healthz"))
         return NEXT;
     char unknown[512];
-    struct http_reply reply = {.type = "application/json", .fields = {"Cache-Control: no-store\r\n", 25}};
+    struct http_reply reply = {
+        .type = "application/json", .fields = {"Cache-Control: no-store\r\n", 25}};
     if (r->name) {
         reply.status = r->name->ready ? 200 : 503;
         reply.body = (struct http_text){r->name->health, r->name->health_len};
     } else { /* the name is a host: nothing in it needs escaping */
+        const char *why = r->view ? "the name has no route" : "no snapshot of routes";
         reply.status = 503;
-        int n = snprintf(unknown, sizeof unknown, "{\"missing\":[\"%s\"],\"name\":\"%.*s\",\"ready\":false,\"region\":\"%s\"}\n",
-            r->view ? "the name has no route" : "no snapshot of routes", (int)tx->name.len, tx->name.p,
-            r->view ? r->view->s->routes->region : "");
+        int n = snprintf(unknown, sizeof unknown,
+            "{\"missing\":[\"%s\"],\"name\":\"%.*s\",\"ready\":false,\"region\":\"%s\"}\n", why,
+            (int)tx->name.len, tx->name.p, r->view ? r->view->s->routes->region : "");
         reply.body = (struct http_text){unknown, MIN((size_t)n, sizeof unknown - 1)};
     }
     r->quiet = reply.status == 200;
@@ -100,8 +103,8 @@ static enum verdict find_route(struct http_tx *tx, struct edge_request *r)
     return ANSWERED;
 }
 
-/* Fail closed: a route that wants a token is served only if the platform says that nobody can check one, in which case
- * the edge's status and metrics warn of it. */
+/* Fail closed: a route that wants a token is served only if the platform says that nobody can check
+ * one, in which case the edge's status and metrics warn of it. */
 static enum verdict authenticate(struct http_tx *tx, struct edge_request *r)
 {
     if (r->rule->auth == AUTH_NONE || r->view->s->routes->identity_absent)

@@ -15,9 +15,10 @@
 
 #define RING_BYTES (512u * 1024) /* a power of two: some thousand records */
 #define TEXT_MAX 1024u           /* of a path */
-#define BATCH_MS 100             /* lines wait this long for company: a write per line would cost more than the line */
+/* lines wait this long for company: a write per line would cost more than the line */
+#define BATCH_MS 100
 #define OUT_BYTES (64u * 1024)
-#define LINE_MAX_BYTES 8192u     /* every text escaped to six bytes a byte stays below */
+#define LINE_MAX_BYTES 8192u /* every text escaped to six bytes a byte stays below */
 #define REOPEN_MS 1000u
 
 enum { TEXT_ID, TEXT_NAME, TEXT_METHOD, TEXT_PATH, TEXT_UNIT, TEXT_CLIENT, TEXTS };
@@ -31,7 +32,7 @@ struct record {
     uint64_t bytes, duration_us, upstream_us;
 };
 
-struct ring { /* one writer, one reader; positions only grow */
+struct ring {                           /* one writer, one reader; positions only grow */
     _Alignas(64) _Atomic uint64_t head; /* written up to here */
     _Alignas(64) _Atomic uint64_t tail; /* read up to here */
     _Atomic uint64_t dropped;           /* the writer's */
@@ -56,14 +57,15 @@ struct access_log {
     char stamp[CLOCK_STAMP_SIZE];
 };
 
-/* -- serving threads ------------------------------------------------------------------------------------- */
+/* -- serving threads --------------------------------------------------------------------------- */
 
 static uint8_t tls_number(const char *version)
 {
     return !*version ? 0 : version[6] == '3' ? 3 : 2; /* "TLSv1.3" */
 }
 
-/* Contiguous room of `size` bytes, or NULL. Leaves a mark when the rest of the ring is too short. */
+/* Contiguous room of `size` bytes, or NULL. Leaves a mark when the rest of the ring is too short.
+ */
 static char *ring_room(struct ring *r, uint32_t size, uint64_t *ret_head)
 {
     uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
@@ -82,7 +84,8 @@ static char *ring_room(struct ring *r, uint32_t size, uint64_t *ret_head)
 
 static void wake_writer(struct access_log *log)
 {
-    if (!atomic_load_explicit(&log->asleep, memory_order_relaxed) || !atomic_exchange(&log->asleep, false))
+    if (!atomic_load_explicit(&log->asleep, memory_order_relaxed)
+        || !atomic_exchange(&log->asleep, false))
         return;
     uint64_t one = 1;
     ssize_t n = write(log->wake, &one, sizeof one);
@@ -101,9 +104,15 @@ void access_log_add(struct access_log *log, unsigned thread, const struct http_t
         [TEXT_UNIT] = {unit, MIN(strlen(unit), 64u)},
         [TEXT_CLIENT] = tx->client,
     };
-    struct record rec = {.status = (uint16_t)tx->status, .end = (uint8_t)tx->end, .reject = (uint8_t)tx->reject,
-        .attempts = (uint8_t)tx->attempts, .tls = tls_number(tx->tls_version), .wall_ms = tx->wall_ms,
-        .bytes = tx->bytes, .duration_us = tx->duration_us, .upstream_us = tx->upstream_us};
+    struct record rec = {.status = (uint16_t)tx->status,
+        .end = (uint8_t)tx->end,
+        .reject = (uint8_t)tx->reject,
+        .attempts = (uint8_t)tx->attempts,
+        .tls = tls_number(tx->tls_version),
+        .wall_ms = tx->wall_ms,
+        .bytes = tx->bytes,
+        .duration_us = tx->duration_us,
+        .upstream_us = tx->upstream_us};
     size_t size = sizeof rec;
     for (size_t i = 0; i < TEXTS; i++) {
         rec.len[i] = (uint16_t)texts[i].len;
@@ -128,7 +137,7 @@ void access_log_add(struct access_log *log, unsigned thread, const struct http_t
     wake_writer(log);
 }
 
-/* -- writer ---------------------------------------------------------------------------------------------- */
+/* -- writer ------------------------------------------------------------------------------------ */
 
 static void out_text(struct str *out, const char *p, size_t len)
 {
@@ -162,7 +171,8 @@ static void out_time(struct access_log *log, int64_t wall_ms)
         clock_format_rfc3339(wall_ms, log->stamp);
         log->stamp_s = wall_ms / 1000;
     }
-    char ms[] = {'.', (char)('0' + wall_ms / 100 % 10), (char)('0' + wall_ms / 10 % 10), (char)('0' + wall_ms % 10)};
+    char ms[] = {'.', (char)('0' + wall_ms / 100 % 10), (char)('0' + wall_ms / 10 % 10),
+        (char)('0' + wall_ms % 10)};
     str_add(&log->out, "{\"time\":\"");
     str_add_mem(&log->out, log->stamp, sizeof "2026-11-23T05:30:12" - 1);
     str_add_mem(&log->out, ms, sizeof ms);
@@ -171,8 +181,8 @@ static void out_time(struct access_log *log, int64_t wall_ms)
 
 static void format(struct access_log *log, const struct record *rec, const char *texts)
 {
-    static const char *const keys[TEXTS] = {",\"id\":", ",\"name\":", ",\"method\":", ",\"path\":", ",\"unit\":",
-        ",\"client\":"};
+    static const char *const keys[TEXTS] = {
+        ",\"id\":", ",\"name\":", ",\"method\":", ",\"path\":", ",\"unit\":", ",\"client\":"};
     struct str *out = &log->out;
     out_time(log, rec->wall_ms);
     for (size_t i = 0; i < TEXTS; i++) {
@@ -185,7 +195,9 @@ static void format(struct access_log *log, const struct record *rec, const char 
     out_number(out, ",\"duration_us\":", rec->duration_us);
     out_number(out, ",\"upstream_us\":", rec->upstream_us);
     out_number(out, ",\"attempts\":", rec->attempts);
-    str_add(out, rec->tls == 3 ? ",\"tls\":\"TLSv1.3\"" : rec->tls ? ",\"tls\":\"TLSv1.2\"" : ",\"tls\":\"\"");
+    str_add(out, rec->tls == 3 ? ",\"tls\":\"TLSv1.3\""
+                 : rec->tls    ? ",\"tls\":\"TLSv1.2\""
+                               : ",\"tls\":\"\"");
     str_add(out, ",\"end\":\"");
     str_add(out, http_end_name((enum http_end)rec->end));
     str_add_ch(out, '"');
@@ -319,7 +331,8 @@ static void free_log(struct access_log *log)
     free(log);
 }
 
-int access_log_open(const char *path, unsigned threads, uint64_t bytes_max, struct access_log **ret, struct err *e)
+int access_log_open(
+    const char *path, unsigned threads, uint64_t bytes_max, struct access_log **ret, struct err *e)
 {
     struct access_log *log = xcalloc(1, sizeof *log);
     log->path = xstrdup(path);

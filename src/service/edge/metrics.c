@@ -3,7 +3,8 @@
 
 enum { CODE_0, CODE_1XX, CODE_2XX, CODE_3XX, CODE_4XX, CODE_5XX, SECONDS, BYTES, FAILED_FIRST };
 
-#define REQUESTS "mcp_edge_requests_total", "Requests ended, by name and class of status; none: no answer."
+#define REQUESTS                                                                                   \
+    "mcp_edge_requests_total", "Requests ended, by name and class of status; none: no answer."
 #define FAILED "mcp_edge_failures_total", "Requests that did not end well, by name and why."
 static const struct metric_def name_defs[] = {
     [CODE_0] = {REQUESTS, METRIC_COUNTER, "code=\"none\""},
@@ -12,8 +13,8 @@ static const struct metric_def name_defs[] = {
     [CODE_3XX] = {REQUESTS, METRIC_COUNTER, "code=\"3xx\""},
     [CODE_4XX] = {REQUESTS, METRIC_COUNTER, "code=\"4xx\""},
     [CODE_5XX] = {REQUESTS, METRIC_COUNTER, "code=\"5xx\""},
-    [SECONDS] = {"mcp_edge_request_seconds", "Time from a request's head to the last byte of its answer, by name.",
-        METRIC_HISTOGRAM},
+    [SECONDS] = {"mcp_edge_request_seconds",
+        "Time from a request's head to the last byte of its answer, by name.", METRIC_HISTOGRAM},
     [BYTES] = {"mcp_edge_answer_bytes_total", "Content of answers, by name.", METRIC_COUNTER},
     [FAILED_FIRST + HTTP_END_REFUSED] = {FAILED, METRIC_COUNTER, "why=\"refused\""},
     [FAILED_FIRST + HTTP_END_CLIENT_GONE] = {FAILED, METRIC_COUNTER, "why=\"client_gone\""},
@@ -31,30 +32,42 @@ enum {
 #define X(name, help) OWN_##name,
     HTTP_STATS(X)
 #undef X
-    OWN_LOG_DROPPED,
+        OWN_LOG_DROPPED,
     OWN_OPEN_JWT,
     OWN_REVISION,
 };
 static const struct metric_def own_defs[] = {
     [OWN_ACCEPTED] = {"mcp_edge_connections_total", "Client connections accepted.", METRIC_COUNTER},
     [OWN_OPEN] = {"mcp_edge_connections", "Client connections open.", METRIC_GAUGE},
-    [OWN_REFUSED_FULL] = {"mcp_edge_connections_evicted_total", "Idle connections closed to make room.", METRIC_COUNTER},
-    [OWN_HANDSHAKES] = {"mcp_edge_tls_handshakes_total", "TLS handshakes completed.", METRIC_COUNTER},
-    [OWN_HANDSHAKES_RESUMED] = {"mcp_edge_tls_resumed_total", "TLS handshakes that resumed a session.", METRIC_COUNTER},
-    [OWN_HANDSHAKE_FAILURES] = {"mcp_edge_tls_failures_total", "TLS handshakes that failed.", METRIC_COUNTER},
-    [OWN_REQUESTS] = {"mcp_edge_heads_total", "Request heads read, refused ones too.", METRIC_COUNTER},
-    [OWN_UPSTREAM_OPENED] = {"mcp_edge_upstream_connections_total", "Connections made to instances.", METRIC_COUNTER},
-    [OWN_UPSTREAM_OPEN] = {"mcp_edge_upstream_connections", "Connections to instances open.", METRIC_GAUGE},
-    [OWN_UPSTREAM_REUSED] = {"mcp_edge_upstream_reused_total", "Requests on a kept connection.", METRIC_COUNTER},
-    [OWN_CONNECT_FAILURES] = {"mcp_edge_connect_failures_total", "Connections to instances that failed.",
+    [OWN_EVICTED] = {"mcp_edge_connections_evicted_total", "Idle connections closed to make room.",
         METRIC_COUNTER},
+    [OWN_HANDSHAKES] = {"mcp_edge_tls_handshakes_total", "TLS handshakes completed.",
+        METRIC_COUNTER},
+    [OWN_HANDSHAKES_RESUMED] = {"mcp_edge_tls_resumed_total",
+        "TLS handshakes that resumed a session.", METRIC_COUNTER},
+    [OWN_HANDSHAKE_FAILURES] = {"mcp_edge_tls_failures_total", "TLS handshakes that failed.",
+        METRIC_COUNTER},
+    [OWN_REQUESTS] = {"mcp_edge_heads_total", "Request heads read, refused ones too.",
+        METRIC_COUNTER},
+    [OWN_UPSTREAM_OPENED] = {"mcp_edge_upstream_connections_total",
+        "Connections made to instances.", METRIC_COUNTER},
+    [OWN_UPSTREAM_OPEN] = {"mcp_edge_upstream_connections", "Connections to instances open.",
+        METRIC_GAUGE},
+    [OWN_UPSTREAM_REUSED] = {"mcp_edge_upstream_reused_total", "Requests on a kept connection.",
+        METRIC_COUNTER},
+    [OWN_CONNECT_FAILURES] = {"mcp_edge_connect_failures_total",
+        "Connections to instances that failed.", METRIC_COUNTER},
     [OWN_RETRIES] = {"mcp_edge_retries_total", "Requests sent again.", METRIC_COUNTER},
-    [OWN_EJECTIONS] = {"mcp_edge_ejections_total", "Instances left out for a while.", METRIC_COUNTER},
-    [OWN_ITERATIONS] = {"mcp_edge_loops_total", "Iterations of the threads' loops.", METRIC_COUNTER},
+    [OWN_EJECTIONS] = {"mcp_edge_ejections_total", "Instances left out for a while.",
+        METRIC_COUNTER},
+    [OWN_ITERATIONS] = {"mcp_edge_loops_total", "Iterations of the threads' loops.",
+        METRIC_COUNTER},
     [OWN_BUFFERS] = {"mcp_edge_buffers_total", "Buffers allocated.", METRIC_COUNTER},
-    [OWN_LOG_DROPPED] = {"mcp_edge_log_dropped_total", "Lines of the access log that were lost.", METRIC_COUNTER},
+    [OWN_LOG_DROPPED] = {"mcp_edge_log_dropped_total", "Lines of the access log that were lost.",
+        METRIC_COUNTER},
     [OWN_OPEN_JWT] = {"mcp_edge_routes_without_identity",
-        "Routes that want a token and are served without one, because the platform declares no identity.", METRIC_GAUGE},
+        "Routes that want a token and are served without, for want of a declared identity.",
+        METRIC_GAUGE},
     [OWN_REVISION] = {"mcp_edge_revision", "Revision of the routes served; 0: none.", METRIC_GAUGE},
 };
 
@@ -63,7 +76,8 @@ struct metric_set **edge_metrics_sets(struct edge *edge, const char *name)
     struct metric_set **sets = xcalloc(edge->threads, sizeof(struct metric_set *));
     struct metric_label label = {"name", name};
     for (unsigned i = 0; i < edge->threads; i++)
-        sets[i] = metrics_set_new(edge->config.metrics, name_defs, ARRAY_SIZE(name_defs), &label, 1);
+        sets[i] =
+            metrics_set_new(edge->config.metrics, name_defs, ARRAY_SIZE(name_defs), &label, 1);
     return sets;
 }
 

@@ -10,7 +10,8 @@
 
 #include <stdatomic.h>
 
-/* Figures of one name, kept as long as a snapshot has the name; one set a thread. Main thread owns, threads write. */
+/* Figures of one name, kept as long as a snapshot has the name; one set a thread. Main thread owns,
+ * threads write. */
 struct name_stats {
     struct name_stats *next;
     char *name;
@@ -26,7 +27,8 @@ struct edge_name { /* parallel to route_snapshot.names */
 };
 
 struct edge_snapshot {
-    _Atomic unsigned refs; /* publisher and threads; not requests, those count in their thread's view */
+    /* publisher and threads; not requests, those count in their thread's view */
+    _Atomic unsigned refs;
     struct edge_snapshot *next; /* garbage */
     struct route_snapshot *routes;
     struct edge_name *names;
@@ -53,7 +55,7 @@ struct edge {
     char warning[512];
     _Atomic(struct edge_snapshot *) current;
     _Atomic(struct edge_snapshot *) garbage; /* pushed by threads, freed by the main thread */
-    json_t *doc; /* of current, endpoints included */
+    json_t *doc;                             /* of current, endpoints included */
     struct name_stats *stats;
     struct access_log *log;
     struct http_server *server;

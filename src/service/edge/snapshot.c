@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a document to what threads serve from: targets, certificates, answers of /healthz, figures. */
+/* From a document to what threads serve from: targets, certificates, answers of /healthz, figures.
+ */
 #include "service/edge/priv.h"
 
 #include <urcu/urcu-qsbr.h>
@@ -57,7 +58,8 @@ static void add_targets(struct edge_snapshot *s, const struct route_module *m)
     size_t n = 0;
     for (size_t i = 0; i < m->n_endpoints; i++)
         if (m->endpoints[i].ready)
-            v[n++] = (struct http_target){m->endpoints[i].address, m->endpoints[i].port, m->endpoints[i].unit};
+            v[n++] = (struct http_target){
+                m->endpoints[i].address, m->endpoints[i].port, m->endpoints[i].unit};
     s->targets[m->index] = v;
 }
 
@@ -72,7 +74,8 @@ static void add_name(struct edge *edge, struct edge_snapshot *s, const struct ro
     name->stats = stats_ref(edge, n->name);
 }
 
-/* The same PEM texts keep their context: nothing is parsed again when only routes or instances change. */
+/* The same PEM texts keep their context: nothing is parsed again when only routes or instances
+ * change. */
 static SSL_CTX *find_same(const struct edge_snapshot *old, const struct route_certificate *c)
 {
     for (size_t i = 0; old && i < old->routes->n_certificates; i++) {
@@ -90,14 +93,15 @@ static int add_certificates(const struct edge_snapshot *old, struct edge_snapsho
     for (size_t i = 0; i < s->routes->n_certificates; i++) {
         const struct route_certificate *c = &s->routes->certificates[i];
         s->certificates[i] = find_same(old, c);
-        if (!s->certificates[i] && http_certificate_new(c->cert, c->key, &s->certificates[i], e) < 0)
+        if (!s->certificates[i]
+            && http_certificate_new(c->cert, c->key, &s->certificates[i], e) < 0)
             return err_wrap(e, "certificate '%s'", c->name);
     }
     return 0;
 }
 
-int edge_snapshot_new(struct edge *edge, const json_t *doc, const json_t *endpoints, struct edge_snapshot **ret,
-    struct err *e)
+int edge_snapshot_new(struct edge *edge, const json_t *doc, const json_t *endpoints,
+    struct edge_snapshot **ret, struct err *e)
 {
     struct route_snapshot *routes;
     int r = route_snapshot_new(doc, endpoints, &routes, e);
@@ -127,7 +131,8 @@ void edge_snapshot_publish(struct edge *edge, struct edge_snapshot *s)
     struct edge_snapshot *old = atomic_exchange(&edge->current, s);
     if (edge->server)
         http_server_wake(edge->server);
-    /* A thread may have read the old pointer and not counted itself yet: that ends with its loop iteration. */
+    /* A thread may have read the old pointer and not counted itself yet: that ends with its loop
+     * iteration. */
     urcu_qsbr_synchronize_rcu();
     if (old)
         edge_snapshot_unref(edge, old);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. What net/http calls on its threads. A thread counts itself into a snapshot once per swap; requests count
- * themselves into the thread's view, without an atomic operation. */
+/* HOT PATH. What net/http calls on its threads. A thread counts itself into a snapshot once per
+ * swap; requests count themselves into the thread's view, without an atomic operation. */
 #include "service/edge/priv.h"
 
 static void *thread_start(void *ctx, unsigned index)

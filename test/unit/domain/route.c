@@ -140,6 +140,39 @@ static void test_identity(void **state)
     route_snapshot_free(s);
 }
 
+static void test_from_model(void **state)
+{
+    const char *yaml = "platform: demo\ndomain: a.example\n"
+                       "regions: {hk: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}}\n"
+                       "hosts: {hk1: {region: hk, address: 10.20.0.11, public: true}}\n"
+                       "routing: {default: [main]}\n"
+                       "modules:\n"
+                       "  web: {image: \"oci:images/web\", port: 80, regions: {each: 1},\n"
+                       "        route: {names: [a.example, www.a.example], path: /, auth: none}}\n"
+                       "  api: {image: \"oci:images/api\", port: 80, regions: {each: 1},\n"
+                       "        route: {names: api.a.example, path: /v1}}\n";
+    struct model *m;
+    struct err e = {0};
+    if (model_parse(yaml, strlen(yaml), "p.yaml", &m, NULL, &e) < 0)
+        fail_msg("%s", e.message);
+    _cleanup_json_ json_t *doc = route_snapshot_from_model(m, &m->regions[0], 7);
+    struct route_snapshot *s;
+    assert_int_equal(route_snapshot_new(doc, NULL, &s, &e), 0);
+    assert_int_equal(s->revision, 7);
+    assert_string_equal(s->region, "hk");
+    assert_int_equal(s->n_names, 3);
+    /* No identity is declared, so nobody could check a token; what wants one says so. */
+    assert_true(s->identity_absent);
+    assert_int_equal(s->n_open_jwt, 1);
+    const struct route_name *n = route_find_name(s, "api.a.example", 13);
+    assert_int_equal(route_find_rule(n, "/v1", 3)->auth, AUTH_JWT);
+    n = route_find_name(s, "www.a.example", 13);
+    assert_int_equal(route_find_rule(n, "/", 1)->auth, AUTH_NONE);
+    assert_false(s->serve_http);
+    route_snapshot_free(s);
+    model_free(m);
+}
+
 static const struct {
     const char *doc, *message;
 } broken[] = {
@@ -176,7 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lookup),   cmocka_unit_test(test_certificates), cmocka_unit_test(test_health),
-        cmocka_unit_test(test_endpoints_replace), cmocka_unit_test(test_identity), cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_endpoints_replace), cmocka_unit_test(test_identity), cmocka_unit_test(test_from_model), cmocka_unit_test(test_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

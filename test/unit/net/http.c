@@ -843,6 +843,7 @@ static void test_connection_limit(void **state)
     int v = upstream_accept(0);
     expect_closed(a);
     int d = client(); /* all are busy: it waits, and is served in the end */
+    assert_int_equal(stat_of(HTTP_STAT_EVICTED), 1);
     put(d, "GET /local HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_false(readable(d, 20));
     put(u, OK2);
