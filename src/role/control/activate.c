@@ -27,7 +27,7 @@ static void tell_agent(struct control *c, struct rpc_conn *to)
             to, "units", json_pack("{s:I,s:[]}", "revision", (json_int_t)c->number, "units"));
         return;
     }
-    if (compile_units(c->model, c->files, host, c->number, &snapshot, &e) < 0) {
+    if (compile_units(c->model, c->revision->files, host, c->number, &snapshot, &e) < 0) {
         str_copy(c->alarm, sizeof c->alarm, e.message);
         return;
     }
@@ -116,36 +116,31 @@ static void set_peers(struct control *c)
     free(targets);
 }
 
-void control_activate(struct control *c, const json_t *revision)
+void control_activate(struct control *c, const json_t *json)
 {
     struct err e;
-    struct model *model;
-    _cleanup_str_ struct str errors = STR_INIT;
-    int64_t number = json_opt_int(revision, "revision", 0);
-    _cleanup_free_ char *text = json_text(json_object_get(revision, "platform"));
-    if (model_parse(text, strlen(text), "revision", &model, &errors, &e) < 0) {
+    struct revision *revision, *old = c->revision;
+    int64_t number = json_opt_int(json, "revision", 0);
+    if (revision_parse(json, &revision, &e) < 0) {
         snprintf(c->alarm, sizeof c->alarm, "revision %lld cannot be used by this version: %s",
             (long long)number, e.message);
         log_error("revision", "not usable", "revision=%lld error=%s", (long long)number, e.message);
         control_report_soon(c);
         return;
     }
-    struct model *old = c->model;
     c->alarm[0] = '\0';
-    c->model = model;
+    c->revision = revision;
+    c->model = revision->model;
     c->number = number;
-    json_decref(c->revision);
-    c->revision = json_deep_copy(revision);
-    c->files = json_object_get(c->revision, "files");
     set_peers(c);
-    if (steer_service_set_model(c->steer, model, (uint64_t)number, &e) < 0)
+    if (steer_service_set_model(c->steer, c->model, revision->number, &e) < 0)
         str_copy(c->alarm, sizeof c->alarm, e.message);
     for (size_t i = 0; i < c->n_links; i++)
         control_tell_role(c, c->links[i].name);
-    model_free(old);
+    revision_free(old);
     log_info("revision", "active", "revision=%lld", (long long)number);
     char message[64];
     snprintf(message, sizeof message, "revision %lld is active", (long long)number);
-    control_note(c, "revision", c->host, message, json_opt_str(revision, "by", ""));
+    control_note(c, "revision", c->host, message, revision->by);
     control_report_soon(c);
 }

@@ -4,7 +4,6 @@
 #include "role/control/priv.h"
 
 #include "base/str/str.h"
-#include "domain/revision/revision.h"
 
 #define WAIT_DEFAULT_MS 300000
 #define WAIT_MAX_MS 3600000
@@ -14,6 +13,7 @@ struct waiter {
     struct control *c;
     struct rpc_req *req;
     int64_t number;
+    int64_t before; /* the revision when the wait began */
     bool unchanged;
     char last[512]; /* what was said last */
     uv_timer_t deadline;
@@ -67,7 +67,11 @@ static void on_cancelled(void *ctx)
 static void check(struct waiter *w, const json_t *status)
 {
     const char *why = json_opt_str(status, "not_ready", "");
-    if (json_opt_int(status, "revision", 0) >= w->number && json_opt_bool(status, "ready", false)) {
+    int64_t revision = json_opt_int(status, "revision", 0);
+    /* Numbers begin anew after a lost state store, and another apply may come in first: ours is
+     * what runs, or it is something else than before. */
+    bool taken = revision == w->number || revision != w->before;
+    if (taken && json_opt_bool(status, "ready", false)) {
         finish(w, true, NULL);
     } else if (!str_eq(why, w->last)) {
         str_copy(w->last, sizeof w->last, why);
@@ -89,8 +93,12 @@ void control_waiters_check(struct control *c)
 static void wait_ready(struct apply *a, int64_t number, bool unchanged)
 {
     struct waiter *w = xcalloc(1, sizeof *w);
-    *w = (struct waiter){
-        .next = a->c->waiters, .c = a->c, .req = a->req, .number = number, .unchanged = unchanged};
+    *w = (struct waiter){.next = a->c->waiters,
+        .c = a->c,
+        .req = a->req,
+        .number = number,
+        .before = a->c->number,
+        .unchanged = unchanged};
     if (w->next)
         w->next->prev = w;
     a->c->waiters = w;
@@ -113,24 +121,20 @@ static void on_applied(void *ctx, int64_t number, bool unchanged, const struct e
     free(a);
 }
 
-static int validate(struct control *c, const json_t *platform, const json_t *files, struct err *e)
+/* As every host will read it. */
+static int validate(
+    const struct control *c, const json_t *platform, const json_t *files, struct err *e)
 {
-    struct model *m;
-    _cleanup_str_ struct str errors = STR_INIT;
-    _cleanup_free_ char *text = json_text(platform);
-    int r = model_parse(text, strlen(text), "platform", &m, &errors, e);
+    struct revision *revision;
+    _cleanup_json_ json_t *json =
+        revision_build(platform, files, 1, "1970-01-01T00:00:00.000Z", "", "");
+    int r = revision_parse(json, &revision, e);
     if (r < 0)
         return r;
-    if (strcmp(m->platform, c->platform) != 0)
+    if (strcmp(revision->model->platform, c->platform) != 0)
         r = err_set(e, ERR_REFUSED, "this is the platform %s, the file declares %s", c->platform,
-            m->platform);
-    for (size_t i = 0; r >= 0 && i < m->n_modules; i++) {
-        const char *key = revision_image_key(m->modules[i].image);
-        if (key && !revision_file(files, key))
-            r = err_set(e, ERR_INVALID, "module %s: no digest for its image %s", m->modules[i].name,
-                m->modules[i].image);
-    }
-    model_free(m);
+            revision->model->platform);
+    revision_free(revision);
     return r;
 }
 

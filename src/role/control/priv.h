@@ -5,6 +5,7 @@
 #pragma once
 
 #include "domain/model/model.h"
+#include "domain/revision/revision.h"
 #include "role/frame/frame.h"
 #include "service/peers/peers.h"
 #include "service/revisions/revisions.h"
@@ -35,11 +36,10 @@ struct control {
     bool kv_connected;
     char kv_reason[512];
     struct revisions *revisions;
-    struct model *model; /* of the current revision; NULL before the first */
-    const json_t *files; /* borrowed from the current revision */
+    struct revision *revision; /* the current one; NULL before the first */
+    const struct model *model; /* its model */
     int64_t number;
-    json_t *revision; /* keeps `files` alive */
-    char alarm[512];  /* the newest revision cannot be used: why; "" */
+    char alarm[512]; /* the newest revision cannot be used: why; "" */
     struct peers *peers;
     struct scrape *scrape;
     struct steer_service *steer;

@@ -7,11 +7,11 @@
 #include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "base/str/str.h"
+#include "domain/revision/revision.h"
 
 #define RETRY_MIN_MS 200u
 #define RETRY_MAX_MS 5000u
 #define CACHE_MAX (8u * 1024 * 1024)
-#define FORMAT 1
 #define APPLY_ATTEMPTS 5
 
 struct revisions {
@@ -95,7 +95,7 @@ static int parse_revision(const char *text, size_t len, json_t **ret, struct err
     int64_t format, number;
     json_t *platform;
     if (r >= 0)
-        r = json_get_int(j, "format", 1, FORMAT, &format, e);
+        r = json_get_int(j, "format", 1, REVISION_FORMAT, &format, e);
     if (r >= 0)
         r = json_get_int(j, "revision", 1, INT64_MAX, &number, e);
     if (r >= 0)
@@ -268,9 +268,7 @@ static json_t *build(const struct apply *a)
 {
     char stamp[CLOCK_STAMP_SIZE];
     clock_format_rfc3339(clock_wall_ms(), stamp);
-    return json_pack("{s:i,s:I,s:s,s:s,s:s,s:O,s:O}", "format", FORMAT, "revision",
-        (json_int_t)a->wanted, "created", stamp, "by", a->by, "note", a->note, "platform",
-        a->platform, "files", a->files);
+    return revision_build(a->platform, a->files, (uint64_t)a->wanted, stamp, a->by, a->note);
 }
 
 static void on_written(void *ctx, bool succeeded, int64_t revision, const struct err *e)
