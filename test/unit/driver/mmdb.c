@@ -6,7 +6,7 @@
 
 #include <fcntl.h>
 
-/* A writer for tiny databases with 24-bit records. Values of a record: a node, EMPTY or a data
+/* A writer for tiny databases. Values of a record: a node, EMPTY or a data
  * offset. */
 #define EMPTY (-1)
 #define DATA(offset) (-2 - (offset))
@@ -14,6 +14,7 @@
 struct file {
     uint8_t buf[4096];
     size_t len;
+    unsigned record_bits; /* 0: 24 */
 };
 
 static void put(struct file *f, const void *p, size_t n)
@@ -41,7 +42,7 @@ static void put_metadata(struct file *f, unsigned nodes, unsigned ip_version)
     put(f, "\xab\xcd\xefMaxMind.com", 14);
     put(f, "\xe9", 1); /* map of 9 */
     put_string(f, "node_count"), put_uint(f, 6, nodes);
-    put_string(f, "record_size"), put_uint(f, 5, 24);
+    put_string(f, "record_size"), put_uint(f, 5, f->record_bits ? f->record_bits : 24);
     put_string(f, "ip_version"), put_uint(f, 5, ip_version);
     put_string(f, "database_type"), put_string(f, "test-country");
     put_string(f, "languages"), put(f, "\x00\x04", 2); /* empty array */
@@ -51,15 +52,28 @@ static void put_metadata(struct file *f, unsigned nodes, unsigned ip_version)
     put_string(f, "build_epoch"), put(f, "\x02\x02\x12\x34", 4); /* uint64 */
 }
 
+static unsigned record_value(int v, unsigned nodes)
+{
+    return v == EMPTY ? nodes : v < 0 ? nodes + 16 + (unsigned)(-2 - v) : (unsigned)v;
+}
+
 static void put_tree(struct file *f, const int (*nodes)[2], unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned side = 0; side < 2; side++) {
-            int v = nodes[i][side];
-            unsigned record = v == EMPTY ? n : v < 0 ? n + 16 + (unsigned)(-2 - v) : (unsigned)v;
-            uint8_t b[3] = {(uint8_t)(record >> 16), (uint8_t)(record >> 8), (uint8_t)record};
-            put(f, b, 3);
+    for (unsigned i = 0; i < n; i++) {
+        unsigned l = record_value(nodes[i][0], n), r = record_value(nodes[i][1], n);
+        uint8_t left[4] = {(uint8_t)(l >> 24), (uint8_t)(l >> 16), (uint8_t)(l >> 8), (uint8_t)l};
+        uint8_t right[4] = {(uint8_t)(r >> 24), (uint8_t)(r >> 16), (uint8_t)(r >> 8), (uint8_t)r};
+        uint8_t middle = (uint8_t)(left[0] << 4 | right[0]);
+        if (f->record_bits == 32) {
+            put(f, left, 4);
+            put(f, right, 4);
+        } else {
+            put(f, left + 1, 3);
+            if (f->record_bits == 28)
+                put(f, &middle, 1);
+            put(f, right + 1, 3);
         }
+    }
     put(f, (const uint8_t[16]){0}, 16);
 }
 
@@ -123,13 +137,46 @@ static void expect_networks(const struct file *f, const char *expected)
 
 static void test_ipv4_flat(void **state)
 {
+    static const unsigned record_bits[] = {24, 28, 32};
+    for (size_t i = 0; i < ARRAY_SIZE(record_bits); i++) {
+        struct file f = {.record_bits = record_bits[i]};
+        const int nodes[][2] = {{DATA(0), 1}, {EMPTY, DATA(17)}};
+        put_tree(&f, nodes, 2);
+        put_flat(&f, "KR"); /* 17 bytes */
+        put_flat(&f, "CN");
+        put_metadata(&f, 2, 4);
+        expect_networks(&f, "0.0.0.0/1 KR\n192.0.0.0/2 CN\n");
+    }
+}
+
+/* As writers make them: a pointer for a repeated map, fields of every kind in front of the one that is wanted. */
+static void test_pointers_and_other_fields(void **state)
+{
     struct file f = {0};
-    const int nodes[][2] = {{DATA(0), 1}, {EMPTY, DATA(17)}};
-    put_tree(&f, nodes, 2);
-    put_flat(&f, "KR"); /* 17 bytes */
-    put_flat(&f, "CN");
-    put_metadata(&f, 2, 4);
-    expect_networks(&f, "0.0.0.0/1 KR\n192.0.0.0/2 CN\n");
+    const int nodes[][2] = {{DATA(0), DATA(57)}};
+    put_tree(&f, nodes, 1);
+    put(&f, "\xe5", 1); /* 0: a map of 5 */
+    put_string(&f, "a"),
+        put(&f, "\x02\x04\xe1\x41x\x41y\x01\x07", 9); /* array of {"x": "y"}, true */
+    put_string(&f, "d"), put(&f,
+                             "\x68"
+                             "01234567",
+                             9); /* double */
+    put_string(&f, "n"), put(&f,
+                             "\x04\x01"
+                             "1234",
+                             6); /* int32 */
+    put_string(&f, "u"), put(&f,
+                             "\x02\x03"
+                             "12",
+                             4); /* uint128 */
+    assert_int_equal(f.len, 6 + 16 + 1 + 11 + 11 + 8 + 6);
+    put_string(&f, "country_code"), put_string(&f, "KR"); /* 37, 50 */
+    while (f.len < 6 + 16 + 57)
+        put(&f, "", 1);
+    put(&f, "\x20\x00", 2); /* 57: a pointer to 0 */
+    put_metadata(&f, 1, 4);
+    expect_networks(&f, "0.0.0.0/1 KR\n128.0.0.0/1 KR\n");
 }
 
 static void test_geoip2_layouts(void **state)
@@ -238,29 +285,47 @@ static void test_damaged(void **state)
         assert_true(r == 0 || r == ERR_INVALID);
         mmdb_close(m);
     }
-    struct file loop = {0};
-    const int nodes[][2] = {{0, 0}};
-    put_tree(&loop, nodes, 1);
-    put_metadata(&loop, 1, 4);
+}
+
+static void expect_damaged(const int (*nodes)[2], unsigned n)
+{
+    struct file f = {0};
     struct dir d;
     struct mmdb *m;
     struct err e = {0};
-    dir_make(&d, &loop);
+    _cleanup_str_ struct str out = STR_INIT;
+    put_tree(&f, nodes, n);
+    put_flat(&f, "KR");
+    put_metadata(&f, n, 6);
+    dir_make(&d, &f);
     assert_int_equal(mmdb_open(d.file, &m, &e), 0);
-    assert_int_equal(mmdb_each(m, collect, NULL, &e), ERR_INVALID);
+    assert_int_equal(mmdb_each(m, collect, &out, &e), ERR_INVALID);
     mmdb_close(m);
     dir_remove(&d);
+}
+
+static void test_trees_that_are_none(void **state)
+{
+    const int circle[][2] = {{EMPTY, 0}}, outside[][2] = {{DATA(4000), EMPTY}};
+    int ladder[100][2]; /* both sides to the next: 2^100 ways down */
+    for (int i = 0; i < 100; i++)
+        ladder[i][0] = ladder[i][1] = i < 99 ? i + 1 : DATA(0);
+    expect_damaged(circle, 1);
+    expect_damaged(outside, 1);
+    expect_damaged(ladder, 100);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ipv4_flat),
+        cmocka_unit_test(test_pointers_and_other_fields),
         cmocka_unit_test(test_geoip2_layouts),
         cmocka_unit_test(test_ipv6_with_ipv4_and_alias),
         cmocka_unit_test(test_lookup_by_descriptor),
         cmocka_unit_test(test_no_data_says_what_to_do),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_trees_that_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,7 +274,7 @@ static void test_no_database_names_the_fix(void **state)
     while (!f.n_warnings)
         uv_run(&f.loop, UV_RUN_ONCE);
     assert_non_null(strstr(f.first_warning.message, "/nonexistent/country.mmdb"));
-    assert_non_null(strstr(f.first_warning.fix, "routing.geo_database"));
+    assert_non_null(strstr(f.first_warning.fix, "routing.geo.database"));
     wait_reports(&f, 1, 0);
     stop(&f);
 }
