@@ -2,6 +2,7 @@
 #include "net/tcp/tcp.h"
 
 #include "base/clock/clock.h"
+#include "base/rcu/rcu.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <urcu-qsbr.h>
 
 #define EVENTS 64
 #define ACCEPTS 16 /* of one listener at a time: the others have their turn too */
@@ -294,12 +294,12 @@ static void *run(void *arg)
 {
     struct tcp_server *s = arg;
     bool stop = false;
-    rcu_register_thread();
+    rcu_reader_begin();
     while (!stop) {
         struct epoll_event events[EVENTS];
-        rcu_thread_offline();
+        rcu_reader_pause();
         int n = epoll_wait(s->epoll_fd, events, EVENTS, wait_ms(s));
-        rcu_thread_online();
+        rcu_reader_resume();
         s->now_ms = clock_boot_ms();
         /* Connections first: a place freed by them is then taken by a listener, and no event of this round can be
          * meant for its former owner. */
@@ -315,7 +315,7 @@ static void *run(void *arg)
     }
     while (s->oldest != NONE)
         conn_close(s, s->oldest);
-    rcu_unregister_thread();
+    rcu_reader_end();
     return NULL;
 }
 

@@ -2,6 +2,8 @@
 /* HOT PATH: nothing is allocated, locked, logged or timed for a datagram. */
 #include "net/udp/udp.h"
 
+#include "base/rcu/rcu.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,7 +12,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/time.h>
-#include <urcu-qsbr.h>
 
 /* Bursts are absorbed and the system calls' cost is spread; more adds latency, for the batch is answered in one go. */
 #define WIDTH 16
@@ -109,9 +110,9 @@ static void send_all(struct udp_thread *t, struct batch *b, unsigned n)
 static void wait_idle(struct udp_thread *t)
 {
     struct pollfd fds[2] = {{.fd = t->fd, .events = POLLIN}, {.fd = t->stop_fd, .events = POLLIN}};
-    rcu_thread_offline();
+    rcu_reader_pause();
     poll(fds, 2, -1);
-    rcu_thread_online();
+    rcu_reader_resume();
 }
 
 static void pin(int cpu)
@@ -129,9 +130,9 @@ static void *run(void *arg)
     batch_init(b);
     if (t->cpu >= 0)
         pin(t->cpu);
-    rcu_register_thread();
+    rcu_reader_begin();
     while (!atomic_load_explicit(&t->stop, memory_order_relaxed)) {
-        rcu_quiescent_state();
+        rcu_reader_quiet();
         int n = receive(t, b);
         if (n > 0) {
             metric_add(t->metrics, UDP_M_RECEIVED, (uint64_t)n);
@@ -143,7 +144,7 @@ static void *run(void *arg)
             metric_add(t->metrics, UDP_M_RECEIVE_FAILED, 1);
         }
     }
-    rcu_unregister_thread();
+    rcu_reader_end();
     free(b);
     return NULL;
 }
@@ -152,8 +153,8 @@ static int prepare_socket(int fd, struct err *e)
 {
     struct timeval wait = {.tv_usec = UDP_BUSY_WAIT_US};
     int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) < 0)
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0
+        || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) < 0)
         return err_errno(e, errno, "cannot prepare a UDP socket");
     /* Path MTU messages are not believed: a forged one would make answers fragment (RFC 9715 §3). Fails harmlessly for
      * the family that the socket is not of. */

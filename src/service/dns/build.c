@@ -30,11 +30,11 @@ static void origin_of(const struct zone *z, int geo_fd, struct geo_origin *ret)
 
 static bool same_origin(const struct geo_origin *a, const struct geo_origin *b)
 {
-    return !memcmp(&a->countries, &b->countries, sizeof a->countries) &&
-           a->n_overrides == b->n_overrides &&
-           !memcmp(a->overrides, b->overrides, a->n_overrides * sizeof *a->overrides) &&
-           a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+    return !memcmp(&a->countries, &b->countries, sizeof a->countries)
+           && a->n_overrides == b->n_overrides
+           && !memcmp(a->overrides, b->overrides, a->n_overrides * sizeof *a->overrides)
+           && a->dev == b->dev && a->ino == b->ino && a->size == b->size
+           && a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
 static int add_network(

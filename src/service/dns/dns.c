@@ -3,10 +3,10 @@
 
 #include "base/clock/clock.h"
 #include "base/file/file.h"
+#include "base/rcu/rcu.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <urcu-qsbr.h>
 
 #define ZONE_FILE "zone.json"
 #define HEALTH_FILE "health.json"
@@ -17,7 +17,7 @@ static size_t answer(
     void *ctx, const struct ip_addr *from, const uint8_t *msg, size_t len, uint8_t *out, size_t cap)
 {
     struct answerer *a = ctx;
-    const struct dns_state *state = rcu_dereference(a->service->state);
+    const struct dns_state *state = atomic_load_explicit(&a->service->state, memory_order_acquire);
     return dns_answer(state, &a->ctx, from, msg, len, out, cap, a->tcp);
 }
 
@@ -90,9 +90,9 @@ static void swap(struct dns_service *s, struct built *b)
     pthread_mutex_lock(&s->lock);
     dns_metrics_fold(s);
     take_health(s, b->state->zone);
-    rcu_assign_pointer(s->state, b->state);
+    atomic_store_explicit(&s->state, b->state, memory_order_release);
     pthread_mutex_unlock(&s->lock);
-    synchronize_rcu();
+    rcu_writer_wait();
     zone_free(old->zone);
     if (!b->same_geo)
         geo_free(old->geo);
@@ -241,7 +241,7 @@ int dns_service_new(const struct dns_service_options *o, struct dns_service **re
     str_copy(s->nsid, sizeof s->nsid, o->host);
     s->next_geo_fd = -1;
     s->reports_end = &s->reports;
-    s->state = xcalloc(1, sizeof *s->state);
+    atomic_init(&s->state, xcalloc(1, sizeof(struct dns_state)));
     s->n_answerers = o->n_udp + 1;
     s->answerers = xcalloc(s->n_answerers, sizeof *s->answerers);
     s->async = xcalloc(1, sizeof *s->async);

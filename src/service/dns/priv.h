@@ -46,7 +46,7 @@ struct dns_service {
     struct dns_service_options o;
     char *state_dir, *geo;
     char nsid[64];
-    struct dns_state *state; /* RCU; written by whoever holds `lock` */
+    struct dns_state *_Atomic state; /* RCU; written by whoever holds `lock` */
 
     pthread_t worker;
     pthread_mutex_t lock; /* everything below, and what is swapped in */

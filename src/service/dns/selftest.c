@@ -40,8 +40,8 @@ static int count_answers(const struct test *t, unsigned *ret_scope)
     enum dns_section section;
     int n = 0, more;
     *ret_scope = 0;
-    if (!dns_walk_init(&w, t->answer, t->len) ||
-        (dns_get16(t->answer + 2) & (DNS_RCODE | DNS_TC | DNS_AA)) != DNS_AA)
+    if (!dns_walk_init(&w, t->answer, t->len)
+        || (dns_get16(t->answer + 2) & (DNS_RCODE | DNS_TC | DNS_AA)) != DNS_AA)
         return -1;
     while ((more = dns_walk_next(&w, &rr, &section)) > 0) {
         n += section == DNS_ANSWER;

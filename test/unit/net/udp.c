@@ -2,13 +2,13 @@
 #include "test.h"
 
 #include "base/clock/clock.h"
+#include "base/rcu/rcu.h"
 #include "net/udp/udp.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/udp.h>
 #include <poll.h>
-#include <urcu-qsbr.h>
 
 /* Answers each datagram with itself and its sender's port behind; "silent" with nothing. */
 static size_t echo(
@@ -157,7 +157,7 @@ static void test_rcu_writers_go_on(void **state)
     assert_int_equal(receive(p.client, buf, sizeof buf, 5000), 1);
     for (int i = 0; i < 3; i++) {
         uint64_t before = clock_boot_ms();
-        synchronize_rcu();
+        rcu_writer_wait();
         uint64_t took = clock_boot_ms() - before;
         if (took > 5000)
             fail_msg("a writer waited %llu ms", (unsigned long long)took);
