@@ -152,7 +152,10 @@ static void test_child_signals_are_default(void **state)
         spawn_run(words("grep", "SigBlk\\|SigIgn", "/proc/self/status"), NULL, &o, &e), 0);
     sigprocmask(SIG_SETMASK, &old, NULL);
     assert_non_null(strstr(o.out.buf, "SigBlk:\t0000000000000000"));
-    assert_non_null(strstr(o.out.buf, "SigIgn:\t0000000000000000"));
+    const char *ignored = strstr(o.out.buf, "SigIgn:\t");
+    assert_non_null(ignored);
+    /* 32 and 33 are libc's own: whoever started us may have left them ignored for ever. */
+    assert_int_equal(strtoull(ignored + strlen("SigIgn:\t"), NULL, 16) & ~UINT64_C(0x180000000), 0);
 }
 
 int main(void)
