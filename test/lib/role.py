@@ -47,12 +47,12 @@ class Machine:
             assert LIBC.setns(self.netns, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
             try:
                 result.append(function())
-            except OSError as e:
+            except Exception as e:  # handed to the caller's thread
                 result.append(e)
         t = threading.Thread(target=body)
         t.start()
         t.join()
-        if isinstance(result[0], OSError):
+        if isinstance(result[0], Exception):
             raise result[0]
         return result[0]
 
