@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab itself, without a platform in it: machines, power, wires, and that nothing stays behind."""
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -298,6 +302,31 @@ def test_two_labs_side_by_side(tmp_path):
         assert two.datagrams("a1", "b1", "10.40.0.11", 3) == 3
     assert network_of_this_machine() == before
     assert lab_traces(one.name) + lab_traces(two.name) == []
+
+
+def on_terminal(rows, *cmd):
+    """What the command writes to a terminal of that height."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 100, 0, 0))
+    p = subprocess.Popen(cmd, stdout=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    out = b""
+    with contextlib.suppress(OSError):  # EIO: the last writer is gone
+        while more := os.read(ours, 65536):
+            out += more
+    os.close(ours)
+    assert p.wait(60) == 0
+    return out.decode()
+
+
+def test_up_on_a_terminal(own):
+    tall = on_terminal(40, BINARY, "up", "-f", own.file, "--hosts-only")
+    for row in ("  a1           ra             has its disk", "  b1           rb             certificates, boot record"):
+        assert row in tall
+    assert "\x1b[3A" in tall  # drawn over itself: a line and three hosts
+    assert tall.rstrip().splitlines()[-1].startswith(f"{own.name}: 3 hosts are on")
+    low = on_terminal(5, BINARY, "up", "-f", own.file, "--hosts-only")
+    assert "hosts " in low and "  a1  " not in low
 
 
 def test_what_a_lab_cannot_build(tmp_path):

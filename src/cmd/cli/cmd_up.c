@@ -81,6 +81,8 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     if (r >= 0)
         r = load(ctx, file, &m, &files, e);
     p.model = m;
+    if (r >= 0)
+        up_view_hosts(&v, m);
     p.files = files;
     if (r >= 0)
         r = up_check(&p, e);
@@ -88,7 +90,7 @@ static int run(struct cmd_ctx *ctx, struct err *e)
         r = lab_open(m->platform, true, &l, e);
     if (r >= 0)
         r = up(ctx, l, &p, &v, e);
-    up_view_end(&v);
+    up_view_done(&v);
     model_free(m);
     return r;
 }

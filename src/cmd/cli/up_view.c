@@ -5,18 +5,71 @@
 #include "domain/model/model.h"
 
 #include <errno.h>
+#include <sys/ioctl.h>
 
-static void show_line(struct up_view *v, enum up_phase phase, const char *host, const char *text)
+#define ROWS_MIN 4 /* a terminal with no room for more gets the first line alone */
+
+void up_view_hosts(struct up_view *v, const struct model *m)
+{
+    v->model = m;
+    v->said = xcalloc(m->n_hosts, sizeof *v->said);
+}
+
+void up_view_done(struct up_view *v)
+{
+    up_view_end(v);
+    free(v->said);
+    v->said = NULL;
+    v->model = NULL;
+}
+
+static bool has_room(const struct up_view *v)
+{
+    struct winsize size;
+    return v->said && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0
+           && size.ws_row >= v->model->n_hosts + ROWS_MIN;
+}
+
+/* One line of the picture, cut so that it cannot wrap: what wraps could not be written over. */
+static void add_line(struct str *out, const struct table_style *style, const char *text)
+{
+    _cleanup_free_ char *cut = xstrdup(text);
+    if (style->width)
+        cut[table_text_fit(cut, style->width - 1)] = '\0';
+    str_add(out, "\r\033[K");
+    table_mark_text(out, style, TABLE_DIM, cut);
+}
+
+/* In one write, over what stood there: nothing flickers. */
+static void draw(struct up_view *v, enum up_phase phase, const char *text)
 {
     struct table_style style = cmd_style(v->ctx);
-    _cleanup_free_ char *line =
-        xasprintf("%-9s %s%s%s", up_phase_name(phase), host ? host : "", host ? ": " : "", text);
-    if (style.width) /* a line that wraps could not be written over */
-        line[table_text_fit(line, style.width - 1)] = '\0';
-    _cleanup_str_ struct str clean = STR_INIT;
-    table_mark_text(&clean, &style, TABLE_DIM, line);
-    printf("\r\033[K%s", str_cstr(&clean));
-    v->on_line = true;
+    _cleanup_str_ struct str out = STR_INIT;
+    _cleanup_free_ char *first = xasprintf("%-9s %s", up_phase_name(phase), text);
+    if (v->lines > 1)
+        str_addf(&out, "\033[%uA", v->lines - 1);
+    add_line(&out, &style, first);
+    v->lines = 1;
+    for (size_t i = 0; has_room(v) && i < v->model->n_hosts; i++) {
+        const struct model_host *h = &v->model->hosts[i];
+        _cleanup_free_ char *row =
+            xasprintf("  %-12s %-14s %s", h->name, h->region->name, v->said[i]);
+        str_add(&out, "\n");
+        add_line(&out, &style, row);
+        v->lines++;
+    }
+    fputs(str_cstr(&out), stdout);
+}
+
+/* Returns whether that host has a row. */
+static bool note(struct up_view *v, const char *host, const char *text)
+{
+    for (size_t i = 0; v->said && i < v->model->n_hosts; i++)
+        if (!strcmp(v->model->hosts[i].name, host)) {
+            str_copy(v->said[i], sizeof v->said[i], text);
+            return true;
+        }
+    return false;
 }
 
 void up_view_progress(void *view, enum up_phase phase, const char *host, const char *text)
@@ -33,16 +86,21 @@ void up_view_progress(void *view, enum up_phase phase, const char *host, const c
         up_view_end(v);
         printf("%-9s %6.2f s\n", up_phase_name(phase), (double)v->took_ms[phase] / 1000);
     } else if (v->ctx->terminal) {
-        show_line(v, phase, host, text);
+        bool has_row = host && note(v, host, text);
+        if (!host)
+            str_copy(v->text, sizeof v->text, text);
+        draw(v, phase, has_row || !host ? v->text : text);
     }
     fflush(stdout);
 }
 
 void up_view_end(struct up_view *v)
 {
-    if (v->on_line)
-        fputs("\r\033[K", stdout);
-    v->on_line = false;
+    if (v->lines > 1)
+        printf("\033[%uA", v->lines - 1);
+    if (v->lines)
+        fputs("\r\033[J", stdout);
+    v->lines = 0;
     fflush(stdout);
 }
 

@@ -115,15 +115,42 @@ int up_status(const struct lab *l, json_t **ret, struct err *e)
 
 struct applying {
     const struct up_params *params;
+    const struct lab *lab;
     bool wait;
     uint64_t timeout_ms;
     json_t *answer;
 };
 
+/* "3 of 7 units ready", for each host. */
+static void tell_units(const struct applying *a)
+{
+    _cleanup_json_ json_t *status = NULL;
+    const struct model *m = a->params->model;
+    struct err ignored;
+    if (!a->params->progress || up_status(a->lab, &status, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < m->n_hosts; i++) {
+        unsigned ready = 0, all = 0;
+        char text[64];
+        size_t k;
+        json_t *u;
+        json_array_foreach (json_object_get(status, "units"), k, u) {
+            if (strcmp(json_opt_str(u, "host", ""), m->hosts[i].name) != 0
+                || json_opt_bool(u, "standby", false))
+                continue;
+            all++;
+            ready += !strcmp(json_opt_str(u, "state", ""), "ready");
+        }
+        snprintf(text, sizeof text, "%u of %u units ready", ready, all);
+        a->params->progress(a->params->ctx, UP_READY, m->hosts[i].name, text);
+    }
+}
+
 static int on_part(void *ctx, json_t *part)
 {
     struct applying *a = ctx;
     tell(a->params, UP_READY, json_opt_str(part, "text", ""));
+    tell_units(a);
     return 0;
 }
 
@@ -252,7 +279,7 @@ int up_apply(struct lab *l, const struct up_params *p, int64_t *ret_revision, st
 {
     uint64_t start_ms = clock_boot_ms();
     struct waiting waiting = {.params = p};
-    struct applying a = {.params = p, .timeout_ms = p->timeout_ms};
+    struct applying a = {.params = p, .lab = l, .timeout_ms = p->timeout_ms};
     tell(p, UP_STATE, "control and the state store");
     int r = with_control(l, start_ms + MIN(p->timeout_ms, STATE_MS), check_state, &waiting, e);
     if (r < 0)

@@ -27,10 +27,16 @@ const char *up_phase_name(enum up_phase phase)
     return names[phase];
 }
 
+/* Hosts are worked on at once; who shows it hears of one thing at a time. */
+static pthread_mutex_t telling = PTHREAD_MUTEX_INITIALIZER;
+
 static void tell(const struct up_params *p, enum up_phase phase, const char *host, const char *text)
 {
-    if (p->progress)
-        p->progress(p->ctx, phase, host, text);
+    if (!p->progress)
+        return;
+    pthread_mutex_lock(&telling);
+    p->progress(p->ctx, phase, host, text);
+    pthread_mutex_unlock(&telling);
 }
 
 /* ---- check ---- */
@@ -156,9 +162,12 @@ static int for_each_host(struct lab *l, const struct up_params *p,
 
 static int make_disk(struct job *job, struct err *e)
 {
-    _cleanup_free_ char *image =
-        xasprintf("%s/%s.img", job->lab->dir, json_opt_str(job->host, "name", ""));
-    return disk_make(image, job->params->image_size_bytes, e);
+    const char *name = json_opt_str(job->host, "name", "");
+    _cleanup_free_ char *image = xasprintf("%s/%s.img", job->lab->dir, name);
+    int r = disk_make(image, job->params->image_size_bytes, e);
+    if (r >= 0)
+        tell(job->params, UP_DISKS, name, "has its disk");
+    return r;
 }
 
 static int provision_one(struct job *job, struct err *e)
@@ -166,6 +175,7 @@ static int provision_one(struct job *job, struct err *e)
     const char *name = json_opt_str(job->host, "name", "");
     _cleanup_free_ char *root = lab_host_path(job->host, "");
     bool changed = false;
+    tell(job->params, UP_HOSTS, name, "certificates, boot record");
     int r = provision_host(
         job->provision, model_find_host(job->params->model, name), root, &changed, e);
     return r < 0 || !changed ? r : lab_machine_call(job->lab, name, "reload", NULL, e);
@@ -208,13 +218,16 @@ static int import_image(
 static int import_images(struct job *job, struct err *e)
 {
     const struct model *m = job->params->model;
-    const struct model_host *h = model_find_host(m, json_opt_str(job->host, "name", ""));
+    const char *name = json_opt_str(job->host, "name", "");
+    const struct model_host *h = model_find_host(m, name);
     if (!lab_host_alive(job->host))
         return 0;
     _cleanup_free_ char *root = lab_host_path(job->host, IMAGE_ROOT);
     for (size_t i = 0; i < m->n_modules; i++) {
         if (!runs_on(m, &m->modules[i], h))
             continue;
+        _cleanup_free_ char *text = xasprintf("image of %s", m->modules[i].name);
+        tell(job->params, UP_HOSTS, name, text);
         int r = import_image(job->params, m->modules[i].image, root, e);
         if (r < 0)
             return err_wrap(e, "module %s", m->modules[i].name);
@@ -226,9 +239,10 @@ int up_images(struct lab *l, const struct up_params *p, struct err *e)
 {
     size_t i;
     json_t *host;
-    json_array_foreach(json_object_get(l->state, "hosts"), i, host)
+    json_array_foreach (json_object_get(l->state, "hosts"), i, host)
         if (!lab_host_alive(host))
-            tell(p, UP_HOSTS, json_opt_str(host, "name", "?"), "is off: `mcp up` brings its images");
+            tell(
+                p, UP_HOSTS, json_opt_str(host, "name", "?"), "is off: `mcp up` brings its images");
     return for_each_host(l, p, NULL, import_images, e);
 }
 
