@@ -63,10 +63,10 @@ static int grow(struct geo_builder *b, struct err *e)
     size_t cap = b->cap ? b->cap * 2 : 64 * 1024;
     if (cap > GEO_NODES_MAX)
         return err_set(e, ERR_LIMIT, "the geo data needs more than %u tree nodes", GEO_NODES_MAX);
-    void *p = b->nodes ? mremap(b->nodes, b->cap * sizeof *b->nodes, cap * sizeof *b->nodes,
-                             MREMAP_MAYMOVE)
+    void *p = b->nodes ? mremap(
+                  b->nodes, b->cap * sizeof *b->nodes, cap * sizeof *b->nodes, MREMAP_MAYMOVE)
                        : mmap(NULL, cap * sizeof *b->nodes, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return err_set(e, ERR_LIMIT, "no memory for a geo tree of %zu nodes", cap);
     b->nodes = p;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fields of MaxMind's format 2.0 (https://maxmind.github.io/MaxMind-DB/): a control byte with type and size, the
- * payload behind it. Bounded: a pointer is followed once, skipping never follows one, nesting ends at DEPTH_MAX. */
+/* Fields of MaxMind's format 2.0 (https://maxmind.github.io/MaxMind-DB/): a control byte with type
+ * and size, the payload behind it. Bounded: a pointer is followed once, skipping never follows one,
+ * nesting ends at DEPTH_MAX. */
 #include "driver/mmdb/priv.h"
 
 #define DEPTH_MAX 16
@@ -15,7 +16,8 @@ static bool read_uint(const struct mmdb_bytes *b, size_t at, size_t bytes, uint6
     return true;
 }
 
-/* Two bits say how many bytes follow, three are the highest of the value; each width begins where the last ended. */
+/* Two bits say how many bytes follow, three are the highest of the value; each width begins where
+ * the last ended. */
 static bool read_pointer(
     const struct mmdb_bytes *b, uint8_t control, size_t at, size_t *ret_target, size_t *ret_after)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The file: a search tree (two records a node), 16 zero bytes, the data section, a marker, the metadata. Read through
- * a mapping of the descriptor alone: a role that is locked in may not open the file by its path. */
+/* The file: a search tree (two records a node), 16 zero bytes, the data section, a marker, the
+ * metadata. Read through a mapping of the descriptor alone: a role that is locked in may not open
+ * the file by its path. */
 #include "driver/mmdb/priv.h"
 
 #include <errno.h>
@@ -228,8 +229,8 @@ static bool is_alias(const struct each *s, uint32_t node, unsigned bits)
     return s->m->max_bits == 128 && node == s->m->ipv4 && !in_ipv4_range(s, bits);
 }
 
-/* Depth first. Each node is met once: a damaged tree that leads in circles, or many ways to one node, ends when more
- * are met than there are. */
+/* Depth first. Each node is met once: a damaged tree that leads in circles, or many ways to one
+ * node, ends when more are met than there are. */
 static int walk(struct each *s, uint32_t node, unsigned bits)
 {
     const struct mmdb *m = s->m;

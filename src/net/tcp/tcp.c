@@ -171,8 +171,8 @@ static void watch(struct tcp_server *s, uint32_t i, uint32_t events)
     epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->conns[i]->fd, &ev);
 }
 
-/* Sends s->out[len]. What the socket does not take is kept, and nothing more is read until it has gone. False: the
- * connection broke. */
+/* Sends s->out[len]. What the socket does not take is kept, and nothing more is read until it has
+ * gone. False: the connection broke. */
 static bool send_out(struct tcp_server *s, uint32_t i, size_t len)
 {
     struct conn *c = s->conns[i];
@@ -265,7 +265,8 @@ static void handle(struct tcp_server *s, const struct epoll_event *ev)
     }
     struct conn *c = s->conns[i];
     if (c->fd < 0)
-        return; /* ended by an event before this one; its place may not be taken in the same round, see run() */
+        return; /* ended by an event before this one; its place may not be taken in the same round,
+                   see run() */
     bool ok = c->out ? writable(s, i) : readable(s, i);
     if (!ok) {
         if (!c->ended)
@@ -301,8 +302,8 @@ static void *run(void *arg)
         int n = epoll_wait(s->epoll_fd, events, EVENTS, wait_ms(s));
         rcu_reader_resume();
         s->now_ms = clock_boot_ms();
-        /* Connections first: a place freed by them is then taken by a listener, and no event of this round can be
-         * meant for its former owner. */
+        /* Connections first: a place freed by them is then taken by a listener, and no event of
+         * this round can be meant for its former owner. */
         for (int i = 0; i < n; i++)
             if (!(events[i].data.u32 & TAG_LISTENER))
                 handle(s, &events[i]);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers messages with a length in front over TCP, as DNS does (RFC 1035 §4.2.2, 7766): connections are kept, several
- * questions may be under way in one, answers go out in order. One thread serves all listening sockets. A connection
- * ends when nothing whole came for idle_ms, when its client does not take its answers for as long, when it breaks the
- * framing; and when places run out, the one that was idle longest makes room.
+/* Answers messages with a length in front over TCP, as DNS does (RFC 1035 §4.2.2, 7766):
+ * connections are kept, several questions may be under way in one, answers go out in order. One
+ * thread serves all listening sockets. A connection ends when nothing whole came for idle_ms, when
+ * its client does not take its answers for as long, when it breaks the framing; and when places run
+ * out, the one that was idle longest makes room.
  *
  * The callback runs inside an RCU (QSBR) reader, as that of net/udp. */
 #pragma once

@@ -13,7 +13,8 @@
 #include <sys/eventfd.h>
 #include <sys/time.h>
 
-/* Bursts are absorbed and the system calls' cost is spread; more adds latency, for the batch is answered in one go. */
+/* Bursts are absorbed and the system calls' cost is spread; more adds latency, for the batch is
+ * answered in one go. */
 #define WIDTH 16
 
 static const struct metric_def defs[UDP_M_COUNT] = {
@@ -89,7 +90,8 @@ static unsigned answer(struct udp_thread *t, struct batch *b, unsigned n)
     return n_out;
 }
 
-/* An error is the first datagram's (no route to that client, say): the rest goes out all the same. */
+/* An error is the first datagram's (no route to that client, say): the rest goes out all the same.
+ */
 static void send_all(struct udp_thread *t, struct batch *b, unsigned n)
 {
     unsigned done = 0;
@@ -156,8 +158,8 @@ static int prepare_socket(int fd, struct err *e)
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0
         || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) < 0)
         return err_errno(e, errno, "cannot prepare a UDP socket");
-    /* Path MTU messages are not believed: a forged one would make answers fragment (RFC 9715 §3). Fails harmlessly for
-     * the family that the socket is not of. */
+    /* Path MTU messages are not believed: a forged one would make answers fragment (RFC 9715 §3).
+     * Fails harmlessly for the family that the socket is not of. */
     int omit = IP_PMTUDISC_OMIT;
     setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &omit, sizeof omit);
     setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &omit, sizeof omit);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers datagrams: one thread a socket, 16 datagrams a system call each way, a callback from bytes to bytes. Knows
- * nothing of what the bytes mean. Drops what must not be answered by anybody: source port 0 (a reply would bounce) and
- * datagrams that were cut off.
+/* Answers datagrams: one thread a socket, 16 datagrams a system call each way, a callback from
+ * bytes to bytes. Knows nothing of what the bytes mean. Drops what must not be answered by anybody:
+ * source port 0 (a reply would bounce) and datagrams that were cut off.
  *
- * The callback runs inside an RCU (QSBR) reader: what it dereferences stays until it returns. A thread passes a
- * quiescent state with every batch and is offline while it waits longer than UDP_BUSY_WAIT_US, so that writers are
- * held up no longer than that. */
+ * The callback runs inside an RCU (QSBR) reader: what it dereferences stays until it returns. A
+ * thread passes a quiescent state with every batch and is offline while it waits longer than
+ * UDP_BUSY_WAIT_US, so that writers are held up no longer than that. */
 #pragma once
 
 #include "base/err/err.h"
@@ -14,8 +14,9 @@
 
 #define UDP_IN_MAX 4096  /* longer ones are dropped */
 #define UDP_OUT_MAX 1280 /* more is never sent: it would be fragmented */
-/* How long a thread that had traffic blocks in recvmmsg() before it goes to the idle path, which costs two more
- * system calls a batch. gdnsd found a quarter second to be right; odd, to keep out of step with other timers. */
+/* How long a thread that had traffic blocks in recvmmsg() before it goes to the idle path, which
+ * costs two more system calls a batch. gdnsd found a quarter second to be right; odd, to keep out
+ * of step with other timers. */
 #define UDP_BUSY_WAIT_US 257123
 
 /* HOT PATH. Returns the length of the answer in out[cap], 0 for none. */
@@ -33,8 +34,8 @@ enum udp_metric {
 
 struct udp_thread;
 
-/* The descriptor stays the caller's and must outlive the thread; it is made blocking. cpu -1: not pinned. `name` is
- * the thread's. Counters are added to the process's metrics. */
+/* The descriptor stays the caller's and must outlive the thread; it is made blocking. cpu -1: not
+ * pinned. `name` is the thread's. Counters are added to the process's metrics. */
 MUST_CHECK int udp_thread_start(int fd, int cpu, const char *name, udp_answer_fn answer, void *ctx,
     struct udp_thread **ret, struct err *e);
 /* Waits for it: at most one UDP_BUSY_WAIT_US. NULL is fine. */

@@ -119,8 +119,8 @@ void dns_name_format(const uint8_t *name, size_t size, char out[DNS_NAME_TEXT_MA
             out[at++] = '.';
         for (; label && i < size; label--, i++) {
             uint8_t c = name[i];
-            if (c == '.' || c == '\\' || c == '"' || c == '(' || c == ')' || c == ';' || c == '@' ||
-                c == '$')
+            if (c == '.' || c == '\\' || c == '"' || c == '(' || c == ')' || c == ';' || c == '@'
+                || c == '$')
                 at += (size_t)snprintf(out + at, 3, "\\%c", c);
             else if (c > ' ' && c < 0x7f)
                 out[at++] = (char)c;

@@ -174,10 +174,10 @@ static int parse_caa(struct out *o, const struct words *w, struct err *e)
     if (r < 0)
         return r;
     uint8_t tag_size = (uint8_t)strlen(w->v[1]);
-    if (!tag_size ||
-        strspn(w->v[1], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") !=
-            tag_size ||
-        tag_size > 15)
+    if (!tag_size
+        || strspn(w->v[1], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+               != tag_size
+        || tag_size > 15)
         return err_set(e, ERR_INVALID, "'%s' is not a CAA tag (issue, issuewild, iodef)", w->v[1]);
     uint8_t value[TEXT_MAX];
     size_t len;
@@ -323,8 +323,8 @@ static bool format_known(uint16_t type, struct text *t, const uint8_t *msg, size
     case DNS_SRV:
         return add_numbers(t, msg, end, &at, 3, 2) && add_name(t, msg, end, &at) && at == end;
     case DNS_SOA:
-        return add_name(t, msg, end, &at) && add_name(t, msg, end, &at) &&
-               add_numbers(t, msg, end, &at, 5, 4) && at == end;
+        return add_name(t, msg, end, &at) && add_name(t, msg, end, &at)
+               && add_numbers(t, msg, end, &at, 5, 4) && at == end;
     case DNS_TXT:
     case DNS_HINFO:
         for (; at < end && end - at > msg[at]; at += msg[at] + 1u) {

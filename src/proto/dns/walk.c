@@ -19,8 +19,8 @@ int dns_walk_next(struct dns_walk *w, struct dns_rr *ret, enum dns_section *ret_
     if (section > DNS_ADDITIONAL)
         return 0;
     size_t fixed = section == DNS_QUESTION ? 4 : 10;
-    if (!dns_name_read(w->msg, w->len, &w->offset, ret->name, &ret->name_size) ||
-        w->len - w->offset < fixed)
+    if (!dns_name_read(w->msg, w->len, &w->offset, ret->name, &ret->name_size)
+        || w->len - w->offset < fixed)
         return -1;
     const uint8_t *p = w->msg + w->offset;
     ret->type = dns_get16(p);

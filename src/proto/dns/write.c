@@ -34,8 +34,8 @@ static bool same_name(const struct dns_writer *w, size_t at, const uint8_t *name
 {
     uint8_t there[DNS_NAME_MAX];
     size_t there_size;
-    return dns_name_read(w->buf, w->len, &at, there, &there_size) && there_size == size &&
-           !memcmp(there, name, size);
+    return dns_name_read(w->buf, w->len, &at, there, &there_size) && there_size == size
+           && !memcmp(there, name, size);
 }
 
 static void put_name(struct dns_writer *w, const uint8_t *name, size_t size, bool compress)

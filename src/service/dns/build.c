@@ -68,7 +68,8 @@ static int build_geo(const struct zone *z, int geo_fd, struct geo **ret, struct 
     return r;
 }
 
-/* With the database or, when that fails, without it: everybody but the overrides then gets the default list. */
+/* With the database or, when that fails, without it: everybody but the overrides then gets the
+ * default list. */
 static int build_geo_or_less(struct built *b, int geo_fd, struct err *ret_warning, struct err *e)
 {
     struct dns_state *s = b->state;

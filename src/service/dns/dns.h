@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The authoritative name server of a host: threads that answer over UDP and TCP, and one worker that builds what they
- * answer from. A new zone is compiled, its geo tree built, both tested against themselves, kept on disk and then
- * swapped in whole by RCU: no query sees half of it and none is lost. A zone that does not stand the test is refused
- * and the old one serves on. What steering decides arrives as health messages and is stored into the zone that is
- * served; it is kept on disk too, so that a restart answers what was decided, without control.
+/* The authoritative name server of a host: threads that answer over UDP and TCP, and one worker
+ * that builds what they answer from. A new zone is compiled, its geo tree built, both tested
+ * against themselves, swapped in whole by RCU and kept on disk: no query sees half of it and none
+ * is lost. A zone that does not stand the test is refused and the old one serves on. What
+ * steering decides arrives as health messages and is stored into the zone that is served; it is
+ * kept on disk too, so that a restart answers what was decided, without control.
  *
  * All calls come from the loop's thread. Reports come on it. */
 #pragma once
@@ -51,16 +52,17 @@ struct dns_service_options {
 
 struct dns_service;
 
-/* Serves what is on disk before it returns; until there is a zone every query is answered SERVFAIL. */
+/* Serves what is on disk before it returns; until there is a zone every query is answered SERVFAIL.
+ */
 MUST_CHECK int dns_service_new(
     const struct dns_service_options *o, struct dns_service **ret, struct err *e);
 /* Stops answering, waits for the threads. NULL is fine. */
 void dns_service_free(struct dns_service *s);
-/* A zone snapshot (domain/zone/zone.h), borrowed, and the country database to read with it (-1: none), taken. Of
- * several that come while one is built the newest counts. */
+/* A zone snapshot (domain/zone/zone.h), borrowed, and the country database to read with it (-1:
+ * none), taken. Of several that come while one is built the newest counts. */
 void dns_service_zone(struct dns_service *s, json_t *snapshot, int geo_fd);
-/* Takes effect at once when it is of the zone that is served, with its zone when that is still to come. Returns
- * ERR_INVALID for one that fits neither form nor zone. */
+/* Takes effect at once when it is of the zone that is served, with its zone when that is still to
+ * come. Returns ERR_INVALID for one that fits neither form nor zone. */
 MUST_CHECK int dns_service_health(struct dns_service *s, json_t *health, struct err *e);
 uint64_t dns_service_revision(struct dns_service *s);             /* that is served; 0: none */
 void dns_service_metrics(struct dns_service *s, struct str *out); /* of the whole process */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Figures that are read when somebody asks: what is served, and answers by region. Threads count regions by index;
- * here the indices become names. */
+/* Figures that are read when somebody asks: what is served, and answers by region. Threads count
+ * regions by index; here the indices become names. */
 #include "service/dns/priv.h"
 
 enum { REVISION, NAMES, GEO_NODES, BYTES, N_GAUGES };

@@ -68,8 +68,8 @@ struct dns_service {
     size_t n_region_counts;
 };
 
-/* build.c: compiles, reads the database, tests. *ret_warning is set when the database cannot be read: then the zone is
- * built without. The descriptor stays the caller's. */
+/* build.c: compiles, reads the database, tests. *ret_warning is set when the database cannot be
+ * read: then the zone is built without. The descriptor stays the caller's. */
 MUST_CHECK int dns_build(struct dns_service *s, const json_t *snapshot, int geo_fd,
     struct built *ret, struct err *ret_warning, struct err *e);
 void dns_built_free(struct built *b); /* frees what was not taken */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A zone answers to itself before it answers to anybody: every steered name has an address for every list, addresses
- * from all over get one, and the scope that an answer claims holds at both of its ends. */
+/* A zone answers to itself before it answers to anybody: every steered name has an address for
+ * every list, addresses from all over get one, and the scope that an answer claims holds at both of
+ * its ends. */
 #include "service/dns/priv.h"
 
 #include "base/rnd/rnd.h"
@@ -71,7 +72,8 @@ static struct ip_addr random_addr(struct rnd *rnd)
     return a;
 }
 
-/* The client's address is all that differs between these answers, so they are equal but for the option's address. */
+/* The client's address is all that differs between these answers, so they are equal but for the
+ * option's address. */
 static int check_scope(struct test *t, const char *name, uint16_t type, const struct ip_addr *a,
     unsigned scope, struct err *e)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clients over TCP: few, pipelined, each with a limit of questions under way; answers go out as they come. */
+/* Clients over TCP: few, pipelined, each with a limit of questions under way; answers go out as
+ * they come. */
 #include "service/resolver/priv.h"
 
 #include <errno.h>
@@ -121,8 +122,8 @@ static void alloc_rest(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 {
     struct client *c = s->data;
-    if (n
-        == UV_ENOBUFS) { /* full with questions that wait for their turn: read on when one is answered */
+    if (n == UV_ENOBUFS) { /* full with questions that wait for their turn: read on when one is
+                              answered */
         uv_read_stop(s);
         return;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A question at an upstream: a socket and an id of its own for each try, so that an answer cannot be guessed (RFC
- * 5452), the next upstream when one does not answer, TCP when the answer did not fit. */
+/* A question at an upstream: a socket and an id of its own for each try, so that an answer cannot
+ * be guessed (RFC 5452), the next upstream when one does not answer, TCP when the answer did not
+ * fit. */
 #include "service/resolver/priv.h"
 
 #include "base/rnd/rnd.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The names of the platform, sorted; a name below which others lie exists, one that is not there does not. */
+/* The names of the platform, sorted; a name below which others lie exists, one that is not there
+ * does not. */
 #include "service/resolver/priv.h"
 
 #define NAMES_MAX 20000

@@ -33,7 +33,8 @@ struct names;
 MUST_CHECK int resolver_names_new(const json_t *names, struct names **ret, struct err *e);
 void resolver_names_free(struct names *n);
 bool resolver_names_covers(const uint8_t *name, size_t size); /* mcp.internal and all below it */
-/* Answer to a well-formed query for a covered name; `rotate` turns the order of addresses. Returns its length. */
+/* Answer to a well-formed query for a covered name; `rotate` turns the order of addresses. Returns
+ * its length. */
 size_t resolver_names_answer(const struct names *n, const struct dns_query *q, const uint8_t *msg,
     unsigned rotate, size_t limit, uint8_t *out, size_t cap);
 /* A response without records: the question, the code, an OPT where there was one. */
@@ -61,8 +62,8 @@ struct flights *resolver_flights_new(uv_loop_t *loop, uint16_t port, unsigned tr
     struct metric_set *metrics, flight_done_fn done, void *ctx);
 void resolver_flights_free(struct flights *f); /* ends all without calling done */
 void resolver_flights_set_upstreams(struct flights *f, const struct ip_addr *v, size_t n);
-/* False: none can be started now (no upstream, too many): nothing is called. A repetition of a question that is under
- * way is swallowed. */
+/* False: none can be started now (no upstream, too many): nothing is called. A repetition of a
+ * question that is under way is swallowed. */
 bool resolver_flights_start(
     struct flights *f, const struct asker *a, const uint8_t *query, size_t len);
 void resolver_flights_forget(struct flights *f, const void *socket); /* its askers have gone */

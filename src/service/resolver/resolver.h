@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What containers ask: names of the platform (*.mcp.internal) from the table that control sends, everything else
- * from the configured upstreams. Answers clients inside the bridge's prefix only; what comes from anywhere else, the
- * host's own address on the bridge included, is not even refused, so that neither an open relay nor a circle of
- * resolvers can come about. Without an upstream every foreign name is SERVFAIL at once.
+/* What containers ask: names of the platform (*.mcp.internal) from the table that control sends,
+ * everything else from the configured upstreams. Answers clients inside the bridge's prefix only;
+ * what comes from anywhere else, the host's own address on the bridge included, is not even
+ * refused, so that neither an open relay nor a circle of resolvers can come about. Without an
+ * upstream every foreign name is SERVFAIL at once.
  *
- * Foreign questions are passed on as they came, from a socket and with an id of their own each, over UDP and, when the
- * answer was cut off or the client came over TCP, over TCP. Questions under way are limited in all and per client.
+ * Foreign questions are passed on as they came, from a socket and with an id of their own each,
+ * over UDP and, when the answer was cut off or the client came over TCP, over TCP. Questions under
+ * way are limited in all and per client.
  *
- * One thread: everything happens on the loop. The table is kept on disk and served again after a restart. */
+ * One thread: everything happens on the loop. The table is kept on disk and served again after a
+ * restart. */
 #pragma once
 
 #include "base/err/err.h"
@@ -36,6 +39,7 @@ struct resolver_options {
 
 MUST_CHECK int resolver_new(const struct resolver_options *o, struct resolver **ret, struct err *e);
 void resolver_free(struct resolver *r); /* handles close on the loop; NULL is fine */
-/* {"names": {"api.mcp.internal": ["100.127.0.5", ...], ...}, "forward": ["10.20.0.1", ...]}: replaces all. A name with
- * an empty list exists without an address. ERR_INVALID changes nothing. */
+/* {"names": {"api.mcp.internal": ["100.127.0.5", ...], ...}, "forward": ["10.20.0.1", ...]}:
+ * replaces all. A name with an empty list exists without an address. ERR_INVALID changes nothing.
+ */
 MUST_CHECK int resolver_set_names(struct resolver *r, const json_t *names, struct err *e);
