@@ -125,6 +125,39 @@ def test_what_is_not_there_is_denied_truthfully(lab):
     assert denial("example.org", "A")[0] == "REFUSED"
 
 
+# --- looking inside
+
+
+NODE_NAMES = """
+const os = require("os"), dns = require("dns");
+dns.lookup("api.mcp.internal", {all: true}, (e, a) =>
+  console.log(JSON.stringify({links: Object.keys(os.networkInterfaces()), error: e, addresses: a})));
+"""
+
+
+def test_a_command_runs_inside_the_container_and_its_network(lab):
+    """From any host, also for a unit of another region: its own links only, and the platform's names."""
+    j = json.loads(lab.mcp("exec", "web", "--region", "ap-shanghai", "--", "node", "-e", NODE_NAMES).stdout)
+    assert j["error"] is None and "wan0" not in j["links"] and "mcp0" not in j["links"]
+    assert [a["address"].startswith("100.127.") for a in j["addresses"]] == [True]
+    ended = lab.mcp("exec", "web", "--", "node", "-e", "process.exit(7)", check=False)
+    assert ended.returncode == 7
+
+
+def test_logs_of_every_instance_of_a_module(lab):
+    told = lab.mcp("logs", "api", "-n", 5).stdout
+    assert "ap-hongkong/api-2" in told and "ap-seoul/api-1" in told
+    assert "ap-seoul" not in lab.mcp("logs", "api", "--region", "ap-hongkong", "-n", 5).stdout
+
+
+def test_each_host_tells_its_metrics_on_its_private_address_only(lab):
+    text = lab.exec("seoul1", "curl", "-sS", "--max-time", 5, "http://10.40.0.11:7402/metrics").stdout
+    for series in ['mcp_dns_queries_total{role="dns"', 'mcp_edge_requests_total{role="edge"',
+                   'mcp_probes_total{role="control"']:
+        assert series in text
+    assert lab.exec("client", "curl", "-sS", "--max-time", 2, f"http://{SEOUL}:7402/metrics", check=False).returncode
+
+
 # --- regions that die
 
 

@@ -101,15 +101,24 @@ static int start(const struct runtime_host *h, const struct runtime_unit *u, pid
     return r;
 }
 
-static int exec_argv(const struct runtime_host *h, const char *run_dir, const char *name, const char *const *argv,
-    char ***ret_argv, struct err *e)
+/* The container has its network from its shim, so the runtime does not know it: who runs something inside must enter it
+ * first, or the command would stand in the host's network. */
+static int exec_argv(const struct runtime_host *h, const char *run_dir, const char *name,
+    const char *const *argv, char ***ret_argv, struct err *e)
 {
-    const char *const head[] = {h->runtime, "--root", h->state, "exec", name};
+    struct runtime_state state;
     size_t n = 0;
     while (argv[n])
         n++;
     if (!*h->runtime || n == 0)
         return err_set(e, ERR_INVALID, "nothing to run %s with", name);
+    int r = runtime_read_state(run_dir, &state, e);
+    if (r < 0)
+        return err_wrap(e, "%s does not run", name);
+    char net[64];
+    snprintf(net, sizeof net, "--net=/proc/%d/ns/net", (int)state.pid);
+    const char *const head[] = {
+        "nsenter", net, "--", h->runtime, "--root", h->state, "exec", name};
     char **list = xcalloc(ARRAY_SIZE(head) + n + 1, sizeof *list);
     for (size_t i = 0; i < ARRAY_SIZE(head); i++)
         list[i] = xstrdup(head[i]);
