@@ -21,8 +21,8 @@ static void query(const uint8_t *data, size_t size)
     size_t len = dns_writer_finish(&w);
     ASSERT(len && dns_query_parse(buf, len, &again) == DNS_PARSE_OK);
     ASSERT(again.type == q.type && again.has_ecs == q.has_ecs && again.edns == q.edns);
-    ASSERT(!q.has_ecs ||
-           (ip_eq(&q.ecs.addr, &again.ecs.addr) && q.ecs.source_bits == again.ecs.source_bits));
+    ASSERT(!q.has_ecs
+           || (ip_eq(&q.ecs.addr, &again.ecs.addr) && q.ecs.source_bits == again.ecs.source_bits));
     ASSERT(dns_name_eq(q.name, q.name_size, again.name, again.name_size));
 }
 
@@ -59,7 +59,8 @@ static void value(const uint8_t *data, size_t size)
     str_add_mem(&text, data, size);
     for (size_t i = 0; i < ARRAY_SIZE(types); i++)
         if (dns_rdata_parse(
-                types[i], str_cstr(&text), origin, sizeof origin, out, sizeof out, &len, &e) >= 0)
+                types[i], str_cstr(&text), origin, sizeof origin, out, sizeof out, &len, &e)
+            >= 0)
             dns_rdata_format(types[i], out, len, 0, len, formatted, sizeof formatted);
 }
 

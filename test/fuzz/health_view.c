@@ -12,8 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct health_space space = {regions, 3, names, 2};
     struct health_view v, again;
     _cleanup_json_ json_t *j = NULL, *back = NULL;
-    if (json_parse((const char *)data, size, &j, NULL) < 0 ||
-        health_view_parse(j, &space, &v, NULL) < 0)
+    if (json_parse((const char *)data, size, &j, NULL) < 0
+        || health_view_parse(j, &space, &v, NULL) < 0)
         return 0;
     back = health_view_format(&v, &space);
     ASSERT(back);

@@ -36,7 +36,8 @@ static void check_forward(const struct http_request *r)
     ASSERT(uri_path_normalise(path, (size_t)n, 0, again) == n && !memcmp(path, again, (size_t)n));
     if (r->authority.len == 0)
         return;
-    struct http_forward f = {.path = {path, (size_t)n}, .client = {"192.0.2.1", 9}, .request_id = {"id", 2}};
+    struct http_forward f = {
+        .path = {path, (size_t)n}, .client = {"192.0.2.1", 9}, .request_id = {"id", 2}};
     struct http_out o = {.p = buf, .cap = sizeof buf};
     http_request_forward(r, &f, &o);
     ASSERT(!o.full);
@@ -46,7 +47,8 @@ static void check_forward(const struct http_request *r)
     /* The fields that we add may carry a message over the limit of fields or bytes; nothing else may go wrong. */
     if (len == -HTTP_REJECT_FIELD_COUNT || len == -HTTP_REJECT_HEAD_SIZE)
         return;
-    ASSERT(len == (int)o.len && twice.framing == r->framing && twice.content_length == r->content_length);
+    ASSERT(len == (int)o.len && twice.framing == r->framing
+           && twice.content_length == r->content_length);
     ASSERT(twice.method.len == r->method.len && twice.authority.len == r->authority.len);
 }
 

@@ -12,7 +12,8 @@ static uint64_t hash_add(uint64_t h, const char *p, size_t n)
     return h;
 }
 
-static uint64_t take(const struct http_response *r, const char *p, size_t len, size_t step, int *ret)
+static uint64_t take(
+    const struct http_response *r, const char *p, size_t len, size_t step, int *ret)
 {
     struct http_body b;
     http_body_init(&b, r->framing, r->content_length);
@@ -49,7 +50,8 @@ static void one(const char *data, size_t size, bool to_head)
     uint64_t a = take(&r, data + n, size - (size_t)n, SIZE_MAX / 2, &whole);
     uint64_t b = take(&r, data + n, size - (size_t)n, 1, &bytes);
     ASSERT(a == b && whole == bytes);
-    struct http_forward f = {.request_id = {"id", 2}, .chunked = r.framing == HTTP_BODY_UNTIL_CLOSE};
+    struct http_forward f = {
+        .request_id = {"id", 2}, .chunked = r.framing == HTTP_BODY_UNTIL_CLOSE};
     struct http_out o = {.p = buf, .cap = sizeof buf};
     http_response_forward(&r, &f, &o);
     ASSERT(!o.full);

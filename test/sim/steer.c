@@ -216,7 +216,7 @@ static char *run_with(uint64_t seed, bool trace, bool hysteresis)
         oracle_final(w);
     char *why = sim_failure(sim)
                     ? xasprintf("%zu regions, %zu hosts, %zu names%s: %s", w->n_regions, w->n_hosts,
-                          w->n_names, w->references ? ", references" : "", sim_failure(sim))
+                        w->n_names, w->references ? ", references" : "", sim_failure(sim))
                     : NULL;
     world_done(w);
     sim_free(sim);
@@ -277,8 +277,8 @@ static bool anybody_answers(const struct world *w, size_t region)
 static uint64_t run_until_left(struct story *s, size_t region, uint64_t limit_ms)
 {
     uint64_t start = sim_now(s->sim);
-    while (anybody_answers(&s->w, region) && sim_now(s->sim) - start < limit_ms &&
-           !sim_failure(s->sim))
+    while (anybody_answers(&s->w, region) && sim_now(s->sim) - start < limit_ms
+           && !sim_failure(s->sim))
         sim_run(s->sim, sim_now(s->sim) + 10);
     return sim_now(s->sim) - start;
 }

@@ -13,8 +13,8 @@ static bool path(const struct world *w, size_t a, size_t b)
 
 static bool edge_answers(const struct world *w, size_t from, size_t region)
 {
-    return path(w, from, region) && !w->region_dead[region] && !w->edge_down[region] &&
-           !w->edge_refuses[region];
+    return path(w, from, region) && !w->region_dead[region] && !w->edge_down[region]
+           && !w->edge_refuses[region];
 }
 
 /* A control of `by` gets views of a control of `of`. */
@@ -48,8 +48,8 @@ enum health_state oracle_verdict(const struct world *w, size_t region, size_t ta
                                                                             : HEALTH_DOWN;
     for (size_t o = 0; o < w->n_regions; o++) {
         bool heard = o == region || hears(w, region, o);
-        bool counts = reaches_somebody(w, o) || (w->references && !w->reference_lost[o]) ||
-                      (o == region && alone);
+        bool counts = reaches_somebody(w, o) || (w->references && !w->reference_lost[o])
+                      || (o == region && alone);
         if (o == target || !heard || !counts)
             continue;
         eligible++;
@@ -76,8 +76,8 @@ static void check_own_state(
     }
     if (own != t->own && own == HEALTH_DOWN && t->fails < w->right.down)
         sim_fail(w->sim, "%s calls region %zu down after %u failures", h->name, r, t->fails);
-    if (own != t->own && own == HEALTH_UP && t->ever_up && t->own == HEALTH_DOWN &&
-        t->successes < w->right.up)
+    if (own != t->own && own == HEALTH_UP && t->ever_up && t->own == HEALTH_DOWN
+        && t->successes < w->right.up)
         sim_fail(w->sim, "%s calls region %zu up after %u successes", h->name, r, t->successes);
     t->own = own;
     t->ever_up |= own == HEALTH_UP;
@@ -114,8 +114,8 @@ static void check_conclusion(struct world *w, struct sim_host *h, size_t n, size
                 recent_accusers(w, h, n, r));
         t->left_ms = t->confirmed ? now : 0;
     }
-    if (st.state != t->concluded && st.state == HEALTH_UP && t->left_ms &&
-        now - t->left_ms < (w->right.up - 1) * w->right.interval_ms)
+    if (st.state != t->concluded && st.state == HEALTH_UP && t->left_ms
+        && now - t->left_ms < (w->right.up - 1) * w->right.interval_ms)
         sim_fail(w->sim, "%s takes region %zu for up again after %" PRIu64 " ms", h->name, r,
             now - t->left_ms);
     t->concluded = st.state;
@@ -128,8 +128,8 @@ static bool known_dead(const struct world *w, const struct sim_host *h, size_t n
     if (oracle_verdict(w, h->region, r, n) != HEALTH_DOWN)
         return false;
     for (size_t o = 0; o < w->n_regions; o++)
-        if (oracle_verdict(w, h->region, o, n) == HEALTH_UP &&
-            h->targets[n][o].concluded == HEALTH_UP)
+        if (oracle_verdict(w, h->region, o, n) == HEALTH_UP
+            && h->targets[n][o].concluded == HEALTH_UP)
             return true;
     return false; /* nobody is known to be better */
 }

@@ -120,8 +120,8 @@ static void step(struct sim_host *h, struct steer_event *ev, const struct probed
 /* --- what a step wants done --- */
 
 #define ARG(life, plan, region, name, class)                                                       \
-    ((life) << 40 | (uint64_t)(plan) << 24 | (uint64_t)(region) << 16 | (uint64_t)(name) << 8 |    \
-        (uint64_t)(class))
+    ((life) << 40 | (uint64_t)(plan) << 24 | (uint64_t)(region) << 16 | (uint64_t)(name) << 8      \
+        | (uint64_t)(class))
 
 static void on_probe_result(void *ctx, uint64_t arg)
 {

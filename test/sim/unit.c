@@ -59,7 +59,8 @@ static void shim_ends(struct world *w, struct unit_exit x)
     w->record = x;
     w->recorded = true;
     if (w->agent_alive)
-        feed(w, (struct unit_event){.kind = UNIT_EV_EXITED, .incarnation = w->incarnation, .exit = x});
+        feed(w,
+            (struct unit_event){.kind = UNIT_EV_EXITED, .incarnation = w->incarnation, .exit = x});
 }
 
 static void on_crash(void *ctx, uint64_t incarnation)
@@ -82,12 +83,15 @@ static void on_started(void *ctx, uint64_t incarnation)
     if (!w->shim || w->incarnation != incarnation)
         return;
     w->process = true;
-    w->health = !faulty(w) ? WELL : sim_chance(w->sim, 60) ? WELL : (enum health)sim_between(w->sim, SLOW, NEVER_READY);
+    w->health = !faulty(w)               ? WELL
+                : sim_chance(w->sim, 60) ? WELL
+                                         : (enum health)sim_between(w->sim, SLOW, NEVER_READY);
     w->deaf = faulty(w) && sim_chance(w->sim, 20);
     w->ready_at = sim_now(w->sim) + (w->health == SLOW ? sim_between(w->sim, 1000, 20000) : 100);
     if (sim_chance(w->sim, 50))
-        sim_at(w->sim, sim_now(w->sim) + sim_between(w->sim, 0, sim_chance(w->sim, 50) ? 500 : 200000), on_crash, w,
-            incarnation);
+        sim_at(w->sim,
+            sim_now(w->sim) + sim_between(w->sim, 0, sim_chance(w->sim, 50) ? 500 : 200000),
+            on_crash, w, incarnation);
     if (sim_chance(w->sim, 20))
         sim_at(w->sim, sim_now(w->sim) + sim_between(w->sim, 0, 100000), on_hang, w, incarnation);
     if (w->agent_alive)
@@ -103,8 +107,10 @@ static void on_not_started(void *ctx, uint64_t incarnation)
     w->record = (struct unit_exit){.code = 255};
     w->recorded = true;
     if (w->agent_alive)
-        feed(w, (struct unit_event){.kind = UNIT_EV_START_FAILED, .incarnation = incarnation,
-                    .permanent = sim_chance(w->sim, 30), .text = "no such image"});
+        feed(w, (struct unit_event){.kind = UNIT_EV_START_FAILED,
+                    .incarnation = incarnation,
+                    .permanent = sim_chance(w->sim, 30),
+                    .text = "no such image"});
 }
 
 static void note_start(struct world *w)
@@ -115,13 +121,15 @@ static void note_start(struct world *w)
         return;
     uint64_t oldest = w->starts[w->n_starts % ARRAY_SIZE(w->starts)];
     if (now - oldest < WINDOW_MS)
-        sim_fail(w->sim, "%u starts within %llu ms", STARTS_MAX + 1, (unsigned long long)(now - oldest));
+        sim_fail(
+            w->sim, "%u starts within %llu ms", STARTS_MAX + 1, (unsigned long long)(now - oldest));
 }
 
 static void do_start(struct world *w)
 {
     if (w->shim) {
-        sim_fail(w->sim, "started while incarnation %llu lives", (unsigned long long)w->incarnation);
+        sim_fail(
+            w->sim, "started while incarnation %llu lives", (unsigned long long)w->incarnation);
         return;
     }
     note_start(w);
@@ -150,11 +158,13 @@ static void on_termed(void *ctx, uint64_t incarnation)
 static void on_probed(void *ctx, uint64_t incarnation)
 {
     struct world *w = ctx;
-    bool well = w->process && w->health != HANGS && w->health != NEVER_READY && sim_now(w->sim) >= w->ready_at;
+    bool well = w->process && w->health != HANGS && w->health != NEVER_READY
+                && sim_now(w->sim) >= w->ready_at;
     if (faulty(w) && sim_chance(w->sim, 3))
         well = false; /* a lost one */
     if (w->agent_alive)
-        feed(w, (struct unit_event){.kind = well ? UNIT_EV_PROBE_OK : UNIT_EV_PROBE_FAIL, .incarnation = incarnation,
+        feed(w, (struct unit_event){.kind = well ? UNIT_EV_PROBE_OK : UNIT_EV_PROBE_FAIL,
+                    .incarnation = incarnation,
                     .text = well ? NULL : "no answer"});
 }
 
@@ -178,11 +188,13 @@ static void arm(struct world *w)
 static void check(struct world *w)
 {
     const struct unit *u = &w->u;
-    bool needs_way_out = u->state == UNIT_STARTING || u->state == UNIT_STOPPING || u->state == UNIT_BACKOFF
-        || u->state == UNIT_FAILED || u->state == UNIT_UNHEALTHY;
+    bool needs_way_out = u->state == UNIT_STARTING || u->state == UNIT_STOPPING
+                         || u->state == UNIT_BACKOFF || u->state == UNIT_FAILED
+                         || u->state == UNIT_UNHEALTHY;
     if (needs_way_out && unit_deadline(u) == UNIT_NEVER && !u->probing)
         sim_fail(w->sim, "%s has no way out", unit_state_name(u->state));
-    if ((u->state == UNIT_STOPPED || u->state == UNIT_BACKOFF || u->state == UNIT_FAILED) && w->shim)
+    if ((u->state == UNIT_STOPPED || u->state == UNIT_BACKOFF || u->state == UNIT_FAILED)
+        && w->shim)
         sim_fail(w->sim, "%s while a process lives", unit_state_name(u->state));
     if (u->state == UNIT_READY && !u->alive)
         sim_fail(w->sim, "ready without a process");
@@ -216,7 +228,8 @@ static void feed(struct world *w, struct unit_event ev)
     enum unit_state before = w->u.state;
     unit_step(&w->u, &ev, clock_of(w), sim_rnd(w->sim), &acts);
     if (w->u.state != before)
-        sim_trace(w->sim, "%s -> %s  %s", unit_state_name(before), unit_state_name(w->u.state), w->u.reason);
+        sim_trace(w->sim, "%s -> %s  %s", unit_state_name(before), unit_state_name(w->u.state),
+            w->u.reason);
     json_decref(w->saved);
     w->saved = unit_save(&w->u);
     if (faulty(w) && rnd_below(sim_rnd(w->sim), 400) == 0) { /* saved, and not done */
@@ -245,7 +258,8 @@ static void on_agent_back(void *ctx, uint64_t unused)
     if (w->u.alive && !w->shim) {
         struct unit_exit lost = {.lost = true};
         bool of_it = w->recorded && w->incarnation == w->u.incarnation;
-        feed(w, (struct unit_event){.kind = UNIT_EV_EXITED, .incarnation = w->u.incarnation,
+        feed(w, (struct unit_event){.kind = UNIT_EV_EXITED,
+                    .incarnation = w->u.incarnation,
                     .exit = of_it ? w->record : lost});
     } else if (w->u.alive && w->process && w->u.state == UNIT_STARTING) {
         feed(w, (struct unit_event){.kind = UNIT_EV_STARTED, .incarnation = w->u.incarnation});
@@ -268,8 +282,8 @@ static void on_operator(void *ctx, uint64_t unused)
     w->n_starts = 0;
     if (w->agent_alive)
         feed(w, (struct unit_event){.kind = changes             ? UNIT_EV_CHANGED
-                                       : w->operator_wants ? UNIT_EV_WANT
-                                                           : UNIT_EV_UNWANT});
+                                            : w->operator_wants ? UNIT_EV_WANT
+                                                                : UNIT_EV_UNWANT});
 }
 
 static void on_sleep(void *ctx, uint64_t unused)
@@ -344,7 +358,8 @@ static unsigned extra(unsigned *failed)
     for (uint64_t seed = 1; seed <= 100; seed++) {
         _cleanup_free_ char *why = run_with(seed, false, true);
         if (why) {
-            printf("back-off off: seed %llu fails, as it must: %s\n", (unsigned long long)seed, why);
+            printf(
+                "back-off off: seed %llu fails, as it must: %s\n", (unsigned long long)seed, why);
             return 1;
         }
     }

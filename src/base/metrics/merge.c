@@ -120,8 +120,8 @@ static bool take_labels(struct span *rest, struct span *ret)
     const char *start = rest->p;
     while (rest->len && rest->p[0] != '}') {
         struct span name = take(rest, "=");
-        if (!metrics_label_name_ok(name.p, name.len) || span_is(name, "role") ||
-            !take_ch(rest, '=') || !take_ch(rest, '"') || !take_quoted(rest))
+        if (!metrics_label_name_ok(name.p, name.len) || span_is(name, "role") || !take_ch(rest, '=')
+            || !take_ch(rest, '"') || !take_quoted(rest))
             return false;
         if (!take_ch(rest, ','))
             break;
@@ -168,11 +168,11 @@ static void parse_comment(struct merge *m, struct span line)
     if ((!is_type && !span_is(word, "HELP")) || !take_ch(&rest, ' '))
         return;
     struct span name = take(&rest, " ");
-    if (!metrics_name_ok(name.p, name.len) || !take_ch(&rest, ' ') ||
-        memchr(rest.p, '\0', rest.len))
+    if (!metrics_name_ok(name.p, name.len) || !take_ch(&rest, ' ')
+        || memchr(rest.p, '\0', rest.len))
         return;
-    if (is_type && !span_is(rest, "counter") && !span_is(rest, "gauge") &&
-        !span_is(rest, "histogram"))
+    if (is_type && !span_is(rest, "counter") && !span_is(rest, "gauge")
+        && !span_is(rest, "histogram"))
         return;
     struct family *f = m->n_families ? &m->families[m->n_families - 1] : NULL;
     if (!f || span_compare(f->name, name) != 0) {
@@ -190,8 +190,8 @@ static void find_family(const struct merge *m, struct sample *s)
     if (!m->n_families)
         return;
     const struct family *f = &m->families[m->n_families - 1];
-    if (!span_is(f->type, "histogram") || s->name.len <= f->name.len ||
-        memcmp(s->name.p, f->name.p, f->name.len) != 0)
+    if (!span_is(f->type, "histogram") || s->name.len <= f->name.len
+        || memcmp(s->name.p, f->name.p, f->name.len) != 0)
         return;
     struct span suffix = {s->name.p + f->name.len, s->name.len - f->name.len};
     if (span_is(suffix, "_bucket") || span_is(suffix, "_sum") || span_is(suffix, "_count"))

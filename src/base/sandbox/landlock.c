@@ -69,9 +69,8 @@ int sandbox_confine(const char *const *readable, size_t n_readable, const char *
     if (version < 1)
         return 0; /* a kernel without it: users and permissions remain */
     struct ruleset_attr attr = {.handled_access_fs = FS_ALL_V1 | (version >= 2 ? FS_REFER : 0)
-            | (version >= 3 ? FS_TRUNCATE : 0)};
-    _cleanup_close_ int ruleset =
-        (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+                                                     | (version >= 3 ? FS_TRUNCATE : 0)};
+    _cleanup_close_ int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
     if (ruleset < 0)
         return err_errno(e, errno, "landlock");
     int r = add_paths(ruleset, readable, n_readable, FS_READ, e);

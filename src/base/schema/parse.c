@@ -96,8 +96,8 @@ static void parse_scalar(
     bool out_of_range = false;
     if (row->type == SCHEMA_ENUM)
         *(int *)dst = -1;
-    if (node->kind != YAML_SCALAR || yaml_is_null(node) || (s->number && node->quoted) ||
-        !s->parse(sp, row, node, dst, &out_of_range))
+    if (node->kind != YAML_SCALAR || yaml_is_null(node) || (s->number && node->quoted)
+        || !s->parse(sp, row, node, dst, &out_of_range))
         wrong_scalar(sp, row, node, out_of_range);
 }
 

@@ -77,7 +77,7 @@ struct schema_row {
     enum schema_type type;
     size_t offset;
     bool required;
-    const char *def; /* as one would write it; must be valid */
+    const char *def;   /* as one would write it; must be valid */
     uint64_t min, max; /* numbers in their unit, length of texts, count of items; 0, 0: no limit */
     const char *const *words;      /* ENUM, ends with NULL */
     const struct schema_row *rows; /* STRUCT, ends with a NULL key */

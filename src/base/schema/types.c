@@ -28,8 +28,9 @@ static bool is_clean(const char *s)
         unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
         if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || (c == 0xc2 && next < 0xa0))
             return false;
-        if (c == 0xef && (!strncmp(s, "\xef\xbb\xbf", 3) || !strncmp(s, "\xef\xbf\xbe", 3) ||
-                             !strncmp(s, "\xef\xbf\xbf", 3)))
+        if (c == 0xef
+            && (!strncmp(s, "\xef\xbb\xbf", 3) || !strncmp(s, "\xef\xbf\xbe", 3)
+                || !strncmp(s, "\xef\xbf\xbf", 3)))
             return false;
     }
     return true;

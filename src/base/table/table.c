@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/table/table.h"
 
-#define GAP 2       /* blanks between columns */
-#define CUT_MIN 2u  /* the narrowest a cut cell may get: a letter and the ellipsis */
+#define GAP 2      /* blanks between columns */
+#define CUT_MIN 2u /* the narrowest a cut cell may get: a letter and the ellipsis */
 
 struct table_cell {
     char *text;

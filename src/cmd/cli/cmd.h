@@ -21,17 +21,25 @@ struct cmd_opt {
 };
 
 /* What several commands have must look the same in all of them. */
-#define CMD_OPT_JSON {"json", 0, NULL, "print JSON"}
+#define CMD_OPT_JSON                                                                               \
+    {                                                                                              \
+        "json", 0, NULL, "print JSON"                                                              \
+    }
 #define CMD_OPT_FILE                                                                               \
-    {"file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"}
-#define CMD_OPT_PLATFORM {"platform", 0, "NAME", "the lab of this name, whatever file lies here"}
+    {                                                                                              \
+        "file", 'f', "FILE", "the declaration (default: $MCP_FILE, else ./platform.yaml)"          \
+    }
+#define CMD_OPT_PLATFORM                                                                           \
+    {                                                                                              \
+        "platform", 0, "NAME", "the lab of this name, whatever file lies here"                     \
+    }
 
 struct cmd {
-    const char *name;    /* "status", "lab kill": words separated by one blank */
-    const char *operands; /* "REGION|HOST", "[MODULE] -- CMD...", "" */
-    const char *summary; /* one line, imperative, no full stop */
-    const char *text;    /* man page prose, paragraphs separated by blank lines */
-    const struct cmd_opt *opts; /* ends with a NULL name; -h/--help is everybody's */
+    const char *name;               /* "status", "lab kill": words separated by one blank */
+    const char *operands;           /* "REGION|HOST", "[MODULE] -- CMD...", "" */
+    const char *summary;            /* one line, imperative, no full stop */
+    const char *text;               /* man page prose, paragraphs separated by blank lines */
+    const struct cmd_opt *opts;     /* ends with a NULL name; -h/--help is everybody's */
     int min_operands, max_operands; /* max -1: no limit */
     bool hidden;
     bool raw; /* words after the name are passed unparsed (role, shim) */
@@ -43,8 +51,8 @@ struct cmd_ctx {
     const char **values; /* one per opts row: the value, "" for a given switch, NULL when absent */
     int n_operands;
     char **operands;
-    bool json;     /* --json was given */
-    bool terminal; /* standard output is one */
+    bool json;       /* --json was given */
+    bool terminal;   /* standard output is one */
     json_t *details; /* of an error that is a list: [{where, message, fix}], set before it */
 };
 

@@ -38,8 +38,8 @@ static int run(struct cmd_ctx *ctx, struct err *e)
             json_decref(argv);
             return err_set(e, ERR_USAGE, "word %d of the command is not UTF-8", i);
         }
-    json_t *params =
-        json_pack("{s:s,s:s*,s:o}", "module", ctx->operands[0], "region", cmd_opt(ctx, "region"), "argv", argv);
+    json_t *params = json_pack("{s:s,s:s*,s:o}", "module", ctx->operands[0], "region",
+        cmd_opt(ctx, "region"), "argv", argv);
     int r = cmd_connect(ctx, NULL, &c, e);
     if (r < 0) {
         json_decref(params);
@@ -54,12 +54,13 @@ const struct cmd cmd_exec = {
     .name = "exec",
     .operands = "MODULE|UNIT -- CMD...",
     .summary = "Run a command inside a module's instance",
-    .text = "The command runs beside the module's own process: same files, same network, same user, same "
-            "limits. Standard input, output and error are carried over; the exit status is the command's "
-            "own (128 + N when signal N ended it). A module with several instances runs it in one: say "
-            "which by naming the unit, or the region.",
-    .opts = (const struct cmd_opt[]){{"region", 0, "REGION", "an instance in this region"}, CMD_OPT_FILE,
-        CMD_OPT_PLATFORM, {0}},
+    .text =
+        "The command runs beside the module's own process: same files, same network, same user, same "
+        "limits. Standard input, output and error are carried over; the exit status is the command's "
+        "own (128 + N when signal N ended it). A module with several instances runs it in one: say "
+        "which by naming the unit, or the region.",
+    .opts = (const struct cmd_opt[]){{"region", 0, "REGION", "an instance in this region"},
+        CMD_OPT_FILE, CMD_OPT_PLATFORM, {0}},
     .min_operands = 2,
     .max_operands = -1,
     .run = run,

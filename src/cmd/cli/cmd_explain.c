@@ -11,8 +11,9 @@ static void join(const json_t *list, const char *none, struct str *out)
     json_t *item;
     if (json_array_size(list) == 0)
         str_add(out, none);
-    json_array_foreach(list, i, item) str_addf(
-        out, "%s%s", i ? ", " : "", json_string_value(item) ? json_string_value(item) : "?");
+    json_array_foreach (list, i, item)
+        str_addf(
+            out, "%s%s", i ? ", " : "", json_string_value(item) ? json_string_value(item) : "?");
 }
 
 static void add_region(struct table *t, const json_t *region)
@@ -42,7 +43,8 @@ static void print_regions(const struct cmd_ctx *ctx, const json_t *regions)
     size_t i;
     json_t *region;
     table_init(&t, heads);
-    json_array_foreach(regions, i, region) add_region(&t, region);
+    json_array_foreach (regions, i, region)
+        add_region(&t, region);
     table_format(&t, &style, &out);
     if (!table_empty(&t))
         printf("\n%s", out.buf);

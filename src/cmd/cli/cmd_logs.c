@@ -70,8 +70,8 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     if (r < 0)
         return r;
     bool follow = cmd_flag(ctx, "follow");
-    json_t *params = json_pack("{s:s,s:s*,s:I,s:b}", "module", ctx->operands[0], "region", cmd_opt(ctx, "region"),
-        "lines", (json_int_t)lines, "follow", (int)follow);
+    json_t *params = json_pack("{s:s,s:s*,s:I,s:b}", "module", ctx->operands[0], "region",
+        cmd_opt(ctx, "region"), "lines", (json_int_t)lines, "follow", (int)follow);
     r = rpc_client_call(c, "logs", params, follow ? 0 : 60000, show_part, &show, &answer, e);
     json_decref(answer);
     rpc_client_free(c);
@@ -82,15 +82,18 @@ const struct cmd cmd_logs = {
     .name = "logs",
     .operands = "MODULE|UNIT",
     .summary = "Show what a module prints",
-    .text = "The last lines of all instances of a module, or of one unit, from every region or one, in "
-            "the order of their times; with -f, what is added after them until interrupted. Each line "
-            "starts with its time (UTC) and its unit.\n\n"
-            "A host keeps 5 files of 20 MB for each unit. A unit that prints more than 10,000 lines a "
-            "second loses the rest, which a line marked `--` then says.\n\n"
-            "JSON: one object a line, {time, region, host, unit, stream, line}.",
+    .text =
+        "The last lines of all instances of a module, or of one unit, from every region or one, in "
+        "the order of their times; with -f, what is added after them until interrupted. Each line "
+        "starts with its time (UTC) and its unit.\n\n"
+        "A host keeps 5 files of 20 MB for each unit. A unit that prints more than 10,000 lines a "
+        "second loses the rest, which a line marked `--` then says.\n\n"
+        "JSON: one object a line, {time, region, host, unit, stream, line}.",
     .opts = (const struct cmd_opt[]){{"follow", 'f', NULL, "go on with what is added"},
-        {"lines", 'n', "N", "how many lines to begin with (100)"}, {"region", 0, "REGION", "of this region alone"},
-        {"file", 0, "FILE", "the declaration (platform.yaml)"}, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
+        {"lines", 'n', "N", "how many lines to begin with (100)"},
+        {"region", 0, "REGION", "of this region alone"},
+        {"file", 0, "FILE", "the declaration (platform.yaml)"}, CMD_OPT_PLATFORM, CMD_OPT_JSON,
+        {0}},
     .min_operands = 1,
     .max_operands = 1,
     .run = run,

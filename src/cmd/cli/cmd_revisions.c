@@ -62,8 +62,7 @@ static void print_table(const struct cmd_ctx *ctx, const json_t *list)
     size_t i;
     json_t *row;
     table_init(&t, heads);
-    json_array_foreach(list, i, row)
-    {
+    json_array_foreach (list, i, row) {
         bool current = json_opt_bool(row, "current", false);
         table_cell(&t, current ? TABLE_BOLD : TABLE_PLAIN, "%lld%s",
             (long long)json_opt_int(row, "revision", 0), current ? " (current)" : "");

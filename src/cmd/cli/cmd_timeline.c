@@ -75,8 +75,9 @@ static void print_missing(const json_t *answer)
 {
     size_t i;
     json_t *host;
-    json_array_foreach(json_object_get(answer, "missing"), i, host) fprintf(stderr,
-        "mcp: %s cannot be asked: its own entries are missing here\n", json_string_value(host));
+    json_array_foreach (json_object_get(answer, "missing"), i, host)
+        fprintf(stderr, "mcp: %s cannot be asked: its own entries are missing here\n",
+            json_string_value(host));
 }
 
 static int run(struct cmd_ctx *ctx, struct err *e)

@@ -86,8 +86,7 @@ static int connect_lab_hosts(
 {
     size_t i;
     json_t *row;
-    json_array_foreach(hosts, i, row)
-    {
+    json_array_foreach (hosts, i, row) {
         struct cmd_lab_host h = {.pid = (pid_t)json_opt_int(row, "pid", 0),
             .start_time = (uint64_t)json_opt_int(row, "start_time", 0)};
         str_copy(h.name, sizeof h.name, json_opt_str(row, "name", "?"));

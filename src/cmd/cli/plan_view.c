@@ -26,8 +26,10 @@ int cmd_same_platform(const struct model *m, const struct revision *from, struct
 
 static enum table_mark mark_of(enum plan_verb verb)
 {
-    static const enum table_mark marks[] = {[PLAN_CREATE] = TABLE_GOOD, [PLAN_UPDATE] = TABLE_WARN,
-        [PLAN_REPLACE] = TABLE_WARN, [PLAN_REMOVE] = TABLE_BAD};
+    static const enum table_mark marks[] = {[PLAN_CREATE] = TABLE_GOOD,
+        [PLAN_UPDATE] = TABLE_WARN,
+        [PLAN_REPLACE] = TABLE_WARN,
+        [PLAN_REMOVE] = TABLE_BAD};
     return marks[verb];
 }
 

@@ -19,8 +19,7 @@ static void print_details(const json_t *details)
 {
     size_t i;
     json_t *row;
-    json_array_foreach(details, i, row)
-    {
+    json_array_foreach (details, i, row) {
         const char *where = json_opt_str(row, "where", ""), *fix = json_opt_str(row, "fix", "");
         fprintf(stderr, "%s%s%s\n", where, *where ? ": " : "", json_opt_str(row, "message", ""));
         if (*fix)

@@ -56,7 +56,7 @@ const char *cmd_age(int64_t since_wall_ms, int64_t now_wall_ms, char out[CMD_AGE
 static bool is_standby(const json_t *unit)
 {
     return str_eq(json_opt_str(unit, "state", ""), "pending")
-        && str_starts(json_opt_str(unit, "reason", ""), "standby");
+           && str_starts(json_opt_str(unit, "reason", ""), "standby");
 }
 
 static bool unit_is_fine(const json_t *unit)
@@ -142,8 +142,7 @@ static void add_alarms(const json_t *status, const struct table_style *style, st
 {
     size_t i;
     json_t *row;
-    json_array_foreach(json_object_get(status, "alarms"), i, row)
-    {
+    json_array_foreach (json_object_get(status, "alarms"), i, row) {
         table_mark_text(out, style, TABLE_BAD, "ALARM ");
         table_mark_text(out, style, TABLE_PLAIN, json_opt_str(row, "text", "?"));
         str_add_ch(out, '\n');
@@ -167,7 +166,7 @@ static void cell_share(
 {
     size_t i, all = 0, good = 0;
     json_t *row;
-    json_array_foreach(rows, i, row)
+    json_array_foreach (rows, i, row)
         if (in_region(row, region)) {
             all++;
             good += fine(row);
@@ -180,7 +179,7 @@ static void cell_addresses(struct table *t, const json_t *list)
     _cleanup_str_ struct str text = STR_INIT;
     size_t i;
     json_t *a;
-    json_array_foreach(list, i, a)
+    json_array_foreach (list, i, a)
         str_addf(
             &text, "%s%s", text.len ? " " : "", json_is_string(a) ? json_string_value(a) : "?");
     table_cell(t, TABLE_PLAIN, "%s", str_cstr(&text));
@@ -205,8 +204,7 @@ static void add_regions(const json_t *status, const struct table_style *style, s
     size_t i;
     json_t *row;
     table_init(&t, heads);
-    json_array_foreach(json_object_get(status, "regions"), i, row)
-    {
+    json_array_foreach (json_object_get(status, "regions"), i, row) {
         const char *name = json_opt_str(row, "name", "?");
         table_cell(&t, TABLE_PLAIN, "%s", name);
         cell_text(&t, row, "duty");
@@ -228,8 +226,8 @@ static void add_names(
     size_t i, k;
     json_t *name, *row;
     table_init(&t, heads);
-    json_array_foreach(json_object_get(status, "names"), i, name)
-        json_array_foreach(json_object_get(name, "regions"), k, row)
+    json_array_foreach (json_object_get(status, "names"), i, name)
+        json_array_foreach (json_object_get(name, "regions"), k, row)
             if (!is_up(row)) {
                 cell_text(&t, name, "name");
                 cell_text(&t, row, "region");
@@ -247,8 +245,7 @@ static void cell_roles(struct table *t, const json_t *roles, int64_t now)
     char age[CMD_AGE_SIZE];
     size_t i;
     json_t *role;
-    json_array_foreach(roles, i, role)
-    {
+    json_array_foreach (roles, i, role) {
         int64_t restarts = json_opt_int(role, "restarts", 0);
         str_addf(&text, "%s%s", text.len ? " " : "", json_opt_str(role, "name", "?"));
         if (restarts > 0)
@@ -264,7 +261,7 @@ static void cell_memory(struct table *t, const json_t *roles)
     int64_t bytes = 0;
     size_t i;
     json_t *role;
-    json_array_foreach(roles, i, role)
+    json_array_foreach (roles, i, role)
         bytes += json_opt_int(role, "pss_bytes", 0);
     if (bytes > 0)
         table_cell(t, TABLE_PLAIN, "%.1f MiB", (double)bytes / 1048576);
@@ -281,8 +278,7 @@ static void add_hosts(
     json_t *row;
     table_init(&t, heads);
     t.right[3] = true;
-    json_array_foreach(json_object_get(status, "hosts"), i, row)
-    {
+    json_array_foreach (json_object_get(status, "hosts"), i, row) {
         cell_text(&t, row, "name");
         cell_text(&t, row, "region");
         cell_state(&t, row);
@@ -303,8 +299,7 @@ static void add_units(
     json_t *row;
     table_init(&t, heads);
     t.right[4] = t.right[5] = true;
-    json_array_foreach(json_object_get(status, "units"), i, row)
-    {
+    json_array_foreach (json_object_get(status, "units"), i, row) {
         int64_t restarts = json_opt_int(row, "restarts", 0);
         cell_text(&t, row, "name");
         cell_text(&t, row, "region");

@@ -72,13 +72,11 @@ static int parse_targets(
 {
     const char *region, *name;
     json_t *row, *vote;
-    json_object_foreach(targets, region, row)
-    {
+    json_object_foreach (targets, region, row) {
         size_t r, n;
         if (!find(s->regions, s->n_regions, region, &r))
             continue;
-        json_object_foreach(row, name, vote)
-        {
+        json_object_foreach (row, name, vote) {
             if (!find(s->names, s->n_names, name, &n))
                 continue;
             int k = parse_vote(vote, &v->targets[HEALTH_TARGET(s, r, n)], e);
@@ -132,8 +130,8 @@ int health_view_parse(
     if (r < 0)
         return err_wrap(e, "view");
     for (size_t i = 0, at; i < json_array_size(reached); i++)
-        if (find(s->regions, s->n_regions, json_string_value(json_array_get(reached, i)), &at) &&
-            at != v.region)
+        if (find(s->regions, s->n_regions, json_string_value(json_array_get(reached, i)), &at)
+            && at != v.region)
             v.reached |= 1ull << at;
     v.targets = xcalloc(s->n_regions * s->n_names + 1, sizeof *v.targets);
     r = parse_targets(targets, s, &v, e);

@@ -133,10 +133,10 @@ static void check_host_address(
             continue;
         /* RFC 3021: /31 and /32 have neither a network nor a broadcast address. */
         struct ip_addr last;
-        if (net->addr.family == 4 && net->bits < 31 &&
-            (ip_eq(&net->addr, &a->addr) ||
-                (ip_prefix_nth(net, (1ull << (32 - net->bits)) - 1, &last) &&
-                    ip_eq(&last, &a->addr))))
+        if (net->addr.family == 4 && net->bits < 31
+            && (ip_eq(&net->addr, &a->addr)
+                || (ip_prefix_nth(net, (1ull << (32 - net->bits)) - 1, &last)
+                    && ip_eq(&last, &a->addr))))
             problem_fix(schema_problem(c->p, a->at,
                             "%s is the first or last address of its network, which no host can "
                             "have",
@@ -253,8 +253,8 @@ static void check_wan(struct checker *c)
     if (n)
         qsort(links, n, sizeof *links, compare_links);
     for (size_t i = 1; i < n; i++)
-        if (str_eq(links[i][0]->s, links[i - 1][0]->s) &&
-            str_eq(links[i][1]->s, links[i - 1][1]->s))
+        if (str_eq(links[i][0]->s, links[i - 1][0]->s)
+            && str_eq(links[i][1]->s, links[i - 1][1]->s))
             problem_fix(
                 schema_problem(c->p, links[i][2]->at,
                     "the line between %s and %s is declared twice", links[i][0]->s, links[i][1]->s),
@@ -289,8 +289,8 @@ static bool is_unicast(const struct ip_addr *a)
     if (a->family == 4)
         return a->bytes[0] != 0 && a->bytes[0] != 127 && a->bytes[0] < 224;
     bool link_local = a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
-    return memcmp(a->bytes, unspecified, 16) != 0 && memcmp(a->bytes, loopback, 16) != 0 &&
-           a->bytes[0] != 0xff && !link_local;
+    return memcmp(a->bytes, unspecified, 16) != 0 && memcmp(a->bytes, loopback, 16) != 0
+           && a->bytes[0] != 0xff && !link_local;
 }
 
 static void claim_address(struct checker *c, struct claims *all, enum claim_kind kind,
@@ -360,8 +360,8 @@ static bool may_overlap(const struct claim *a, const struct claim *b)
 {
     if (a->kind == CLAIM_BRIDGE && b->kind == CLAIM_BRIDGE)
         return true;
-    return (a->kind == CLAIM_NETWORK && b->kind == CLAIM_HOST) ||
-           (a->kind == CLAIM_HOST && b->kind == CLAIM_NETWORK);
+    return (a->kind == CLAIM_NETWORK && b->kind == CLAIM_HOST)
+           || (a->kind == CLAIM_HOST && b->kind == CLAIM_NETWORK);
 }
 
 static void report_overlap(struct checker *c, const struct claim *a, const struct claim *b)

@@ -229,8 +229,8 @@ static void check_owner(struct checker *c, const struct owner *first, const stru
                 one->fqdn,
                 first->kind == OWNER_ROUTE ? "a name that a route serves" : "a name server"),
             "remove the record");
-    else if (before->kind == OWNER_RECORD && !strcmp(before->type, one->type) &&
-             !strcmp(before->value, one->value))
+    else if (before->kind == OWNER_RECORD && !strcmp(before->type, one->type)
+             && !strcmp(before->value, one->value))
         problem_fix(
             schema_problem(c->p, one->at, "the same record stands in line %u", before->at->line),
             "keep one of them");
@@ -252,8 +252,8 @@ static void check_owners(struct checker *c)
         const struct owner *one = &all.v[i];
         if (strcmp(first->fqdn, one->fqdn) != 0)
             first = one;
-        if (one->kind == OWNER_RECORD && !strcmp(one->type, "CNAME") &&
-            str_eq(one->fqdn, decl_lower_name(c->arena, c->d->domain.s)))
+        if (one->kind == OWNER_RECORD && !strcmp(one->type, "CNAME")
+            && str_eq(one->fqdn, decl_lower_name(c->arena, c->d->domain.s)))
             problem_fix(schema_problem(
                             c->p, one->at, "the domain itself cannot be a CNAME (RFC 1034 3.6.2)"),
                 "declare addresses, or serve it by a route");

@@ -167,8 +167,8 @@ static bool is_quoted(const char *s)
         for (; *s && *s != '"'; s++, n++) {
             if (*s != '\\')
                 continue;
-            if (isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) &&
-                isdigit((unsigned char)s[3]))
+            if (isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2])
+                && isdigit((unsigned char)s[3]))
                 s += 3;
             else if (s[1])
                 s++;

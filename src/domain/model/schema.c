@@ -245,9 +245,10 @@ static const struct schema_row route_rows[] = {
         .prose =
             "What the path starts with. Whole segments: /v1 serves /v1 and /v1/orders, not /v10."},
     {"auth", SCHEMA_ENUM, offsetof(struct decl_route, auth), .words = auths, .def = "jwt",
-        .prose = "jwt: only requests with a valid token pass. none: everybody's do. While the platform "
-                 "declares no identity nobody can check tokens: jwt routes are served without, and "
-                 "the edge raises an alarm."},
+        .prose =
+            "jwt: only requests with a valid token pass. none: everybody's do. While the platform "
+            "declares no identity nobody can check tokens: jwt routes are served without, and "
+            "the edge raises an alarm."},
     {0},
 };
 static const struct schema_row route_item = {

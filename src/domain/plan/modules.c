@@ -142,8 +142,8 @@ static bool spec_changed(
     changed |= env_changed(d, old->env, new->env);
     changed |= limits_changed(d, &old->limits, &new->limits);
     changed |= probe_changed(d, &old->probe, &new->probe);
-    return plan_changed_ms(d, "stop timeout", old->stop_timeout_ms, new->stop_timeout_ms) ||
-           changed;
+    return plan_changed_ms(d, "stop timeout", old->stop_timeout_ms, new->stop_timeout_ms)
+           || changed;
 }
 
 static const char *count_text(struct differ *d, const char *verb, unsigned n)

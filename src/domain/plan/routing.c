@@ -132,7 +132,7 @@ static void diff_health(struct differ *d)
 static const char *zone_text(struct differ *d, const struct model *m)
 {
     return m->platform ? arena_printf(d->scratch, "%s, ttl %llu s", m->domain,
-                             (unsigned long long)m->routing.ttl_ms / 1000)
+               (unsigned long long)m->routing.ttl_ms / 1000)
                        : NULL;
 }
 

@@ -50,8 +50,7 @@ static int check_files(const struct revision *r, struct err *e)
         return err_set(e, ERR_LIMIT, "more than %d files", REVISION_FILES_MAX);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)r->files, key, value)
-    {
+    json_object_foreach ((json_t *)r->files, key, value) {
         if (!json_is_string(value) || !digest_valid(json_string_value(value)))
             return err_set(e, ERR_INVALID, "files: \"%s\" is no digest", key);
     }
@@ -72,11 +71,11 @@ static int parse_members(struct revision *r, struct err *e)
         err_fix(e, "install the version of mcp that wrote it");
         return ERR_INVALID;
     }
-    if ((rc = json_get_int(r->json, "revision", 1, INT64_MAX, &number, e)) < 0 ||
-        (rc = json_get_str(r->json, "created", &r->created, e)) < 0 ||
-        (rc = json_get_str(r->json, "by", &r->by, e)) < 0 ||
-        (rc = json_get_obj(r->json, "platform", &platform, e)) < 0 ||
-        (rc = json_get_obj(r->json, "files", &files, e)) < 0)
+    if ((rc = json_get_int(r->json, "revision", 1, INT64_MAX, &number, e)) < 0
+        || (rc = json_get_str(r->json, "created", &r->created, e)) < 0
+        || (rc = json_get_str(r->json, "by", &r->by, e)) < 0
+        || (rc = json_get_obj(r->json, "platform", &platform, e)) < 0
+        || (rc = json_get_obj(r->json, "files", &files, e)) < 0)
         return rc;
     r->number = (uint64_t)number;
     r->note = json_opt_str(r->json, "note", "");

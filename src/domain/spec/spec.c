@@ -31,8 +31,8 @@ bool unit_name_valid(const char *name)
     return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
-static int parse_enum(const json_t *obj, const char *key, const char *const *names, size_t n, unsigned *ret,
-    struct err *e)
+static int parse_enum(const json_t *obj, const char *key, const char *const *names, size_t n,
+    unsigned *ret, struct err *e)
 {
     const char *text;
     int r = json_get_str(obj, key, &text, e);
@@ -47,7 +47,8 @@ static int parse_enum(const json_t *obj, const char *key, const char *const *nam
 }
 
 /* An optional array of strings; absent or null gives NULL. */
-static int parse_words(struct arena *a, const json_t *obj, const char *key, const char *const **ret, struct err *e)
+static int parse_words(
+    struct arena *a, const json_t *obj, const char *key, const char *const **ret, struct err *e)
 {
     json_t *v = json_object_get(obj, key);
     *ret = NULL;
@@ -93,7 +94,8 @@ static int parse_env(struct arena *a, const json_t *obj, const char *const **ret
     return 0;
 }
 
-static int parse_range(const json_t *obj, const char *key, int64_t min, int64_t max, uint64_t *ret, struct err *e)
+static int parse_range(
+    const json_t *obj, const char *key, int64_t min, int64_t max, uint64_t *ret, struct err *e)
 {
     int64_t n;
     int r = json_get_int(obj, key, min, max, &n, e);
@@ -152,7 +154,8 @@ static int check_runtime(struct unit_spec *s, const json_t *obj, struct err *e)
     if (s->runtime == UNIT_OCI && (!s->image || !digest_valid(s->image)))
         return err_set(e, ERR_INVALID, "\"image\" must be a digest");
     if (s->runtime == UNIT_EXEC && (!s->command || s->command[0][0] != '/'))
-        return err_set(e, ERR_INVALID, "\"command\" must start with an absolute path (runtime exec)");
+        return err_set(
+            e, ERR_INVALID, "\"command\" must start with an absolute path (runtime exec)");
     if (s->cwd && s->cwd[0] != '/')
         return err_set(e, ERR_INVALID, "\"cwd\" must be an absolute path");
     return 0;
@@ -175,11 +178,14 @@ static int parse_unit(struct arena *a, json_t *obj, struct unit_spec *s, struct 
     int r;
     if ((r = parse_enum(obj, "kind", kind_names, ARRAY_SIZE(kind_names), &kind, e)) < 0
         || (r = json_get_str(obj, "module", &s->module, e)) < 0
-        || (r = parse_enum(obj, "runtime", runtime_names, ARRAY_SIZE(runtime_names), &runtime, e)) < 0
-        || (r = parse_words(a, obj, "command", &s->command, e)) < 0 || (r = parse_env(a, obj, &s->env, e)) < 0
+        || (r = parse_enum(obj, "runtime", runtime_names, ARRAY_SIZE(runtime_names), &runtime, e))
+               < 0
+        || (r = parse_words(a, obj, "command", &s->command, e)) < 0
+        || (r = parse_env(a, obj, &s->env, e)) < 0
         || (r = parse_range(obj, "port", 0, 65535, &port, e)) < 0
         || (r = parse_range(obj, "stop_timeout_ms", 0, DAY_MS, &s->stop_timeout_ms, e)) < 0
-        || (r = parse_probe(a, obj, &s->probe, e)) < 0 || (r = parse_limits(obj, &s->limits, e)) < 0)
+        || (r = parse_probe(a, obj, &s->probe, e)) < 0
+        || (r = parse_limits(obj, &s->limits, e)) < 0)
         return r;
     s->kind = (enum unit_kind)kind;
     s->runtime = (enum unit_runtime)runtime;
@@ -187,7 +193,8 @@ static int parse_unit(struct arena *a, json_t *obj, struct unit_spec *s, struct 
     s->standby = json_opt_bool(obj, "standby", false);
     s->json = obj;
     if (s->port == 0 && (s->probe.kind == PROBE_HTTP || s->probe.kind == PROBE_TCP))
-        return err_set(e, ERR_INVALID, "a %s probe needs a \"port\"", probe_kind_name(s->probe.kind));
+        return err_set(
+            e, ERR_INVALID, "a %s probe needs a \"port\"", probe_kind_name(s->probe.kind));
     if ((r = check_runtime(s, obj, e)) < 0)
         return r;
     digest_of(obj, s->digest);
@@ -203,7 +210,8 @@ static int parse_all(struct unit_specs *s, struct err *e)
     if (r < 0)
         return r;
     if (json_array_size(list) > UNIT_SPECS_MAX)
-        return err_set(e, ERR_LIMIT, "%zu units, allowed are %d", json_array_size(list), UNIT_SPECS_MAX);
+        return err_set(
+            e, ERR_LIMIT, "%zu units, allowed are %d", json_array_size(list), UNIT_SPECS_MAX);
     s->v = arena_alloc(s->arena, (json_array_size(list) + 1) * sizeof *s->v);
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_t *obj = json_array_get(list, i);
@@ -280,17 +288,18 @@ static json_t *format_env(const char *const *env)
 json_t *unit_spec_format(const struct unit_spec *s)
 {
     const struct model_probe *p = &s->probe;
-    json_t *probe = json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:i}", "kind", probe_kind_name(p->kind), "path",
-        p->path ? p->path : "/", "command", format_words(p->command), "interval_ms", (json_int_t)p->interval_ms,
-        "timeout_ms", (json_int_t)p->timeout_ms, "start_timeout_ms", (json_int_t)p->start_timeout_ms, "failures",
-        (int)p->failures);
-    json_t *limits = json_pack("{s:I,s:i,s:i}", "memory_bytes", (json_int_t)s->limits.memory_bytes, "cpu_milli",
-        (int)s->limits.cpu_milli, "pids", (int)s->limits.pids);
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s*,s:o,s:o,s:s*,s:s*,s:i,s:o,s:o,s:I,s:b}", "name", s->name, "kind",
-        unit_kind_name(s->kind), "module", s->module, "runtime", unit_runtime_name(s->runtime), "image", s->image,
-        "command", format_words(s->command), "env", format_env(s->env), "user", s->user, "cwd", s->cwd, "port",
-        (int)s->port, "probe", probe, "limits", limits, "stop_timeout_ms", (json_int_t)s->stop_timeout_ms,
-        "standby", (int)s->standby);
+    json_t *probe = json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:i}", "kind", probe_kind_name(p->kind),
+        "path", p->path ? p->path : "/", "command", format_words(p->command), "interval_ms",
+        (json_int_t)p->interval_ms, "timeout_ms", (json_int_t)p->timeout_ms, "start_timeout_ms",
+        (json_int_t)p->start_timeout_ms, "failures", (int)p->failures);
+    json_t *limits = json_pack("{s:I,s:i,s:i}", "memory_bytes", (json_int_t)s->limits.memory_bytes,
+        "cpu_milli", (int)s->limits.cpu_milli, "pids", (int)s->limits.pids);
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s*,s:o,s:o,s:s*,s:s*,s:i,s:o,s:o,s:I,s:b}", "name",
+        s->name, "kind", unit_kind_name(s->kind), "module", s->module, "runtime",
+        unit_runtime_name(s->runtime), "image", s->image, "command", format_words(s->command),
+        "env", format_env(s->env), "user", s->user, "cwd", s->cwd, "port", (int)s->port, "probe",
+        probe, "limits", limits, "stop_timeout_ms", (json_int_t)s->stop_timeout_ms, "standby",
+        (int)s->standby);
     ASSERT(j);
     return j;
 }

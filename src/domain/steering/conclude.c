@@ -49,8 +49,8 @@ static void report_target(struct steer *s, size_t name, size_t region, struct st
 static bool too_soon(const struct steer *s, const struct target *t)
 {
     const struct health_params *p = &s->plan->params;
-    return t->confirmed && p->up > 1 &&
-           steer_within(s->now_ms, t->since_ms, (p->up - 1) * p->interval_ms);
+    return t->confirmed && p->up > 1
+           && steer_within(s->now_ms, t->since_ms, (p->up - 1) * p->interval_ms);
 }
 
 static void conclude_target(struct steer *s, const struct health_council *c, size_t name,

@@ -203,8 +203,8 @@ static const struct model_nameserver *find_nameserver(const struct model *m, con
 
 static bool in_domain(const char *name, const char *domain)
 {
-    return !strcmp(name, domain) ||
-           (str_ends(name, domain) && name[strlen(name) - strlen(domain) - 1] == '.');
+    return !strcmp(name, domain)
+           || (str_ends(name, domain) && name[strlen(name) - strlen(domain) - 1] == '.');
 }
 
 /* Names that health does not move: declared records, name servers, and names that do not exist. */
@@ -221,13 +221,13 @@ static json_t *explain_static(const struct model *m, const struct steer_question
     }
     for (size_t i = 0; !answer && i < m->routing.n_records; i++) {
         exists |= !strcmp(m->routing.records[i].fqdn, q->name);
-        if (!strcmp(m->routing.records[i].fqdn, q->name) &&
-            str_eq(m->routing.records[i].type, q->type))
+        if (!strcmp(m->routing.records[i].fqdn, q->name)
+            && str_eq(m->routing.records[i].type, q->type))
             answer = json_array();
     }
     for (size_t i = 0; answer && !because.len && i < m->routing.n_records; i++)
-        if (!strcmp(m->routing.records[i].fqdn, q->name) &&
-            str_eq(m->routing.records[i].type, q->type))
+        if (!strcmp(m->routing.records[i].fqdn, q->name)
+            && str_eq(m->routing.records[i].type, q->type))
             json_array_append_new(answer, json_string(m->routing.records[i].value));
     if (!because.len) {
         if (answer)

@@ -41,8 +41,8 @@ static void restore_target(struct steer *s, size_t name, size_t region, const js
 {
     struct target *t = steer_target(s, name, region);
     enum health_state own, concluded;
-    if (!health_state_parse(json_opt_str(j, "own", ""), &own) ||
-        !health_state_parse(json_opt_str(j, "state", ""), &concluded))
+    if (!health_state_parse(json_opt_str(j, "own", ""), &own)
+        || !health_state_parse(json_opt_str(j, "state", ""), &concluded))
         return;
     t->own.state = own;
     t->own.since_wall_ms = json_opt_int(j, "own_since", 0);

@@ -26,8 +26,8 @@ void steer_observe_refresh(struct steer *s)
             v->reached |= 1ull << r;
     /* A view that came from another region crossed the same network that probes cross. */
     for (size_t i = 0; i < s->n_hosts; i++)
-        if (s->hosts[i].view.region != s->region &&
-            steer_within(s->now_ms, s->hosts[i].received_ms, steer_round_ms(s)))
+        if (s->hosts[i].view.region != s->region
+            && steer_within(s->now_ms, s->hosts[i].received_ms, steer_round_ms(s)))
             v->reached |= 1ull << s->hosts[i].view.region;
     v->self = region_answered(s, s->region);
     v->references = steer_within(s->now_ms, s->reference_ms, steer_round_ms(s));

@@ -23,6 +23,7 @@ unsigned slots_find(const struct slots *s, const char *name); /* 0: none */
 void slots_free(struct slots *s, const char *name);
 void slots_done(struct slots *s);
 json_t *slots_format(const struct slots *s);
-void slots_parse(struct slots *s, const json_t *j); /* into an empty one; anything wrong in it is left out */
+void slots_parse(
+    struct slots *s, const json_t *j); /* into an empty one; anything wrong in it is left out */
 bool slot_address(unsigned slot, const struct ip_prefix *bridge, struct ip_addr *ret);
 uint32_t slot_uid(unsigned slot); /* first of its range */

@@ -4,9 +4,14 @@
 #include "base/units/units.h"
 
 static const char *const state_names[UNIT_STATES] = {
-    [UNIT_PENDING] = "pending",     [UNIT_STARTING] = "starting", [UNIT_READY] = "ready",
-    [UNIT_UNHEALTHY] = "unhealthy", [UNIT_STOPPING] = "stopping", [UNIT_STOPPED] = "stopped",
-    [UNIT_BACKOFF] = "backoff",     [UNIT_FAILED] = "failed",
+    [UNIT_PENDING] = "pending",
+    [UNIT_STARTING] = "starting",
+    [UNIT_READY] = "ready",
+    [UNIT_UNHEALTHY] = "unhealthy",
+    [UNIT_STOPPING] = "stopping",
+    [UNIT_STOPPED] = "stopped",
+    [UNIT_BACKOFF] = "backoff",
+    [UNIT_FAILED] = "failed",
 };
 
 /* Public events sorted by what they mean now, plus the timers: the columns of the table. */
@@ -52,70 +57,82 @@ struct cell {
     const char *reason; /* of the new state; NULL keeps what is there or what the event says */
 };
 
-#define TO(state, ...) {true, UNIT_##state, __VA_ARGS__}
+#define TO(state, ...)                                                                             \
+    {                                                                                              \
+        true, UNIT_##state, __VA_ARGS__                                                            \
+    }
 
 /* Rows: the state; columns: what happened. An empty cell ignores. */
-static const struct cell table[UNIT_STATES][COLUMNS] = {
-    [UNIT_PENDING] = {
-        [C_WANT] = TO(BACKOFF, OP_RESUME),
-        [C_UNWANT] = TO(STOPPED, 0, "not wanted"),
-    },
-    [UNIT_STARTING] = {
-        [C_UNWANT] = TO(STOPPING, OP_TERM, "not wanted any more"),
-        [C_CHANGED] = TO(STOPPING, OP_TERM | OP_FORGET, "replaced by a new spec"),
-        [C_STARTED] = TO(STARTING, OP_PROBE),
-        [C_UNSTARTABLE] = TO(FAILED, OP_FAIL | OP_LATER),
-        [C_NOT_STARTED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
-        [C_PROBE_OK] = TO(READY, OP_HEALTHY | OP_NEXT | OP_CLEAR),
-        [C_PROBE_MISS] = TO(STARTING, OP_NEXT),
-        [C_PROBE_DOWN] = TO(STARTING, OP_NEXT),
-        [C_PROBE_DUE] = TO(STARTING, OP_PROBE),
-        [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
-        [C_START_LATE] = TO(STOPPING, OP_TERM | OP_FAIL),
-    },
-    [UNIT_READY] = {
-        [C_UNWANT] = TO(STOPPING, OP_TERM, "not wanted any more"),
-        [C_CHANGED] = TO(STOPPING, OP_TERM | OP_FORGET, "replaced by a new spec"),
-        [C_PROBE_OK] = TO(READY, OP_NEXT),
-        [C_PROBE_MISS] = TO(READY, OP_NEXT),
-        [C_PROBE_DOWN] = TO(UNHEALTHY, OP_NEXT),
-        [C_PROBE_DUE] = TO(READY, OP_PROBE),
-        [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
-        [C_HEALTHY] = TO(READY, OP_FORGET),
-    },
-    [UNIT_UNHEALTHY] = {
-        [C_UNWANT] = TO(STOPPING, OP_TERM, "not wanted any more"),
-        [C_CHANGED] = TO(STOPPING, OP_TERM | OP_FORGET, "replaced by a new spec"),
-        [C_PROBE_OK] = TO(READY, OP_HEALTHY | OP_NEXT | OP_CLEAR),
-        [C_PROBE_MISS] = TO(UNHEALTHY, OP_NEXT),
-        [C_PROBE_DOWN] = TO(STOPPING, OP_TERM | OP_FAIL),
-        [C_PROBE_DUE] = TO(UNHEALTHY, OP_PROBE),
-        [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
-    },
-    [UNIT_STOPPING] = {
-        [C_WANT] = TO(STOPPING, 0),
-        [C_UNWANT] = TO(STOPPING, 0, "not wanted any more"),
-        [C_CHANGED] = TO(STOPPING, OP_FORGET, "replaced by a new spec"),
-        [C_STARTED] = TO(STOPPING, 0),
-        [C_UNSTARTABLE] = TO(FAILED, OP_LATER),
-        [C_NOT_STARTED] = TO(BACKOFF, OP_RETRY),
-        [C_DIED] = TO(BACKOFF, OP_RETRY),
-        [C_ENDED] = TO(STOPPED, 0, "not wanted"),
-        [C_STOP_LATE] = TO(STOPPING, OP_KILL),
-    },
-    [UNIT_STOPPED] = {
-        [C_WANT] = TO(BACKOFF, OP_RESUME),
-    },
-    [UNIT_BACKOFF] = {
-        [C_UNWANT] = TO(STOPPED, 0, "not wanted"),
-        [C_CHANGED] = TO(STARTING, OP_FORGET | OP_START),
-        [C_RETRY] = TO(STARTING, OP_START),
-    },
-    [UNIT_FAILED] = {
-        [C_UNWANT] = TO(STOPPED, 0, "not wanted"),
-        [C_CHANGED] = TO(STARTING, OP_FORGET | OP_START),
-        [C_RETRY] = TO(STARTING, OP_START),
-    },
+static const struct cell table[UNIT_STATES][COLUMNS] =
+    {
+        [UNIT_PENDING] =
+            {
+                [C_WANT] = TO(BACKOFF, OP_RESUME),
+                [C_UNWANT] = TO(STOPPED, 0, "not wanted"),
+            },
+        [UNIT_STARTING] =
+            {
+                [C_UNWANT] = TO(STOPPING, OP_TERM, "not wanted any more"),
+                [C_CHANGED] = TO(STOPPING, OP_TERM | OP_FORGET, "replaced by a new spec"),
+                [C_STARTED] = TO(STARTING, OP_PROBE),
+                [C_UNSTARTABLE] = TO(FAILED, OP_FAIL | OP_LATER),
+                [C_NOT_STARTED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
+                [C_PROBE_OK] = TO(READY, OP_HEALTHY | OP_NEXT | OP_CLEAR),
+                [C_PROBE_MISS] = TO(STARTING, OP_NEXT),
+                [C_PROBE_DOWN] = TO(STARTING, OP_NEXT),
+                [C_PROBE_DUE] = TO(STARTING, OP_PROBE),
+                [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
+                [C_START_LATE] = TO(STOPPING, OP_TERM | OP_FAIL),
+            },
+        [UNIT_READY] =
+            {
+                [C_UNWANT] = TO(STOPPING, OP_TERM, "not wanted any more"),
+                [C_CHANGED] = TO(STOPPING, OP_TERM | OP_FORGET, "replaced by a new spec"),
+                [C_PROBE_OK] = TO(READY, OP_NEXT),
+                [C_PROBE_MISS] = TO(READY, OP_NEXT),
+                [C_PROBE_DOWN] = TO(UNHEALTHY, OP_NEXT),
+                [C_PROBE_DUE] = TO(READY, OP_PROBE),
+                [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
+                [C_HEALTHY] = TO(READY, OP_FORGET),
+            },
+        [UNIT_UNHEALTHY] =
+            {
+                [C_UNWANT] = TO(STOPPING, OP_TERM, "not wanted any more"),
+                [C_CHANGED] = TO(STOPPING, OP_TERM | OP_FORGET, "replaced by a new spec"),
+                [C_PROBE_OK] = TO(READY, OP_HEALTHY | OP_NEXT | OP_CLEAR),
+                [C_PROBE_MISS] = TO(UNHEALTHY, OP_NEXT),
+                [C_PROBE_DOWN] = TO(STOPPING, OP_TERM | OP_FAIL),
+                [C_PROBE_DUE] = TO(UNHEALTHY, OP_PROBE),
+                [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
+            },
+        [UNIT_STOPPING] =
+            {
+                [C_WANT] = TO(STOPPING, 0),
+                [C_UNWANT] = TO(STOPPING, 0, "not wanted any more"),
+                [C_CHANGED] = TO(STOPPING, OP_FORGET, "replaced by a new spec"),
+                [C_STARTED] = TO(STOPPING, 0),
+                [C_UNSTARTABLE] = TO(FAILED, OP_LATER),
+                [C_NOT_STARTED] = TO(BACKOFF, OP_RETRY),
+                [C_DIED] = TO(BACKOFF, OP_RETRY),
+                [C_ENDED] = TO(STOPPED, 0, "not wanted"),
+                [C_STOP_LATE] = TO(STOPPING, OP_KILL),
+            },
+        [UNIT_STOPPED] =
+            {
+                [C_WANT] = TO(BACKOFF, OP_RESUME),
+            },
+        [UNIT_BACKOFF] =
+            {
+                [C_UNWANT] = TO(STOPPED, 0, "not wanted"),
+                [C_CHANGED] = TO(STARTING, OP_FORGET | OP_START),
+                [C_RETRY] = TO(STARTING, OP_START),
+            },
+        [UNIT_FAILED] =
+            {
+                [C_UNWANT] = TO(STOPPED, 0, "not wanted"),
+                [C_CHANGED] = TO(STARTING, OP_FORGET | OP_START),
+                [C_RETRY] = TO(STARTING, OP_START),
+            },
 };
 
 const char *unit_state_name(enum unit_state s)
@@ -141,7 +158,8 @@ void unit_exit_describe(const struct unit_exit *x, uint64_t memory_bytes, char *
     else if (x->lost)
         snprintf(out, size, "ended unobserved");
     else if (x->signal)
-        snprintf(out, size, "killed by signal %d (%s)", x->signal, sigabbrev_np(x->signal) ? sigabbrev_np(x->signal) : "?");
+        snprintf(out, size, "killed by signal %d (%s)", x->signal,
+            sigabbrev_np(x->signal) ? sigabbrev_np(x->signal) : "?");
     else
         snprintf(out, size, "exit %d", x->code);
 }
@@ -200,10 +218,11 @@ static void describe_backoff(struct unit *u, uint64_t delay_ms, struct unit_acti
 {
     char text[2 * UNIT_REASON_SIZE];
     if (u->failures >= 3)
-        snprintf(text, sizeof text, "crash loop: %.180s ×%u, next try in %llu s", u->cause, u->failures,
-            (unsigned long long)(delay_ms + 999) / 1000);
+        snprintf(text, sizeof text, "crash loop: %.180s ×%u, next try in %llu s", u->cause,
+            u->failures, (unsigned long long)(delay_ms + 999) / 1000);
     else
-        snprintf(text, sizeof text, "%.200s, next try in %llu s", u->cause, (unsigned long long)(delay_ms + 999) / 1000);
+        snprintf(text, sizeof text, "%.200s, next try in %llu s", u->cause,
+            (unsigned long long)(delay_ms + 999) / 1000);
     text[UNIT_REASON_SIZE - 1] = '\0';
     set_reason(u, out, text);
 }
@@ -244,11 +263,13 @@ static uint64_t next_probe(const struct unit *u, uint64_t now_ms)
     if (u->params.probe == PROBE_NONE)
         return UNIT_NEVER;
     if (u->state == UNIT_STARTING)
-        interval = MIN(interval, u->params.probe == PROBE_EXEC ? UNIT_START_EXEC_PROBE_MS : UNIT_START_PROBE_MS);
+        interval = MIN(interval,
+            u->params.probe == PROBE_EXEC ? UNIT_START_EXEC_PROBE_MS : UNIT_START_PROBE_MS);
     return now_ms + interval;
 }
 
-static void run_ops(struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
+static void run_ops(
+    struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
 {
     if (ops & OP_FORGET) {
         u->failures = 0;
@@ -288,7 +309,8 @@ static void run_ops(struct unit *u, unsigned ops, uint64_t now_ms, struct rnd *r
 /* Which timers live in which state; leaving it disarms them. */
 static void disarm(struct unit *u)
 {
-    bool running = u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_UNHEALTHY;
+    bool running =
+        u->state == UNIT_STARTING || u->state == UNIT_READY || u->state == UNIT_UNHEALTHY;
     if (u->state != UNIT_STARTING)
         u->start_due = UNIT_NEVER;
     if (u->state != UNIT_STOPPING)
@@ -303,7 +325,8 @@ static void disarm(struct unit *u)
     }
 }
 
-static void apply(struct unit *u, enum column c, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
+static void apply(
+    struct unit *u, enum column c, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
 {
     const struct cell *cell = &table[u->state][c];
     if (!cell->used)
@@ -325,7 +348,8 @@ static void apply(struct unit *u, enum column c, uint64_t now_ms, struct rnd *rn
 static void note_miss(struct unit *u, const char *text, struct unit_actions *out)
 {
     char reason[UNIT_REASON_SIZE];
-    snprintf(reason, sizeof reason, "probe failed ×%u: %.200s", u->misses, text ? text : "no answer");
+    snprintf(
+        reason, sizeof reason, "probe failed ×%u: %.200s", u->misses, text ? text : "no answer");
     str_copy(u->cause, sizeof u->cause, reason);
     if (u->state != UNIT_STARTING)
         set_reason(u, out, reason);
@@ -391,7 +415,8 @@ static void start_late(struct unit *u, uint64_t now_ms, struct rnd *rnd, struct 
 {
     char limit[UNITS_TEXT_SIZE], text[2 * UNIT_REASON_SIZE];
     units_format_duration(u->params.start_timeout_ms, limit);
-    snprintf(text, sizeof text, "not ready within %s%s%.180s", limit, u->misses ? ": " : "", u->misses ? u->cause : "");
+    snprintf(text, sizeof text, "not ready within %s%s%.180s", limit, u->misses ? ": " : "",
+        u->misses ? u->cause : "");
     str_copy(u->cause, sizeof u->cause, text);
     apply(u, C_START_LATE, now_ms, rnd, out);
     set_reason(u, out, u->cause);

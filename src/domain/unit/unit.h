@@ -51,7 +51,8 @@ struct unit_exit {
 
 struct unit_event {
     enum unit_event_kind kind;
-    uint64_t incarnation; /* STARTED, START_FAILED, PROBE_*, EXITED: of which process; others are ignored as late */
+    uint64_t
+        incarnation; /* STARTED, START_FAILED, PROBE_*, EXITED: of which process; others are ignored as late */
     struct unit_exit exit;
     bool permanent;
     const char *text; /* START_FAILED, PROBE_FAIL: why */
@@ -59,9 +60,9 @@ struct unit_event {
 
 enum unit_action_kind {
     UNIT_ACT_START, /* begin incarnation u->incarnation; answer STARTED, or START_FAILED, or EXITED */
-    UNIT_ACT_TERM,  /* ask it to stop (its stop signal) */
-    UNIT_ACT_KILL,  /* kill all of it */
-    UNIT_ACT_PROBE, /* probe once, answer PROBE_OK or PROBE_FAIL */
+    UNIT_ACT_TERM,   /* ask it to stop (its stop signal) */
+    UNIT_ACT_KILL,   /* kill all of it */
+    UNIT_ACT_PROBE,  /* probe once, answer PROBE_OK or PROBE_FAIL */
     UNIT_ACT_REPORT, /* the state or its reason changed: status and timeline */
 };
 
@@ -93,8 +94,8 @@ struct unit {
     struct unit_exit last_exit;
     struct unit_params params;
     char reason[UNIT_REASON_SIZE]; /* why it is in this state; "" when ready */
-    char cause[UNIT_REASON_SIZE];  /* of the last failure: "exit 1", "out of memory (limit 64MiB)" */
-    bool backoff_off;              /* mutation check of the simulator: never set elsewhere */
+    char cause[UNIT_REASON_SIZE]; /* of the last failure: "exit 1", "out of memory (limit 64MiB)" */
+    bool backoff_off;             /* mutation check of the simulator: never set elsewhere */
 };
 
 /* Restart delays: the first try at once, then 1, 2, 4 ... 60 s, each up to a quarter longer. */
@@ -103,7 +104,7 @@ struct unit {
 #define UNIT_HEALTHY_MS 60000u      /* ready this long: the failures are forgotten */
 #define UNIT_FAILED_RETRY_MS 10000u /* at first; a missing image may have come meanwhile */
 #define UNIT_KILL_AGAIN_MS 5000u
-#define UNIT_START_PROBE_MS 100u      /* between two probes of a starting unit */
+#define UNIT_START_PROBE_MS 100u /* between two probes of a starting unit */
 #define UNIT_START_EXEC_PROBE_MS 500u
 
 void unit_init(struct unit *u, const struct unit_params *p, uint64_t now_ms);
@@ -122,5 +123,5 @@ void unit_exit_describe(const struct unit_exit *x, uint64_t memory_bytes, char *
 /* What an agent's successor must know: state, incarnation, failures, deadlines. After unit_restore() the caller says
  * what became of the process: nothing while it lives, EXITED when it is gone. */
 json_t *unit_save(const struct unit *u);
-MUST_CHECK int unit_restore(struct unit *u, const json_t *saved, const struct unit_params *p, uint64_t now_ms,
-    struct err *e);
+MUST_CHECK int unit_restore(struct unit *u, const json_t *saved, const struct unit_params *p,
+    uint64_t now_ms, struct err *e);

@@ -317,8 +317,8 @@ size_t dns_answer(const struct dns_state *s, struct dns_ctx *ctx, const struct i
     at += opt_size;
 
     dns_put16(out + 2,
-        (unsigned)(DNS_QR | (query.flags & (DNS_OPCODE | DNS_RD)) | (r.authoritative ? DNS_AA : 0) |
-                   (truncated ? DNS_TC : 0) | (r.rcode & DNS_RCODE)));
+        (unsigned)(DNS_QR | (query.flags & (DNS_OPCODE | DNS_RD)) | (r.authoritative ? DNS_AA : 0)
+                   | (truncated ? DNS_TC : 0) | (r.rcode & DNS_RCODE)));
     dns_put16(out + 4, query.name != NULL);
     dns_put16(out + 6, counts[0]);
     dns_put16(out + 8, counts[1]);

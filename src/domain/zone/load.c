@@ -132,8 +132,7 @@ static int load_countries(struct zone *z, const json_t *s, struct err *e)
     int r = json_get_obj(s, "countries", &countries, e);
     if (r < 0)
         return r;
-    json_object_foreach(countries, code, v)
-    {
+    json_object_foreach (countries, code, v) {
         int index = geo_country_index(code);
         json_int_t list = json_integer_value(v);
         if (index < 0)

@@ -64,8 +64,8 @@ static bool in_domain(const struct model *m, const char *name)
 {
     uint8_t a[DNS_NAME_MAX], d[DNS_NAME_MAX];
     size_t a_size, d_size;
-    return dns_name_parse(name, a, &a_size) && dns_name_parse(m->domain, d, &d_size) &&
-           dns_name_under(a, a_size, d, d_size);
+    return dns_name_parse(name, a, &a_size) && dns_name_parse(m->domain, d, &d_size)
+           && dns_name_under(a, a_size, d, d_size);
 }
 
 static void add_name(struct build *b, const char *name, uint64_t regions)

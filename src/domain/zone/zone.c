@@ -52,8 +52,7 @@ int zone_apply_health(struct zone *z, const json_t *health, struct err *e)
         return err_set(e, ERR_CONFLICT, "health is of revision %lld, the zone of %llu",
             (long long)revision, (unsigned long long)z->revision);
     for (int store = 0; store < 2 && r >= 0; store++)
-        json_object_foreach(names, text, v)
-        {
+        json_object_foreach (names, text, v) {
             r = apply_name(z, text, v, store, e);
             if (r < 0)
                 break;

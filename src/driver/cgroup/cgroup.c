@@ -41,7 +41,8 @@ static void take_line(struct cgroup_layout *l, char *line)
 {
     char *save = NULL, *mount = NULL, *word;
     int field = 0;
-    for (word = strtok_r(line, " ", &save); word && strcmp(word, "-") != 0; word = strtok_r(NULL, " ", &save))
+    for (word = strtok_r(line, " ", &save); word && strcmp(word, "-") != 0;
+         word = strtok_r(NULL, " ", &save))
         if (++field == 5)
             mount = word;
     const char *type = strtok_r(NULL, " ", &save);
@@ -81,7 +82,8 @@ int cgroup_detect(struct cgroup_layout *ret, struct err *e)
 
 /* --- one group's files --- */
 
-static char *v1_path(const struct cgroup_layout *l, enum cgroup_controller c, const char *path, const char *file)
+static char *v1_path(
+    const struct cgroup_layout *l, enum cgroup_controller c, const char *path, const char *file)
 {
     return *l->v1[c] ? xasprintf("%s%s%s%s", l->v1[c], path, *file ? "/" : "", file) : NULL;
 }
@@ -134,8 +136,8 @@ bool cgroup_counts_swap(const struct cgroup_layout *l)
 
 /* --- making --- */
 
-static int set_v1(const struct cgroup_layout *l, enum cgroup_controller c, const char *path, const char *file,
-    uint64_t value, struct err *e)
+static int set_v1(const struct cgroup_layout *l, enum cgroup_controller c, const char *path,
+    const char *file, uint64_t value, struct err *e)
 {
     _cleanup_free_ char *at = v1_path(l, c, path, file);
     char text[32];
@@ -143,7 +145,8 @@ static int set_v1(const struct cgroup_layout *l, enum cgroup_controller c, const
     return at ? write_file(at, text, e) : 0;
 }
 
-static int limit_v1(const struct cgroup_layout *l, const char *path, const struct cgroup_limits *lim, struct err *e)
+static int limit_v1(
+    const struct cgroup_layout *l, const char *path, const struct cgroup_limits *lim, struct err *e)
 {
     int r = 0;
     if (lim->memory_bytes)
@@ -157,13 +160,15 @@ static int limit_v1(const struct cgroup_layout *l, const char *path, const struc
     return r;
 }
 
-static int set_v2(const struct cgroup_layout *l, const char *path, const char *file, const char *text, struct err *e)
+static int set_v2(const struct cgroup_layout *l, const char *path, const char *file,
+    const char *text, struct err *e)
 {
     _cleanup_free_ char *at = v2_path(l, path, file);
     return write_file(at, text, e);
 }
 
-static int limit_v2(const struct cgroup_layout *l, const char *path, const struct cgroup_limits *lim, struct err *e)
+static int limit_v2(
+    const struct cgroup_layout *l, const char *path, const struct cgroup_limits *lim, struct err *e)
 {
     char text[64];
     int r = 0;
@@ -203,7 +208,8 @@ static int hand_down(const struct cgroup_layout *l, const char *path, struct err
     return 0;
 }
 
-int cgroup_create(const struct cgroup_layout *l, const char *path, const struct cgroup_limits *limits, struct err *e)
+int cgroup_create(const struct cgroup_layout *l, const char *path,
+    const struct cgroup_limits *limits, struct err *e)
 {
     int r = l->pure_v2 ? hand_down(l, path, e) : 0;
     for (unsigned c = 0; r >= 0 && c < CGROUP_CONTROLLERS; c++) {
@@ -240,7 +246,8 @@ int cgroup_enter(const struct cgroup_layout *l, const char *path, pid_t pid, str
 /* A hierarchy whose cgroup.procs tells who is in the group; the runtime makes the group in all of version 1's. */
 static char *procs_path(const struct cgroup_layout *l, const char *path)
 {
-    static const enum cgroup_controller order[] = {CGROUP_FREEZER, CGROUP_PIDS, CGROUP_MEMORY, CGROUP_CPU};
+    static const enum cgroup_controller order[] = {
+        CGROUP_FREEZER, CGROUP_PIDS, CGROUP_MEMORY, CGROUP_CPU};
     if (l->pure_v2)
         return v2_path(l, path, "cgroup.procs");
     for (size_t i = 0; i < ARRAY_SIZE(order); i++)
@@ -275,7 +282,8 @@ static void kill_round(const struct cgroup_layout *l, const char *path)
     freeze(l, path, "FROZEN");
     unsigned n = 0;
     if (read_file(procs, &text))
-        for (const char *p = text.buf; p && *p && n < PIDS_MAX; p = strchr(p, '\n'), p += p != NULL, n++) {
+        for (const char *p = text.buf; p && *p && n < PIDS_MAX;
+             p = strchr(p, '\n'), p += p != NULL, n++) {
             pid_t pid = (pid_t)strtol(p, NULL, 10);
             if (pid > 1) /* 0: a process of another pid namespace */
                 kill(pid, SIGKILL);
@@ -283,7 +291,8 @@ static void kill_round(const struct cgroup_layout *l, const char *path)
     freeze(l, path, "THAWED");
 }
 
-int cgroup_kill_all(const struct cgroup_layout *l, const char *path, unsigned timeout_ms, struct err *e)
+int cgroup_kill_all(
+    const struct cgroup_layout *l, const char *path, unsigned timeout_ms, struct err *e)
 {
     uint64_t deadline = clock_boot_ms() + timeout_ms;
     while (!cgroup_empty(l, path)) {
@@ -312,8 +321,8 @@ static int remove_dir(const char *dir, struct err *e)
 int cgroup_delete(const struct cgroup_layout *l, const char *path, struct err *e)
 {
     /* The runtime makes groups in controllers that we do not read, too: take every mount beside ours. */
-    static const char *const others[] = {"cpuset", "devices", "blkio", "systemd", "net_cls", "net_prio", "perf_event",
-        "hugetlb", "rdma", "misc", "net_cls,net_prio", "cpu,cpuacct"};
+    static const char *const others[] = {"cpuset", "devices", "blkio", "systemd", "net_cls",
+        "net_prio", "perf_event", "hugetlb", "rdma", "misc", "net_cls,net_prio", "cpu,cpuacct"};
     int r = 0;
     for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++) {
         _cleanup_free_ char *dir = v1_path(l, c, path, "");
@@ -338,7 +347,8 @@ static uint64_t memory_v1(const struct cgroup_layout *l, const char *path, struc
     _cleanup_free_ char *usage = v1_path(l, CGROUP_MEMORY, path, "memory.usage_in_bytes");
     _cleanup_free_ char *stat = v1_path(l, CGROUP_MEMORY, path, "memory.stat");
     uint64_t used = read_file(usage, text) ? number_in(str_cstr(text)) : 0;
-    uint64_t cache = read_file(stat, text) ? keyed_number(str_cstr(text), "total_inactive_file") : 0;
+    uint64_t cache =
+        read_file(stat, text) ? keyed_number(str_cstr(text), "total_inactive_file") : 0;
     return used > cache ? used - cache : 0;
 }
 
@@ -351,7 +361,8 @@ static uint64_t memory_v2(const struct cgroup_layout *l, const char *path, struc
     return used > cache ? used - cache : 0;
 }
 
-int cgroup_usage(const struct cgroup_layout *l, const char *path, struct cgroup_usage *ret, struct err *e)
+int cgroup_usage(
+    const struct cgroup_layout *l, const char *path, struct cgroup_usage *ret, struct err *e)
 {
     _cleanup_free_ char *procs = procs_path(l, path);
     if (!procs || !file_exists(procs))

@@ -12,17 +12,24 @@
 #define CGROUP_MOUNT_SIZE 128
 #define CGROUP_PATH_SIZE 256
 
-enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_CPUACCT, CGROUP_PIDS, CGROUP_FREEZER, CGROUP_CONTROLLERS };
+enum cgroup_controller {
+    CGROUP_MEMORY,
+    CGROUP_CPU,
+    CGROUP_CPUACCT,
+    CGROUP_PIDS,
+    CGROUP_FREEZER,
+    CGROUP_CONTROLLERS
+};
 
 struct cgroup_layout {
     char v1[CGROUP_CONTROLLERS][CGROUP_MOUNT_SIZE]; /* "": not mounted as version 1 */
     char v2[CGROUP_MOUNT_SIZE];                     /* "": no version 2 mount */
-    bool pure_v2; /* memory, cpu and pids are version 2's */
-    bool hybrid;  /* a version 2 mount beside version 1 controllers */
+    bool pure_v2;                                   /* memory, cpu and pids are version 2's */
+    bool hybrid; /* a version 2 mount beside version 1 controllers */
 };
 
 struct cgroup_limits {
-    uint64_t memory_bytes;    /* 0: none, as below */
+    uint64_t memory_bytes; /* 0: none, as below */
     unsigned cpu_milli, pids;
 };
 
@@ -38,13 +45,16 @@ MUST_CHECK int cgroup_detect_text(const char *mountinfo, struct cgroup_layout *r
 /* The kernel counts swap, so that a memory limit can exclude it. */
 bool cgroup_counts_swap(const struct cgroup_layout *l);
 /* Makes the group where it is missing and sets its limits. */
-MUST_CHECK int cgroup_create(const struct cgroup_layout *l, const char *path, const struct cgroup_limits *limits,
-    struct err *e);
-MUST_CHECK int cgroup_enter(const struct cgroup_layout *l, const char *path, pid_t pid, struct err *e);
+MUST_CHECK int cgroup_create(const struct cgroup_layout *l, const char *path,
+    const struct cgroup_limits *limits, struct err *e);
+MUST_CHECK int cgroup_enter(
+    const struct cgroup_layout *l, const char *path, pid_t pid, struct err *e);
 /* SIGKILL to everything in it until nothing is left, at most timeout_ms: then ERR_TIMEOUT (a process in the kernel's
  * hands). A missing group is success. */
-MUST_CHECK int cgroup_kill_all(const struct cgroup_layout *l, const char *path, unsigned timeout_ms, struct err *e);
+MUST_CHECK int cgroup_kill_all(
+    const struct cgroup_layout *l, const char *path, unsigned timeout_ms, struct err *e);
 bool cgroup_empty(const struct cgroup_layout *l, const char *path); /* also when it is missing */
 MUST_CHECK int cgroup_delete(const struct cgroup_layout *l, const char *path, struct err *e);
 /* ERR_NOT_FOUND: there is no such group. */
-MUST_CHECK int cgroup_usage(const struct cgroup_layout *l, const char *path, struct cgroup_usage *ret, struct err *e);
+MUST_CHECK int cgroup_usage(
+    const struct cgroup_layout *l, const char *path, struct cgroup_usage *ret, struct err *e);

@@ -42,14 +42,16 @@ static int read_document(const char *root, const char *digest, struct str *text,
 }
 
 /* An image that cannot be read keeps nothing but its own names: there is nothing to run of it. */
-static void keep_image(struct keep *blobs, struct keep *layers, const char *root, const char *digest, struct arena *a)
+static void keep_image(
+    struct keep *blobs, struct keep *layers, const char *root, const char *digest, struct arena *a)
 {
     _cleanup_str_ struct str text = STR_INIT;
     struct oci_manifest m;
     struct oci_image config;
     struct err e = {0};
     keep_add(blobs, digest);
-    if (read_document(root, digest, &text, &e) < 0 || oci_manifest_parse(a, str_cstr(&text), text.len, &m, &e) < 0)
+    if (read_document(root, digest, &text, &e) < 0
+        || oci_manifest_parse(a, str_cstr(&text), text.len, &m, &e) < 0)
         return;
     keep_add(blobs, m.config.digest);
     for (size_t i = 0; i < m.n_layers; i++)
@@ -61,7 +63,8 @@ static void keep_image(struct keep *blobs, struct keep *layers, const char *root
         keep_add(layers, config.diff_ids[i]);
 }
 
-static int sweep(const char *root, const char *folder, const struct keep *k, size_t *removed, struct err *e)
+static int sweep(
+    const char *root, const char *folder, const struct keep *k, size_t *removed, struct err *e)
 {
     _cleanup_free_ char *dir = xasprintf("%s/%s", root, folder);
     DIR *d = opendir(dir);
@@ -95,7 +98,8 @@ static int lock_existing(const char *root, struct err *e)
     return fd;
 }
 
-int image_gc(const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e)
+int image_gc(
+    const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e)
 {
     *ret_removed = 0;
     _cleanup_free_ char *path = xasprintf("%s/lock", root);

@@ -18,16 +18,18 @@
 #define IMAGE_ROOT "/var/lib/mcp/images"
 
 struct image_limits {
-    uint64_t layer_bytes;   /* unpacked */
+    uint64_t layer_bytes; /* unpacked */
     uint64_t layer_entries;
 };
-#define IMAGE_LIMITS_DEFAULT ((struct image_limits){.layer_bytes = 16ull << 30, .layer_entries = 1000000})
+#define IMAGE_LIMITS_DEFAULT                                                                       \
+    ((struct image_limits){.layer_bytes = 16ull << 30, .layer_entries = 1000000})
 
 /* The manifest digest of `tag` (NULL: the only one, else "latest") in an OCI layout folder; copies nothing. */
-MUST_CHECK int image_resolve(const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e);
+MUST_CHECK int image_resolve(
+    const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e);
 /* Puts the image's blobs under `root`, each verified on the way; what is there already is not read again. */
-MUST_CHECK int image_import(const char *root, const char *layout, const char *tag, char ret[DIGEST_SIZE],
-    struct err *e);
+MUST_CHECK int image_import(
+    const char *root, const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e);
 bool image_present(const char *root, const char *digest);
 
 struct image {
@@ -40,13 +42,14 @@ struct image {
 
 /* Reads an imported image and unpacks what is not unpacked yet. ERR_NOT_FOUND: a blob is missing here; ERR_INVALID,
  * ERR_LIMIT: the image is not usable; ERR_SYSTEM: this host's trouble, try again. */
-MUST_CHECK int image_open(const char *root, const char *digest, const struct image_limits *limits, struct image **ret,
-    struct err *e);
+MUST_CHECK int image_open(const char *root, const char *digest, const struct image_limits *limits,
+    struct image **ret, struct err *e);
 void image_free(struct image *m); /* NULL is fine */
 /* A regular file of the image as the container will see it (no whiteout of a folder above it is looked for). */
-MUST_CHECK int image_read_file(const struct image *m, const char *path, size_t max_bytes, struct str *out,
-    struct err *e);
+MUST_CHECK int image_read_file(
+    const struct image *m, const char *path, size_t max_bytes, struct str *out, struct err *e);
 
 /* Removes every blob and layer that none of these manifests needs. Nothing of an image that a process still uses may
  * be missing from the list. A listed image that is not here is ignored. */
-MUST_CHECK int image_gc(const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e);
+MUST_CHECK int image_gc(
+    const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e);

@@ -96,7 +96,8 @@ static int copy_bytes(int from, int to, int64_t size, const char *digest, struct
     if (r < 0)
         return r;
     if (total != size || strcmp(found, digest) != 0)
-        return err_set(e, ERR_INVALID, "the blob is not what its digest says (%lld bytes expected)", (long long)size);
+        return err_set(e, ERR_INVALID, "the blob is not what its digest says (%lld bytes expected)",
+            (long long)size);
     return fsync(to) < 0 ? err_errno(e, errno, "fsync") : 0;
 }
 
@@ -106,7 +107,8 @@ static bool blob_complete(const char *path, int64_t size)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size;
 }
 
-static int import_blob(const char *root, const char *layout, const struct oci_descriptor *d, struct err *e)
+static int import_blob(
+    const char *root, const char *layout, const struct oci_descriptor *d, struct err *e)
 {
     _cleanup_free_ char *to = blob_path(root, d->digest);
     if (blob_complete(to, d->size))
@@ -172,8 +174,8 @@ int image_resolve(const char *layout, const char *tag, char ret[DIGEST_SIZE], st
 }
 
 /* Layers and configuration first: a manifest that is there stands for a whole image. */
-static int import_all(const char *root, const char *layout, const struct oci_descriptor *manifest, struct arena *a,
-    struct err *e)
+static int import_all(const char *root, const char *layout, const struct oci_descriptor *manifest,
+    struct arena *a, struct err *e)
 {
     _cleanup_str_ struct str text = STR_INIT;
     struct oci_manifest m;
@@ -194,7 +196,8 @@ static int import_all(const char *root, const char *layout, const struct oci_des
     return file_fsync_dir(dir, e);
 }
 
-int image_import(const char *root, const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e)
+int image_import(
+    const char *root, const char *layout, const char *tag, char ret[DIGEST_SIZE], struct err *e)
 {
     struct oci_descriptor manifest;
     int r = resolve(layout, tag, &manifest, e);
@@ -221,8 +224,8 @@ bool image_present(const char *root, const char *digest)
     return digest_valid(digest) && file_exists(path);
 }
 
-static int unpack_into(const char *root, const char *temp, const struct oci_descriptor *layer, const char *diff_id,
-    const struct image_limits *limits, struct err *e)
+static int unpack_into(const char *root, const char *temp, const struct oci_descriptor *layer,
+    const char *diff_id, const struct image_limits *limits, struct err *e)
 {
     if (mkdir(temp, 0755) < 0)
         return err_errno(e, errno, "mkdir %s", temp);
@@ -299,7 +302,8 @@ static int load(const char *root, struct image *img, struct oci_manifest *m, str
     if (r < 0)
         return r;
     if (img->config.n_layers != m->n_layers)
-        return err_set(e, ERR_INVALID, "%zu layers and %zu diff_ids", m->n_layers, img->config.n_layers);
+        return err_set(
+            e, ERR_INVALID, "%zu layers and %zu diff_ids", m->n_layers, img->config.n_layers);
     img->n_layers = m->n_layers;
     img->layers = arena_alloc(img->arena, m->n_layers * sizeof *img->layers);
     for (size_t i = 0; i < m->n_layers; i++) {
@@ -309,8 +313,8 @@ static int load(const char *root, struct image *img, struct oci_manifest *m, str
     return 0;
 }
 
-int image_open(const char *root, const char *digest, const struct image_limits *limits, struct image **ret,
-    struct err *e)
+int image_open(const char *root, const char *digest, const struct image_limits *limits,
+    struct image **ret, struct err *e)
 {
     if (!digest_valid(digest))
         return err_set(e, ERR_INVALID, "\"%.80s\" is no sha256 digest", digest);
@@ -339,9 +343,11 @@ void image_free(struct image *m)
     free(m);
 }
 
-int image_read_file(const struct image *m, const char *path, size_t max_bytes, struct str *out, struct err *e)
+int image_read_file(
+    const struct image *m, const char *path, size_t max_bytes, struct str *out, struct err *e)
 {
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
     for (size_t i = m->n_layers; i-- > 0;) {
         _cleanup_close_ int root = open(m->layers[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (root < 0)

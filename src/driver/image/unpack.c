@@ -32,14 +32,16 @@ struct unpack {
 
 static int open_beneath(int root, const char *path, int flags)
 {
-    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     return (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof how);
 }
 
 static int refuse(struct err *e, int error, const char *path)
 {
     if (error == EXDEV || error == ELOOP || error == ENOTDIR)
-        return err_set(e, ERR_INVALID, "\"%.200s\" would leave the image's root or passes through a file", path);
+        return err_set(e, ERR_INVALID,
+            "\"%.200s\" would leave the image's root or passes through a file", path);
     return err_errno(e, error, "%.200s", path);
 }
 
@@ -131,7 +133,8 @@ static int check_owner(struct archive_entry *entry, struct err *e)
 {
     int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
     if (uid < 0 || uid > ID_MAX || gid < 0 || gid > ID_MAX)
-        return err_set(e, ERR_LIMIT, "owner %lld:%lld is over %d", (long long)uid, (long long)gid, ID_MAX);
+        return err_set(
+            e, ERR_LIMIT, "owner %lld:%lld is over %d", (long long)uid, (long long)gid, ID_MAX);
     return 0;
 }
 
@@ -143,8 +146,8 @@ static void set_xattrs(int fd, struct archive_entry *entry)
     size_t size;
     archive_entry_xattr_reset(entry);
     while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK)
-        if (name && str_starts(name, "user.") && !str_starts(name, "user.overlay.") && size <= XATTR_BYTES_MAX
-            && fsetxattr(fd, name, value, size, 0) < 0)
+        if (name && str_starts(name, "user.") && !str_starts(name, "user.overlay.")
+            && size <= XATTR_BYTES_MAX && fsetxattr(fd, name, value, size, 0) < 0)
             continue; /* a file system without them: the image works all the same */
 }
 
@@ -159,9 +162,11 @@ static int set_attributes(int fd, struct archive_entry *entry, struct err *e)
         return err_errno(e, errno, "chmod");
     set_xattrs(fd, entry);
     if (archive_entry_mtime_is_set(entry)) {
-        struct timespec t = {.tv_sec = archive_entry_mtime(entry), .tv_nsec = archive_entry_mtime_nsec(entry)};
+        struct timespec t = {
+            .tv_sec = archive_entry_mtime(entry), .tv_nsec = archive_entry_mtime_nsec(entry)};
         struct timespec both[2] = {t, t};
-        if (futimens(fd, both) < 0 && errno != EINVAL) /* EINVAL: a date the file system cannot hold */
+        if (futimens(fd, both) < 0
+            && errno != EINVAL) /* EINVAL: a date the file system cannot hold */
             return err_errno(e, errno, "utimens");
     }
     return 0;
@@ -193,20 +198,23 @@ static int write_content(struct unpack *u, int fd, struct err *e)
     return ftruncate(fd, end) < 0 ? err_errno(e, errno, "truncate") : 0;
 }
 
-static int add_file(struct unpack *u, struct archive_entry *entry, int dir, const char *name, struct err *e)
+static int add_file(
+    struct unpack *u, struct archive_entry *entry, int dir, const char *name, struct err *e)
 {
     int64_t size = archive_entry_size(entry);
     if (size < 0 || (u->bytes += (uint64_t)size) > u->limits->layer_bytes)
         return err_set(e, ERR_LIMIT, "the layer unpacks to more than %llu bytes",
             (unsigned long long)u->limits->layer_bytes);
-    _cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd =
+        openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(e, errno, "create");
     int r = write_content(u, fd, e);
     return r < 0 ? r : set_attributes(fd, entry, e);
 }
 
-static int add_folder(struct unpack *u, struct archive_entry *entry, int dir, const char *name, struct err *e)
+static int add_folder(
+    struct unpack *u, struct archive_entry *entry, int dir, const char *name, struct err *e)
 {
     if (mkdirat(dir, name, 0755) < 0) {
         struct stat st;
@@ -239,7 +247,9 @@ static int add_symlink(struct archive_entry *entry, int dir, const char *name, s
     /* Where it points is the container's affair: nothing of ours ever follows it out of the layer. */
     if (!target || !*target || symlinkat(target, dir, name) < 0)
         return err_errno(e, target && *target ? errno : EINVAL, "symlink");
-    if (fchownat(dir, name, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW) < 0)
+    if (fchownat(dir, name, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry),
+            AT_SYMLINK_NOFOLLOW)
+        < 0)
         return err_errno(e, errno, "chown");
     return 0;
 }
@@ -266,7 +276,9 @@ static int add_whiteout(struct unpack *u, int dir, const char *name, struct err 
     if (!str_starts(name, ".wh."))
         return 0;
     if (!strcmp(name, ".wh..wh..opq"))
-        return fsetxattr(dir, "trusted.overlay.opaque", "y", 1, 0) < 0 ? err_errno(e, errno, "mark opaque") : 1;
+        return fsetxattr(dir, "trusted.overlay.opaque", "y", 1, 0) < 0
+                   ? err_errno(e, errno, "mark opaque")
+                   : 1;
     const char *hidden = name + 4;
     if (str_starts(hidden, ".wh.")) /* aufs' own files */
         return 1;
@@ -278,7 +290,8 @@ static int add_whiteout(struct unpack *u, int dir, const char *name, struct err 
     return mknodat(dir, hidden, S_IFCHR, makedev(0, 0)) < 0 ? err_errno(e, errno, "whiteout") : 1;
 }
 
-static int add_by_type(struct unpack *u, struct archive_entry *entry, int dir, const char *name, struct err *e)
+static int add_by_type(
+    struct unpack *u, struct archive_entry *entry, int dir, const char *name, struct err *e)
 {
     const char *link = archive_entry_hardlink_utf8(entry);
     if (!link)
@@ -299,7 +312,8 @@ static int add_by_type(struct unpack *u, struct archive_entry *entry, int dir, c
     case AE_IFLNK:
         return add_symlink(entry, dir, name, e);
     case AE_IFIFO:
-        if (mkfifoat(dir, name, 0600) < 0 || fchmodat(dir, name, archive_entry_perm(entry) & 0777, 0) < 0)
+        if (mkfifoat(dir, name, 0600) < 0
+            || fchmodat(dir, name, archive_entry_perm(entry) & 0777, 0) < 0)
             return err_errno(e, errno, "fifo");
         return 0;
     default:
@@ -350,7 +364,8 @@ static la_ssize_t read_block(struct archive *a, void *ctx, const void **ret)
 static int fail_archive(struct err *e, struct archive *a)
 {
     const char *text = archive_error_string(a);
-    return err_set(e, archive_errno(a) == ENOMEM ? ERR_SYSTEM : ERR_INVALID, "%s", text ? text : "not a layer");
+    return err_set(e, archive_errno(a) == ENOMEM ? ERR_SYSTEM : ERR_INVALID, "%s",
+        text ? text : "not a layer");
 }
 
 static int open_streams(struct unpack *u, const char *blob, enum oci_media media, struct err *e)
@@ -407,7 +422,8 @@ int layer_unpack(const char *blob, enum oci_media media, const char *diff_id, in
     char digest[DIGEST_SIZE];
     digest_stream_end(u.digest, digest);
     if (r >= 0 && strcmp(digest, diff_id) != 0)
-        r = err_set(e, ERR_INVALID, "the layer's content is %s, the image says %s", digest, diff_id);
+        r = err_set(
+            e, ERR_INVALID, "the layer's content is %s, the image says %s", digest, diff_id);
     forget_parent(&u);
     archive_read_free(u.inner);
     archive_read_free(u.outer);

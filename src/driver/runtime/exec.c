@@ -15,7 +15,8 @@ static int find_user(const char *text, uid_t *uid, gid_t *gid, struct err *e)
     uint64_t n, m;
     char name[64], buf[4096];
     const char *colon = strchr(text, ':');
-    snprintf(name, sizeof name, "%.*s", (int)(colon ? colon - text : (ptrdiff_t)strlen(text)), text);
+    snprintf(
+        name, sizeof name, "%.*s", (int)(colon ? colon - text : (ptrdiff_t)strlen(text)), text);
     if (str_to_u64(name, UINT32_MAX - 1, &n)) {
         *uid = *gid = (uid_t)n;
     } else {
@@ -37,7 +38,8 @@ static int find_user(const char *text, uid_t *uid, gid_t *gid, struct err *e)
     return 0;
 }
 
-static int start(const struct runtime_host *h, const struct runtime_unit *u, pid_t *ret_pid, struct err *e)
+static int start(
+    const struct runtime_host *h, const struct runtime_unit *u, pid_t *ret_pid, struct err *e)
 {
     uid_t uid = 0;
     gid_t gid = 0;
@@ -54,8 +56,9 @@ static int start(const struct runtime_host *h, const struct runtime_unit *u, pid
     struct arena *a = arena_new(0);
     const char *const *env = runtime_env_merge(a, defaults, u->env);
     json_t *j = runtime_shim_doc(u, "exec");
-    json_t *more = json_pack("{s:o,s:o,s:I,s:I,s:s,s:i}", "argv", runtime_words(u->command), "env", runtime_words(env),
-        "uid", (json_int_t)uid, "gid", (json_int_t)gid, "cwd", u->cwd ? u->cwd : "/", "stop_signal", SIGTERM);
+    json_t *more = json_pack("{s:o,s:o,s:I,s:I,s:s,s:i}", "argv", runtime_words(u->command), "env",
+        runtime_words(env), "uid", (json_int_t)uid, "gid", (json_int_t)gid, "cwd",
+        u->cwd ? u->cwd : "/", "stop_signal", SIGTERM);
     ASSERT(more);
     json_object_update(j, more);
     json_decref(more);
@@ -64,8 +67,8 @@ static int start(const struct runtime_host *h, const struct runtime_unit *u, pid
     return r;
 }
 
-static int exec_argv(const struct runtime_host *h, const char *run_dir, const char *name, const char *const *argv,
-    char ***ret_argv, struct err *e)
+static int exec_argv(const struct runtime_host *h, const char *run_dir, const char *name,
+    const char *const *argv, char ***ret_argv, struct err *e)
 {
     size_t n = 0;
     while (argv[n])

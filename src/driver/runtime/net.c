@@ -10,7 +10,8 @@
 #include <fcntl.h>
 #include <sched.h>
 
-int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e)
+int runtime_bridge_ensure(
+    const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e)
 {
     _cleanup_close_ int nl = netlink_open(e);
     if (nl < 0)
@@ -52,7 +53,8 @@ static int set_up_inside(const struct shim_spec *s, int nl, struct err *e)
     int r;
     if ((r = netlink_link_index(nl, "lo", &lo, e)) < 0 || (r = netlink_link_up(nl, lo, e)) < 0
         || (r = netlink_link_index(nl, "eth0", &eth, e)) < 0
-        || (r = netlink_address_add(nl, eth, &s->address, s->bits, e)) < 0 || (r = netlink_link_up(nl, eth, e)) < 0
+        || (r = netlink_address_add(nl, eth, &s->address, s->bits, e)) < 0
+        || (r = netlink_link_up(nl, eth, e)) < 0
         || (r = netlink_default_route_add(nl, &s->gateway, e)) < 0)
         return r;
     return 0;
@@ -61,7 +63,8 @@ static int set_up_inside(const struct shim_spec *s, int nl, struct err *e)
 /* No unit has CAP_NET_BIND_SERVICE; in its own namespace port 80 is nobody else's. */
 static int open_low_ports(struct err *e)
 {
-    _cleanup_close_ int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+    _cleanup_close_ int fd =
+        open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "0", 1) < 0)
         return err_errno(e, errno, "net.ipv4.ip_unprivileged_port_start");
     return 0;

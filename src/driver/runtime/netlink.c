@@ -57,7 +57,8 @@ int netlink_open(struct err *e)
 }
 
 /* Sends and takes the acknowledgement; an answer in between is copied to *answer. */
-static int transact(int nl, struct request *q, void *answer, size_t size, const char *what, struct err *e)
+static int transact(
+    int nl, struct request *q, void *answer, size_t size, const char *what, struct err *e)
 {
     if (send(nl, q, q->head.nlmsg_len, 0) < 0)
         return err_errno(e, errno, "netlink: %s", what);
@@ -115,8 +116,8 @@ int netlink_bridge_add(int nl, const char *name, struct err *e)
     return transact(nl, &q, NULL, 0, name, e);
 }
 
-int netlink_veth_add(int nl, const char *name, unsigned master, const char *peer, const uint8_t mac[6], pid_t pid,
-    struct err *e)
+int netlink_veth_add(int nl, const char *name, unsigned master, const char *peer,
+    const uint8_t mac[6], pid_t pid, struct err *e)
 {
     struct ifinfomsg body = {.ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
     struct ifinfomsg peer_body = {.ifi_family = AF_UNSPEC};
@@ -140,8 +141,10 @@ int netlink_veth_add(int nl, const char *name, unsigned master, const char *peer
 
 int netlink_link_up(int nl, unsigned index, struct err *e)
 {
-    struct ifinfomsg body = {
-        .ifi_family = AF_UNSPEC, .ifi_index = (int)index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    struct ifinfomsg body = {.ifi_family = AF_UNSPEC,
+        .ifi_index = (int)index,
+        .ifi_flags = IFF_UP,
+        .ifi_change = IFF_UP};
     struct request q;
     begin(&q, RTM_NEWLINK, 0, &body, sizeof body);
     return transact(nl, &q, NULL, 0, "link up", e);
@@ -161,7 +164,8 @@ static size_t address_len(const struct ip_addr *a)
     return a->family == 4 ? 4 : 16;
 }
 
-int netlink_address_add(int nl, unsigned index, const struct ip_addr *a, unsigned bits, struct err *e)
+int netlink_address_add(
+    int nl, unsigned index, const struct ip_addr *a, unsigned bits, struct err *e)
 {
     /* No duplicate address detection: the agent hands addresses out, and a second of waiting is a second of start. */
     struct ifaddrmsg body = {.ifa_family = a->family == 4 ? AF_INET : AF_INET6,

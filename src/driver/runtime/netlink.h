@@ -13,9 +13,10 @@ MUST_CHECK int netlink_open(struct err *e);
 MUST_CHECK int netlink_link_index(int nl, const char *name, unsigned *ret, struct err *e);
 MUST_CHECK int netlink_bridge_add(int nl, const char *name, struct err *e); /* ERR_EXISTS */
 /* A pair: `name` here as a port of the link `master`, up; `peer` in the namespace of process `pid`. */
-MUST_CHECK int netlink_veth_add(int nl, const char *name, unsigned master, const char *peer, const uint8_t mac[6],
-    pid_t pid, struct err *e);
+MUST_CHECK int netlink_veth_add(int nl, const char *name, unsigned master, const char *peer,
+    const uint8_t mac[6], pid_t pid, struct err *e);
 MUST_CHECK int netlink_link_up(int nl, unsigned index, struct err *e);
 MUST_CHECK int netlink_link_delete(int nl, const char *name, struct err *e);
-MUST_CHECK int netlink_address_add(int nl, unsigned index, const struct ip_addr *a, unsigned bits, struct err *e);
+MUST_CHECK int netlink_address_add(
+    int nl, unsigned index, const struct ip_addr *a, unsigned bits, struct err *e);
 MUST_CHECK int netlink_default_route_add(int nl, const struct ip_addr *via, struct err *e);

@@ -13,7 +13,8 @@ static int find_user(const struct image *img, struct oci_user *ret, struct err *
     struct err ignored = {0};
     bool has_passwd = image_read_file(img, "etc/passwd", USERS_FILE_MAX, &passwd, &ignored) >= 0;
     bool has_group = image_read_file(img, "etc/group", USERS_FILE_MAX, &group, &ignored) >= 0;
-    return oci_user_resolve(img->config.user, has_passwd ? &passwd : NULL, has_group ? &group : NULL, ret, e);
+    return oci_user_resolve(
+        img->config.user, has_passwd ? &passwd : NULL, has_group ? &group : NULL, ret, e);
 }
 
 static const char *const *args_of(const struct runtime_unit *u, const struct image *img)
@@ -29,15 +30,17 @@ static const char *const *args_of(const struct runtime_unit *u, const struct ima
     return list;
 }
 
-static int write_config(const struct runtime_host *h, const struct runtime_unit *u, const struct image *img,
-    struct err *e)
+static int write_config(const struct runtime_host *h, const struct runtime_unit *u,
+    const struct image *img, struct err *e)
 {
     struct oci_user user;
     int r = find_user(img, &user, e);
     if (r < 0)
         return r;
-    const char *const defaults[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        arena_printf(img->arena, "HOME=%s", user.home), arena_printf(img->arena, "HOSTNAME=%s", u->name), NULL};
+    const char *const defaults[] = {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        arena_printf(img->arena, "HOME=%s", user.home),
+        arena_printf(img->arena, "HOSTNAME=%s", u->name), NULL};
     const char *const *env = runtime_env_merge(img->arena, defaults, img->config.env);
     struct oci_runtime c = {
         .rootfs = arena_printf(img->arena, "%s/mnt/rootfs", u->run_dir),
@@ -63,7 +66,8 @@ static int write_config(const struct runtime_host *h, const struct runtime_unit 
     return file_write(path, text, strlen(text), 0600, e);
 }
 
-static json_t *shim_doc(const struct runtime_host *h, const struct runtime_unit *u, const struct image *img)
+static json_t *shim_doc(
+    const struct runtime_host *h, const struct runtime_unit *u, const struct image *img)
 {
     char address[IP_TEXT_SIZE], gateway[IP_TEXT_SIZE];
     ip_format(&u->address, address);
@@ -72,16 +76,18 @@ static json_t *shim_doc(const struct runtime_host *h, const struct runtime_unit 
     for (size_t i = 0; i < img->n_layers; i++)
         json_array_append_new(layers, json_string(img->layers[i]));
     json_t *j = runtime_shim_doc(u, "oci");
-    json_t *more = json_pack("{s:s,s:s,s:o,s:i,s:I,s:i,s:s,s:s,s:i}", "runtime", h->runtime, "state", h->state, "layers",
-        layers, "stop_signal", img->config.stop_signal, "uid_base", (json_int_t)u->uid_base, "slot", (int)u->slot,
-        "address", address, "gateway", gateway, "bits", (int)h->bridge.bits);
+    json_t *more = json_pack("{s:s,s:s,s:o,s:i,s:I,s:i,s:s,s:s,s:i}", "runtime", h->runtime,
+        "state", h->state, "layers", layers, "stop_signal", img->config.stop_signal, "uid_base",
+        (json_int_t)u->uid_base, "slot", (int)u->slot, "address", address, "gateway", gateway,
+        "bits", (int)h->bridge.bits);
     ASSERT(more);
     json_object_update(j, more);
     json_decref(more);
     return j;
 }
 
-static int start(const struct runtime_host *h, const struct runtime_unit *u, pid_t *ret_pid, struct err *e)
+static int start(
+    const struct runtime_host *h, const struct runtime_unit *u, pid_t *ret_pid, struct err *e)
 {
     if (!*h->runtime) {
         err_set(e, ERR_NOT_FOUND, "no OCI runtime on this host");
@@ -117,8 +123,7 @@ static int exec_argv(const struct runtime_host *h, const char *run_dir, const ch
         return err_wrap(e, "%s does not run", name);
     char net[64];
     snprintf(net, sizeof net, "--net=/proc/%d/ns/net", (int)state.pid);
-    const char *const head[] = {
-        "nsenter", net, "--", h->runtime, "--root", h->state, "exec", name};
+    const char *const head[] = {"nsenter", net, "--", h->runtime, "--root", h->state, "exec", name};
     char **list = xcalloc(ARRAY_SIZE(head) + n + 1, sizeof *list);
     for (size_t i = 0; i < ARRAY_SIZE(head); i++)
         list[i] = xstrdup(head[i]);

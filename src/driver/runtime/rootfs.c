@@ -111,15 +111,16 @@ static int make_skeleton(const struct shim_spec *s, struct err *e)
     static const struct {
         const char *path;
         mode_t mode;
-    } dirs[] = {{"skel", 0755}, {"skel/etc", 0755}, {"skel/proc", 0555}, {"skel/sys", 0555}, {"skel/dev", 0755},
-        {"skel/tmp", 01777}, {"skel/run", 0755}};
+    } dirs[] = {{"skel", 0755}, {"skel/etc", 0755}, {"skel/proc", 0555}, {"skel/sys", 0555},
+        {"skel/dev", 0755}, {"skel/tmp", 01777}, {"skel/run", 0755}};
     char address[IP_TEXT_SIZE], gateway[IP_TEXT_SIZE], text[512];
     int r = 0;
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(dirs); i++)
         r = own_dir(dirs[i].path, dirs[i].mode, s->uid_base, e);
     ip_format(&s->address, address);
     ip_format(&s->gateway, gateway);
-    snprintf(text, sizeof text, "nameserver %s\nsearch mcp.internal\noptions timeout:2 attempts:3\n", gateway);
+    snprintf(text, sizeof text,
+        "nameserver %s\nsearch mcp.internal\noptions timeout:2 attempts:3\n", gateway);
     if (r >= 0)
         r = own_file("skel/etc/resolv.conf", text, s->uid_base, e);
     snprintf(text, sizeof text, "127.0.0.1\tlocalhost\n::1\tlocalhost\n%s\t%s\n", address, s->unit);
@@ -164,7 +165,8 @@ int shim_rootfs_make(const struct shim_spec *s, struct err *e)
     /* Slave, so that a mount undone on the host is undone here; nothing goes the other way. */
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return err_errno(e, errno, "new mount namespace");
-    if (mount("tmpfs", mnt, "tmpfs", MS_NOSUID | MS_NODEV, "mode=711,size=1m") < 0 || chdir(mnt) < 0)
+    if (mount("tmpfs", mnt, "tmpfs", MS_NOSUID | MS_NODEV, "mode=711,size=1m") < 0
+        || chdir(mnt) < 0)
         return err_errno(e, errno, "mount %s", mnt);
     _cleanup_close_ int userns = user_namespace(s->uid_base, e);
     if (userns < 0)

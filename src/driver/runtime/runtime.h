@@ -63,11 +63,12 @@ struct runtime_ops {
     const char *name;
     /* Starts the shim; *ret_pid is its process. The process itself runs later: watch state.json and exit.json.
      * ERR_NOT_FOUND, ERR_INVALID, ERR_LIMIT: trying again at once is useless. */
-    int (*start)(const struct runtime_host *h, const struct runtime_unit *u, pid_t *ret_pid, struct err *e);
+    int (*start)(
+        const struct runtime_host *h, const struct runtime_unit *u, pid_t *ret_pid, struct err *e);
     /* The argument vector that runs `argv` inside the running unit; *ret_argv and its texts are the caller's. Does not
      * block. */
-    int (*exec_argv)(const struct runtime_host *h, const char *run_dir, const char *name, const char *const *argv,
-        char ***ret_argv, struct err *e);
+    int (*exec_argv)(const struct runtime_host *h, const char *run_dir, const char *name,
+        const char *const *argv, char ***ret_argv, struct err *e);
 };
 
 extern const struct runtime_ops runtime_oci;
@@ -78,7 +79,8 @@ MUST_CHECK int runtime_host_probe(struct runtime_host *h, struct err *e);
 void runtime_argv_free(char **argv);
 
 /* The bridge of this network namespace, up, with the gateway's address; idempotent. */
-MUST_CHECK int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e);
+MUST_CHECK int runtime_bridge_ensure(
+    const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e);
 
 /* The shim that holds the unit's lock, or 0. Not blocking. */
 pid_t runtime_shim_pid(const char *run_dir);
@@ -100,6 +102,7 @@ struct runtime_exit {
 MUST_CHECK int runtime_read_state(const char *run_dir, struct runtime_state *ret, struct err *e);
 MUST_CHECK int runtime_read_exit(const char *run_dir, struct runtime_exit *ret, struct err *e);
 /* After a shim died without leaving its record: kills what it ran and removes its groups. */
-MUST_CHECK int runtime_clean(const struct runtime_host *h, const char *name, const char *cgroup, struct err *e);
+MUST_CHECK int runtime_clean(
+    const struct runtime_host *h, const char *name, const char *cgroup, struct err *e);
 /* TERM: the stop signal; KILL: everything of the unit, at once. To the shim, which passes it on. Not blocking. */
 MUST_CHECK int runtime_signal(int shim_pidfd, bool kill_all, struct err *e);

@@ -8,7 +8,8 @@
 #define DOCUMENT_MAX (1u * 1024 * 1024)
 #define LOG_TEXT_MAX (64u * 1024)
 
-static int read_words(const json_t *j, const char *key, const char ***ret, size_t *ret_n, struct err *e)
+static int read_words(
+    const json_t *j, const char *key, const char ***ret, size_t *ret_n, struct err *e)
 {
     json_t *list;
     int r = json_get_array(j, key, &list, e);
@@ -50,7 +51,8 @@ static int read_exec(struct shim_spec *s, struct err *e)
 {
     int64_t uid = 0, gid = 0;
     int r;
-    if ((r = read_words(s->json, "argv", &s->argv, NULL, e)) < 0 || (r = read_words(s->json, "env", &s->env, NULL, e)) < 0
+    if ((r = read_words(s->json, "argv", &s->argv, NULL, e)) < 0
+        || (r = read_words(s->json, "env", &s->env, NULL, e)) < 0
         || (r = json_get_int(s->json, "uid", 0, UINT32_MAX - 1, &uid, e)) < 0
         || (r = json_get_int(s->json, "gid", 0, UINT32_MAX - 1, &gid, e)) < 0
         || (r = json_get_str(s->json, "cwd", &s->cwd, e)) < 0)
@@ -66,11 +68,13 @@ static int read_common(struct shim_spec *s, struct err *e)
     json_t *log, *limits;
     int64_t incarnation, signal_no;
     int r;
-    if ((r = json_get_str(s->json, "kind", &kind, e)) < 0 || (r = json_get_str(s->json, "unit", &s->unit, e)) < 0
+    if ((r = json_get_str(s->json, "kind", &kind, e)) < 0
+        || (r = json_get_str(s->json, "unit", &s->unit, e)) < 0
         || (r = json_get_str(s->json, "cgroup", &s->cgroup, e)) < 0
         || (r = json_get_int(s->json, "incarnation", 0, INT64_MAX, &incarnation, e)) < 0
         || (r = json_get_int(s->json, "stop_signal", 1, 64, &signal_no, e)) < 0
-        || (r = json_get_obj(s->json, "log", &log, e)) < 0 || (r = json_get_str(log, "dir", &s->log.dir, e)) < 0
+        || (r = json_get_obj(s->json, "log", &log, e)) < 0
+        || (r = json_get_str(log, "dir", &s->log.dir, e)) < 0
         || (r = json_get_obj(s->json, "limits", &limits, e)) < 0)
         return r;
     s->incarnation = (uint64_t)incarnation;
@@ -103,13 +107,14 @@ int shim_spec_read(const char *run_dir, struct shim_spec *ret, struct err *e)
     return 0;
 }
 
-void shim_run_argv(const struct shim_spec *s, const char *argv[SHIM_ARGV_MAX], char *buf, size_t size)
+void shim_run_argv(
+    const struct shim_spec *s, const char *argv[SHIM_ARGV_MAX], char *buf, size_t size)
 {
     char *log = buf, *pid = buf + size / 2;
     snprintf(log, size / 2, "%s/runtime.log", s->run_dir);
     snprintf(pid, size / 2, "%s/pid", s->run_dir);
-    const char *const all[] = {s->runtime, "--root", s->state, "--log", log, "--log-format", "json", "run", "--detach",
-        "--bundle", s->run_dir, "--pid-file", pid, s->unit, NULL};
+    const char *const all[] = {s->runtime, "--root", s->state, "--log", log, "--log-format", "json",
+        "run", "--detach", "--bundle", s->run_dir, "--pid-file", pid, s->unit, NULL};
     _Static_assert(ARRAY_SIZE(all) <= SHIM_ARGV_MAX, "room");
     memcpy(argv, all, sizeof all);
 }
@@ -125,7 +130,8 @@ void shim_runtime_error(const struct shim_spec *s, char *out, size_t size)
     char *save = NULL;
     for (char *line = strtok_r(text.buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         _cleanup_json_ json_t *j = NULL;
-        if (json_parse(line, strlen(line), &j, &e) >= 0 && str_eq(json_opt_str(j, "level", ""), "error"))
+        if (json_parse(line, strlen(line), &j, &e) >= 0
+            && str_eq(json_opt_str(j, "level", ""), "error"))
             snprintf(out, size, "%s", json_opt_str(j, "msg", ""));
     }
 }

@@ -38,7 +38,8 @@ void shim_network_remove(const struct shim_spec *s, int outer);
 MUST_CHECK int shim_rootfs_make(const struct shim_spec *s, struct err *e);
 /* Argument vectors for spawning; static storage is the caller's. */
 #define SHIM_ARGV_MAX 16
-void shim_run_argv(const struct shim_spec *s, const char *argv[SHIM_ARGV_MAX], char *buf, size_t size);
+void shim_run_argv(
+    const struct shim_spec *s, const char *argv[SHIM_ARGV_MAX], char *buf, size_t size);
 /* The last error line of the runtime's JSON log. */
 void shim_runtime_error(const struct shim_spec *s, char *out, size_t size);
 /* Kills and removes what a previous shim of this unit left. */

@@ -24,10 +24,11 @@ json_t *runtime_words(const char *const *list)
 json_t *runtime_shim_doc(const struct runtime_unit *u, const char *kind)
 {
     const struct runtime_log *l = &u->log;
-    json_t *j = json_pack("{s:s,s:s,s:I,s:s,s:{s:s,s:I,s:i,s:i,s:i},s:{s:I,s:i,s:i}}", "kind", kind, "unit", u->name,
-        "incarnation", (json_int_t)u->incarnation, "cgroup", u->cgroup, "log", "dir", l->dir, "file_bytes",
-        (json_int_t)l->file_bytes, "files", (int)l->files, "rate", (int)l->rate, "burst", (int)l->burst, "limits",
-        "memory_bytes", (json_int_t)u->limits.memory_bytes, "cpu_milli", (int)u->limits.cpu_milli, "pids",
+    json_t *j = json_pack("{s:s,s:s,s:I,s:s,s:{s:s,s:I,s:i,s:i,s:i},s:{s:I,s:i,s:i}}", "kind", kind,
+        "unit", u->name, "incarnation", (json_int_t)u->incarnation, "cgroup", u->cgroup, "log",
+        "dir", l->dir, "file_bytes", (json_int_t)l->file_bytes, "files", (int)l->files, "rate",
+        (int)l->rate, "burst", (int)l->burst, "limits", "memory_bytes",
+        (json_int_t)u->limits.memory_bytes, "cpu_milli", (int)u->limits.cpu_milli, "pids",
         (int)u->limits.pids);
     ASSERT(j);
     return j;
@@ -39,7 +40,8 @@ static bool same_name(const char *a, const char *b)
     return len == strcspn(b, "=") && !memcmp(a, b, len);
 }
 
-const char *const *runtime_env_merge(struct arena *a, const char *const *under, const char *const *over)
+const char *const *runtime_env_merge(
+    struct arena *a, const char *const *under, const char *const *over)
 {
     size_t n = 0, m = 0;
     while (under && under[n])
@@ -68,7 +70,8 @@ static int open_log(const char *run_dir, struct err *e)
 }
 
 /* posix_spawn: this may be a worker thread, where fork would copy locks that nobody unlocks. */
-static int spawn(const struct runtime_host *h, const struct runtime_unit *u, int log, pid_t *ret, struct err *e)
+static int spawn(
+    const struct runtime_host *h, const struct runtime_unit *u, int log, pid_t *ret, struct err *e)
 {
     char *const argv[] = {(char[]){"mcp"}, (char[]){"shim"}, (char *)u->run_dir, NULL};
     char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
@@ -82,7 +85,8 @@ static int spawn(const struct runtime_host *h, const struct runtime_unit *u, int
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&files, log, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&files, log, STDERR_FILENO);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(
+        &attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     int error = posix_spawn(ret, h->shim, &files, &attr, argv, env);
@@ -97,15 +101,16 @@ static void remove_record(const char *run_dir, const char *name)
     unlink(path);
 }
 
-int runtime_spawn_shim(const struct runtime_host *h, const struct runtime_unit *u, json_t *doc, pid_t *ret_pid,
-    struct err *e)
+int runtime_spawn_shim(const struct runtime_host *h, const struct runtime_unit *u, json_t *doc,
+    pid_t *ret_pid, struct err *e)
 {
     _cleanup_json_ json_t *owned = doc;
     _cleanup_free_ char *text = json_text(owned);
     _cleanup_free_ char *path = xasprintf("%s/shim.json", u->run_dir);
     pid_t holder = runtime_shim_pid(u->run_dir);
     if (holder)
-        return err_set(e, ERR_CONFLICT, "a shim of %s lives already (pid %d)", u->name, (int)holder);
+        return err_set(
+            e, ERR_CONFLICT, "a shim of %s lives already (pid %d)", u->name, (int)holder);
     static const char *const records[] = {"state.json", "exit.json", "pid", "runtime.log"};
     for (size_t i = 0; i < ARRAY_SIZE(records); i++)
         remove_record(u->run_dir, records[i]);
@@ -189,7 +194,8 @@ int runtime_clean(const struct runtime_host *h, const char *name, const char *cg
 
 static bool find_program(const char *name, char *out, size_t size)
 {
-    static const char *const dirs[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"};
+    static const char *const dirs[] = {
+        "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"};
     for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
         snprintf(out, size, "%s/%s", dirs[i], name);
         if (access(out, X_OK) == 0)

@@ -77,7 +77,8 @@ static void flush(struct unitlog *l)
     l->out_len = 0;
 }
 
-static void put(struct unitlog *l, const char *stream, char tag, const char *text, size_t len, int64_t wall_ms)
+static void put(
+    struct unitlog *l, const char *stream, char tag, const char *text, size_t len, int64_t wall_ms)
 {
     char stamp[CLOCK_STAMP_SIZE], head[CLOCK_STAMP_SIZE + 16];
     clock_format_rfc3339(wall_ms, stamp);
@@ -128,8 +129,8 @@ static void end_line(struct unitlog *l, enum unitlog_stream s, char tag, int64_t
     l->line_len[s] = 0;
 }
 
-void unitlog_feed(struct unitlog *l, enum unitlog_stream s, const char *data, size_t len, int64_t wall_ms,
-    uint64_t boot_ms)
+void unitlog_feed(struct unitlog *l, enum unitlog_stream s, const char *data, size_t len,
+    int64_t wall_ms, uint64_t boot_ms)
 {
     refill(l, boot_ms);
     while (len) {

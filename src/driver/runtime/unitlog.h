@@ -28,8 +28,8 @@ struct unitlog {
 
 /* A folder that cannot be written is no error: the lines are counted as lost until it can. */
 void unitlog_init(struct unitlog *l, const struct runtime_log *cfg, uint64_t boot_ms);
-void unitlog_feed(struct unitlog *l, enum unitlog_stream s, const char *data, size_t len, int64_t wall_ms,
-    uint64_t boot_ms);
+void unitlog_feed(struct unitlog *l, enum unitlog_stream s, const char *data, size_t len,
+    int64_t wall_ms, uint64_t boot_ms);
 /* Lines end here (the process is gone); says what was dropped; writes everything out. */
 void unitlog_end(struct unitlog *l, int64_t wall_ms);
 void unitlog_done(struct unitlog *l);

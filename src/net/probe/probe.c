@@ -111,8 +111,8 @@ static void finish(struct group *g)
         good += works(s);
         if (works(s) && (!worst_good || s->result.class < worst_good->result.class))
             worst_good = s;
-        if (!works(s) &&
-            (!best_bad || s->result.class > best_bad->result.class || best_bad->no_route))
+        if (!works(s)
+            && (!best_bad || s->result.class > best_bad->result.class || best_bad->no_route))
             best_bad = s;
     }
     struct probe_result r = good && 2 * good >= tried ? worst_good->result : best_bad->result;

@@ -111,8 +111,8 @@ void prober_reach(
     char host[256];
     const char *port;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    if (split(endpoint, host, sizeof host, &port) &&
-        uv_getaddrinfo(p->loop, &r->lookup, on_lookup, host, port, &hints) == 0) {
+    if (split(endpoint, host, sizeof host, &port)
+        && uv_getaddrinfo(p->loop, &r->lookup, on_lookup, host, port, &hints) == 0) {
         r->open++;
         uv_timer_start(&r->timer, on_timeout, timeout_ms, 0);
     } else {

@@ -59,7 +59,8 @@ static int parse_descriptor(const json_t *obj, struct oci_descriptor *ret, struc
 static int parse_document(const char *text, size_t len, json_t **ret, struct err *e)
 {
     if (len > OCI_DOCUMENT_MAX)
-        return err_set(e, ERR_LIMIT, "document of %zu bytes, allowed are %u", len, OCI_DOCUMENT_MAX);
+        return err_set(
+            e, ERR_LIMIT, "document of %zu bytes, allowed are %u", len, OCI_DOCUMENT_MAX);
     int r = json_parse(text, len, ret, e);
     if (r < 0)
         return r;
@@ -76,7 +77,8 @@ static int index_entries(const json_t *doc, json_t **ret, struct err *e)
 {
     int r = json_get_array(doc, "manifests", ret, e);
     if (r >= 0 && json_array_size(*ret) > INDEX_ENTRIES_MAX)
-        return err_set(e, ERR_LIMIT, "index of %zu entries, allowed are %u", json_array_size(*ret), INDEX_ENTRIES_MAX);
+        return err_set(e, ERR_LIMIT, "index of %zu entries, allowed are %u", json_array_size(*ret),
+            INDEX_ENTRIES_MAX);
     return r;
 }
 
@@ -91,7 +93,8 @@ static const json_t *find_tag(const json_t *list, const char *tag)
     return NULL;
 }
 
-int oci_index_find(const char *text, size_t len, const char *tag, struct oci_descriptor *ret, struct err *e)
+int oci_index_find(
+    const char *text, size_t len, const char *tag, struct oci_descriptor *ret, struct err *e)
 {
     _cleanup_json_ json_t *doc = NULL;
     json_t *list;
@@ -106,7 +109,8 @@ int oci_index_find(const char *text, size_t len, const char *tag, struct oci_des
     else
         entry = find_tag(list, tag ? tag : "latest");
     if (!entry)
-        return err_set(e, ERR_NOT_FOUND, "the image layout has no tag \"%s\"", tag ? tag : "latest");
+        return err_set(
+            e, ERR_NOT_FOUND, "the image layout has no tag \"%s\"", tag ? tag : "latest");
     r = parse_descriptor(entry, ret, e);
     if (r >= 0 && ret->media != OCI_INDEX && ret->media != OCI_MANIFEST)
         return err_set(e, ERR_INVALID, "the tag names neither a manifest nor an index");
@@ -136,7 +140,8 @@ int oci_index_platform(const char *text, size_t len, struct oci_descriptor *ret,
     return err_set(e, ERR_NOT_FOUND, "the image is not built for linux/" MACHINE);
 }
 
-int oci_manifest_parse(struct arena *a, const char *text, size_t len, struct oci_manifest *ret, struct err *e)
+int oci_manifest_parse(
+    struct arena *a, const char *text, size_t len, struct oci_manifest *ret, struct err *e)
 {
     _cleanup_json_ json_t *doc = NULL;
     json_t *config, *layers;
@@ -151,7 +156,8 @@ int oci_manifest_parse(struct arena *a, const char *text, size_t len, struct oci
     if (r < 0)
         return err_wrap(e, "manifest: config");
     if (m.n_layers == 0 || m.n_layers > OCI_LAYERS_MAX)
-        return err_set(e, ERR_LIMIT, "manifest: %zu layers, allowed are 1 to %u", m.n_layers, OCI_LAYERS_MAX);
+        return err_set(
+            e, ERR_LIMIT, "manifest: %zu layers, allowed are 1 to %u", m.n_layers, OCI_LAYERS_MAX);
     m.layers = arena_alloc(a, m.n_layers * sizeof *m.layers);
     for (size_t i = 0; i < m.n_layers; i++) {
         r = parse_descriptor(json_array_get(layers, i), &m.layers[i], e);
@@ -165,7 +171,8 @@ int oci_manifest_parse(struct arena *a, const char *text, size_t len, struct oci
 }
 
 /* An optional list of strings without NULs; null and [] give NULL. */
-static int parse_words(struct arena *a, const json_t *obj, const char *key, const char *const **ret, struct err *e)
+static int parse_words(
+    struct arena *a, const json_t *obj, const char *key, const char *const **ret, struct err *e)
 {
     json_t *list = json_object_get(obj, key);
     *ret = NULL;
@@ -173,7 +180,8 @@ static int parse_words(struct arena *a, const json_t *obj, const char *key, cons
         return 0;
     size_t n = json_array_size(list);
     if (!json_is_array(list) || n > OCI_WORDS_MAX)
-        return err_set(e, ERR_INVALID, "\"%s\" must be a list of at most %u strings", key, OCI_WORDS_MAX);
+        return err_set(
+            e, ERR_INVALID, "\"%s\" must be a list of at most %u strings", key, OCI_WORDS_MAX);
     const char **words = arena_alloc(a, (n + 1) * sizeof *words);
     for (size_t i = 0; i < n; i++) {
         const json_t *w = json_array_get(list, i);
@@ -222,7 +230,8 @@ static int parse_process(struct arena *a, const json_t *config, struct oci_image
     return 0;
 }
 
-int oci_image_parse(struct arena *a, const char *text, size_t len, struct oci_image *ret, struct err *e)
+int oci_image_parse(
+    struct arena *a, const char *text, size_t len, struct oci_image *ret, struct err *e)
 {
     _cleanup_json_ json_t *doc = NULL;
     json_t *rootfs;
@@ -237,7 +246,8 @@ int oci_image_parse(struct arena *a, const char *text, size_t len, struct oci_im
         return err_wrap(e, "image configuration");
     for (; m.diff_ids && m.diff_ids[m.n_layers]; m.n_layers++)
         if (m.n_layers >= OCI_LAYERS_MAX || !digest_valid(m.diff_ids[m.n_layers]))
-            return err_set(e, ERR_INVALID, "image configuration: diff_ids[%zu] is no sha256 digest", m.n_layers);
+            return err_set(e, ERR_INVALID, "image configuration: diff_ids[%zu] is no sha256 digest",
+                m.n_layers);
     const char *arch = json_opt_str(doc, "architecture", MACHINE);
     if (strcmp(arch, MACHINE) != 0)
         return err_set(e, ERR_INVALID, "the image is for %.40s, this machine is " MACHINE, arch);

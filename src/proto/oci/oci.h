@@ -9,9 +9,10 @@
 #include "base/digest/digest.h"
 #include "base/json/json.h"
 
-#define OCI_DOCUMENT_MAX (4u * 1024 * 1024) /* image-spec: registries must take manifests of 4 MiB */
-#define OCI_LAYERS_MAX 127u                 /* what overlayfs and Docker allow */
-#define OCI_WORDS_MAX 1024u                 /* of an entrypoint, a command, an environment */
+#define OCI_DOCUMENT_MAX                                                                           \
+    (4u * 1024 * 1024)      /* image-spec: registries must take manifests of 4 MiB */
+#define OCI_LAYERS_MAX 127u /* what overlayfs and Docker allow */
+#define OCI_WORDS_MAX 1024u /* of an entrypoint, a command, an environment */
 #define OCI_LAYER_BYTES_MAX (16ll << 30)
 
 enum oci_media {
@@ -42,19 +43,22 @@ struct oci_image {
     const char *const *cmd;        /* NULL: none */
     const char *cwd;               /* "/" unless given */
     int stop_signal;               /* SIGTERM unless given */
-    const char *const *diff_ids;   /* digests of the uncompressed layers, bottom first, NULL-terminated */
+    const char *const
+        *diff_ids; /* digests of the uncompressed layers, bottom first, NULL-terminated */
     size_t n_layers;
 };
 
 /* The entry of a layout's index.json that carries the tag (org.opencontainers.image.ref.name); NULL: the only entry,
  * else "latest". The entry may be an index again: look there with oci_index_platform(). */
-MUST_CHECK int oci_index_find(const char *text, size_t len, const char *tag, struct oci_descriptor *ret,
-    struct err *e);
+MUST_CHECK int oci_index_find(
+    const char *text, size_t len, const char *tag, struct oci_descriptor *ret, struct err *e);
 /* The manifest of a nested index for linux and the machine that this runs on. */
-MUST_CHECK int oci_index_platform(const char *text, size_t len, struct oci_descriptor *ret, struct err *e);
-MUST_CHECK int oci_manifest_parse(struct arena *a, const char *text, size_t len, struct oci_manifest *ret,
-    struct err *e);
-MUST_CHECK int oci_image_parse(struct arena *a, const char *text, size_t len, struct oci_image *ret, struct err *e);
+MUST_CHECK int oci_index_platform(
+    const char *text, size_t len, struct oci_descriptor *ret, struct err *e);
+MUST_CHECK int oci_manifest_parse(
+    struct arena *a, const char *text, size_t len, struct oci_manifest *ret, struct err *e);
+MUST_CHECK int oci_image_parse(
+    struct arena *a, const char *text, size_t len, struct oci_image *ret, struct err *e);
 
 /* A configuration's User ("", "name", "uid", "name:group", "uid:gid") through the image's own /etc/passwd and
  * /etc/group (NULL: the image has none; numbers still work). Ids over 65535 are ERR_LIMIT: a unit has no more. */
@@ -66,18 +70,18 @@ MUST_CHECK int oci_user_resolve(const char *user, const struct str *passwd, cons
     struct oci_user *ret, struct err *e);
 
 struct oci_runtime {
-    const char *rootfs;       /* absolute path */
-    const char *const *args;  /* NULL-terminated */
-    const char *const *env;   /* NULL-terminated */
+    const char *rootfs;      /* absolute path */
+    const char *const *args; /* NULL-terminated */
+    const char *const *env;  /* NULL-terminated */
     const char *cwd;
     const char *hostname;
-    uint32_t uid, gid;        /* inside */
-    uint32_t uid_base;        /* outside, of 65,536 */
-    const char *cgroup;       /* path below each controller */
-    uint64_t memory_bytes;    /* 0: no limit, as the next two */
-    bool limit_swap;          /* the kernel counts swap: allow none */
+    uint32_t uid, gid;     /* inside */
+    uint32_t uid_base;     /* outside, of 65,536 */
+    const char *cgroup;    /* path below each controller */
+    uint64_t memory_bytes; /* 0: no limit, as the next two */
+    bool limit_swap;       /* the kernel counts swap: allow none */
     unsigned cpu_milli, pids;
-    const char *sysfs;        /* a sysfs of the unit's own network namespace, bound to /sys */
+    const char *sysfs; /* a sysfs of the unit's own network namespace, bound to /sys */
 };
 
 /* config.json of runtime-spec 1.0: read-only root, tmpfs on /tmp, /run and /dev/shm, the network namespace of

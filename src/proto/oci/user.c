@@ -109,8 +109,8 @@ static int find_group(const char *who, const struct str *group, struct oci_user 
     return err_set(e, ERR_NOT_FOUND, "the image has no group \"%.60s\"", who);
 }
 
-int oci_user_resolve(const char *user, const struct str *passwd, const struct str *group, struct oci_user *ret,
-    struct err *e)
+int oci_user_resolve(const char *user, const struct str *passwd, const struct str *group,
+    struct oci_user *ret, struct err *e)
 {
     struct oci_user u = {.home = "/"};
     char name[128];

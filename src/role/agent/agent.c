@@ -47,7 +47,8 @@ static void on_timeline(void *ctx, const char *subject, const char *message, con
 {
     struct role *r = ctx;
     struct agent_role *s = self(r);
-    json_t *note = json_pack("{s:s,s:s,s:s,s:s}", "kind", "unit", "subject", subject, "message", message, "cause", cause);
+    json_t *note = json_pack("{s:s,s:s,s:s,s:s}", "kind", "unit", "subject", subject, "message",
+        message, "cause", cause);
     log_info("unit", message, "unit=%s cause=\"%s\"", subject, cause);
     if (!note)
         return;
@@ -84,8 +85,11 @@ static void configure(struct role *r, struct agent_config *c)
         .state_dir = r->state_dir,
         .units_dir = RUNTIME_UNITS_DIR,
         .cgroup = s->boot->cgroup,
-        .host = {.images = IMAGE_ROOT, .state = ROLE_RUN_ROOT "/runc", .shim = "/proc/self/exe",
-            .bridge = s->boot->bridge, .gateway = s->boot->gateway},
+        .host = {.images = IMAGE_ROOT,
+            .state = ROLE_RUN_ROOT "/runc",
+            .shim = "/proc/self/exe",
+            .bridge = s->boot->bridge,
+            .gateway = s->boot->gateway},
         .runtimes = {[UNIT_OCI] = &runtime_oci, [UNIT_EXEC] = &runtime_exec},
         .own_address = s->boot->addresses.v[0],
         .log_file_bytes = (uint64_t)number_from_env("MCP_LOG_FILE_BYTES", RUNTIME_LOG_FILE_BYTES),
@@ -119,7 +123,8 @@ static int init(struct role *r, struct err *e)
     return agent_new(&c, &s->agent, e);
 }
 
-static void notify(struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
+static void notify(
+    struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
 {
     struct err e = {0};
     if (fd >= 0)

@@ -96,7 +96,8 @@ static int become_user(const struct shim_spec *s)
 {
     if (s->uid == 0 && s->gid == 0)
         return 0;
-    if (setgroups(1, &s->gid) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 || setresuid(s->uid, s->uid, s->uid) < 0)
+    if (setgroups(1, &s->gid) < 0 || setresgid(s->gid, s->gid, s->gid) < 0
+        || setresuid(s->uid, s->uid, s->uid) < 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
@@ -187,8 +188,8 @@ static void running(struct shim *s)
 {
     s->started_ms = clock_wall_ms();
     write_record(s, "state.json",
-        json_pack("{s:I,s:i,s:i,s:I}", "incarnation", (json_int_t)s->spec.incarnation, "shim", (int)getpid(), "pid",
-            (int)s->main, "started_ms", (json_int_t)s->started_ms));
+        json_pack("{s:I,s:i,s:i,s:I}", "incarnation", (json_int_t)s->spec.incarnation, "shim",
+            (int)getpid(), "pid", (int)s->main, "started_ms", (json_int_t)s->started_ms));
     if (s->kill_wanted)
         kill_all(s);
     else
@@ -237,8 +238,8 @@ static pid_t read_pid_file(const struct shim *s)
 /* Words of the runtime that another try will not change. */
 static bool is_permanent(const char *error)
 {
-    static const char *const words[] = {"executable file not found", "no such file or directory", "permission denied",
-        "exec format error"};
+    static const char *const words[] = {"executable file not found", "no such file or directory",
+        "permission denied", "exec format error"};
     if (!strstr(error, "exec"))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
@@ -349,9 +350,10 @@ static void finish(struct shim *s)
     /* A child that the kernel killed for memory is the unit's own affair, unless the unit went with it. */
     bool oom = usage.oom_kills > 0 && !by_us && (sig == SIGKILL || code == 128 + SIGKILL);
     write_record(s, "exit.json",
-        json_pack("{s:I,s:i,s:i,s:b,s:s,s:b,s:I,s:I}", "incarnation", (json_int_t)s->spec.incarnation, "code", code,
-            "signal", sig, "oom", (int)oom, "error", s->error, "permanent",
-            (int)s->permanent, "started_ms", (json_int_t)s->started_ms, "ended_ms", (json_int_t)clock_wall_ms()));
+        json_pack("{s:I,s:i,s:i,s:b,s:s,s:b,s:I,s:I}", "incarnation",
+            (json_int_t)s->spec.incarnation, "code", code, "signal", sig, "oom", (int)oom, "error",
+            s->error, "permanent", (int)s->permanent, "started_ms", (json_int_t)s->started_ms,
+            "ended_ms", (json_int_t)clock_wall_ms()));
     unitlog_done(&s->log);
 }
 

@@ -14,8 +14,9 @@
 void agent_unit_save(struct agent_unit *u)
 {
     struct err ignored;
-    _cleanup_json_ json_t *j = json_pack("{s:i,s:o,s:O,s:b,s:I}", "format", 1, "life", unit_save(&u->life), "spec",
-        u->spec->json, "rolling", (int)u->rolling, "since_wall_ms", (json_int_t)u->since_wall_ms);
+    _cleanup_json_ json_t *j = json_pack("{s:i,s:o,s:O,s:b,s:I}", "format", 1, "life",
+        unit_save(&u->life), "spec", u->spec->json, "rolling", (int)u->rolling, "since_wall_ms",
+        (json_int_t)u->since_wall_ms);
     char *text = json_text(j);
     if (u->saved && !strcmp(text, u->saved)) {
         free(text);
@@ -41,7 +42,8 @@ static struct agent_unit *load(struct agent *a, const char *name)
     struct err ignored;
     if (json_read_file(path, SAVED_MAX, &j, &ignored) < 0)
         return NULL;
-    _cleanup_json_ json_t *wrap = json_pack("{s:i,s:[O]}", "revision", 0, "units", json_object_get(j, "spec"));
+    _cleanup_json_ json_t *wrap =
+        json_pack("{s:i,s:[O]}", "revision", 0, "units", json_object_get(j, "spec"));
     if (!wrap || unit_specs_parse(wrap, &doc, &ignored) < 0)
         return NULL;
     unit_params_of(&doc->v[0], &p);

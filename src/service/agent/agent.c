@@ -32,7 +32,8 @@ static void load_or_keep(struct agent *a, const char *name, struct unit_specs **
         return;
     *(ret == &a->boot ? &a->boot_damaged : &a->blind) = true;
     if (a->cfg.timeline)
-        a->cfg.timeline(a->cfg.ctx, "agent", "keeps what runs until control tells what is wanted", e.message);
+        a->cfg.timeline(
+            a->cfg.ctx, "agent", "keeps what runs until control tells what is wanted", e.message);
     _cleanup_json_ json_t *none = json_pack("{s:i,s:[]}", "revision", 0, "units");
     int r = unit_specs_parse(none, ret, &e);
     ASSERT(r >= 0);

@@ -52,7 +52,8 @@ static void maybe_answer(struct exec *x)
 {
     if (!x->exited || !x->ended[1] || !x->ended[2] || !x->req)
         return;
-    rpc_reply(x->req, json_pack("{s:I}", "exit", (json_int_t)(x->signal ? 128 + x->signal : x->status)));
+    rpc_reply(
+        x->req, json_pack("{s:I}", "exit", (json_int_t)(x->signal ? 128 + x->signal : x->status)));
     x->req = NULL;
     close_handle((uv_handle_t *)&x->process);
     close_handle((uv_handle_t *)&x->timer);
@@ -264,7 +265,9 @@ void agent_exec(struct agent *a, struct rpc_req *req, const json_t *params)
     char **argv = NULL;
     struct agent_unit *u = choose(a, params, &e);
     if (!u || read_argv(params, words, &e) < 0
-        || a->cfg.runtimes[u->spec->runtime]->exec_argv(&a->cfg.host, u->run_dir, u->spec->name, words, &argv, &e) < 0) {
+        || a->cfg.runtimes[u->spec->runtime]->exec_argv(
+               &a->cfg.host, u->run_dir, u->spec->name, words, &argv, &e)
+               < 0) {
         rpc_reply_error(req, &e);
         return;
     }

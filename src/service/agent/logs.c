@@ -84,7 +84,8 @@ static char *read_tail(int fd, uint64_t size, size_t want, size_t *ret_len)
 }
 
 /* Adds the file's last lines, at most `want`. Returns how many. */
-static size_t take_tail(struct lines *l, const struct tail_file *f, const char *unit, size_t want, size_t order)
+static size_t take_tail(
+    struct lines *l, const struct tail_file *f, const char *unit, size_t want, size_t order)
 {
     size_t len = 0, n = 0;
     _cleanup_free_ char *buf = read_tail(f->fd, (uint64_t)f->st.st_size, want, &len);
@@ -108,7 +109,8 @@ static size_t take_tail(struct lines *l, const struct tail_file *f, const char *
 
 static struct tail_file open_log(const char *dir, unsigned number)
 {
-    _cleanup_free_ char *path = number ? xasprintf("%s/%u", dir, number) : xasprintf("%s/current", dir);
+    _cleanup_free_ char *path =
+        number ? xasprintf("%s/%u", dir, number) : xasprintf("%s/current", dir);
     struct tail_file f = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (f.fd >= 0 && fstat(f.fd, &f.st) < 0) {
         close(f.fd);
@@ -176,7 +178,8 @@ static void send_line(struct rpc_req *req, const char *unit, const char *text, s
     json_t *line = text_json(tag + 3, (size_t)(text + len - tag - 3));
     json_t *time = text_json(text, STAMP_LEN);
     json_t *name = text_json(stream + 1, (size_t)(tag - stream - 1));
-    json_t *j = json_pack("{s:s,s:o,s:o,s:o}", "unit", unit, "line", line, "stream", name, "time", time);
+    json_t *j =
+        json_pack("{s:s,s:o,s:o,s:o}", "unit", unit, "line", line, "stream", name, "time", time);
     if (j && tag[1] == 'P')
         json_object_set_new(j, "partial", json_true());
     if (j)
@@ -253,7 +256,8 @@ static bool read_file(struct followed *d)
 static bool next_file(struct followed *d)
 {
     struct tail_file f = open_log(d->dir, 0);
-    bool same = d->file.fd >= 0 && f.st.st_ino == d->file.st.st_ino && f.st.st_dev == d->file.st.st_dev;
+    bool same =
+        d->file.fd >= 0 && f.st.st_ino == d->file.st.st_ino && f.st.st_dev == d->file.st.st_dev;
     if (f.fd < 0 || same) {
         close_log(&f);
         return false;
@@ -303,7 +307,8 @@ static void on_canceled(void *ctx)
     uv_close((uv_handle_t *)&f->timer, on_closed);
 }
 
-static void follow_unit(struct follow *f, uv_loop_t *loop, const struct agent_unit *u, struct tail_file *current)
+static void follow_unit(
+    struct follow *f, uv_loop_t *loop, const struct agent_unit *u, struct tail_file *current)
 {
     struct followed *d = &f->units[f->n++];
     struct err ignored;
@@ -322,7 +327,8 @@ static void follow_unit(struct follow *f, uv_loop_t *loop, const struct agent_un
         uv_fs_event_start(&d->watch, on_change, d->dir, 0);
 }
 
-static void follow(struct agent *a, struct rpc_req *req, struct agent_unit **units, struct tail_file *current, size_t n)
+static void follow(struct agent *a, struct rpc_req *req, struct agent_unit **units,
+    struct tail_file *current, size_t n)
 {
     struct follow *f = xcalloc(1, sizeof *f);
     f->req = req;

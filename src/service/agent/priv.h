@@ -21,11 +21,11 @@ struct agent_unit {
     unsigned slot;
     struct ip_addr address;
     int64_t since_wall_ms;
-    pid_t pid;   /* of the unit's first process; 0: none known */
-    pid_t shim;  /* 0: none */
-    int pidfd;   /* of the shim; -1 */
-    bool wanted; /* in the wanted list; else removed once it has stopped */
-    bool rolling; /* replaced by its new spec, and not ready since */
+    pid_t pid;         /* of the unit's first process; 0: none known */
+    pid_t shim;        /* 0: none */
+    int pidfd;         /* of the shim; -1 */
+    bool wanted;       /* in the wanted list; else removed once it has stopped */
+    bool rolling;      /* replaced by its new spec, and not ready since */
     bool started_told; /* STARTED was fed for this incarnation */
     unsigned jobs;     /* on worker threads, which use run_dir and spec */
     uv_poll_t *watch_shim;
@@ -41,9 +41,9 @@ struct agent {
     struct unit_specs *boot, *wanted;
     struct slots slots;
     struct rnd rnd;
-    uv_timer_t *timer;      /* the next deadline of any unit */
-    uv_timer_t *tell;       /* runs once at the end of this turn of the loop */
-    json_t *save_pending;   /* units.json to be written */
+    uv_timer_t *timer;    /* the next deadline of any unit */
+    uv_timer_t *tell;     /* runs once at the end of this turn of the loop */
+    json_t *save_pending; /* units.json to be written */
     bool saving, closed;
     /* What is wanted could not be read: nothing (no engine) is stopped for being unwanted. */
     bool blind, boot_damaged;
@@ -80,8 +80,10 @@ void agent_unit_save(struct agent_unit *u);
 /* probe.c */
 /* `text` NULL: well. Called once, unless the probe is dropped before. */
 typedef void (*probe_done_fn)(void *ctx, const char *text);
-struct probe *probe_start(struct agent *a, const struct agent_unit *u, probe_done_fn done, void *ctx);
+struct probe *probe_start(
+    struct agent *a, const struct agent_unit *u, probe_done_fn done, void *ctx);
 void probe_drop(struct probe *p); /* no callback; NULL is fine */
 
 /* The units that a request names ("unit" or "module"): at most max, in order. Error filled when none. */
-size_t agent_select(struct agent *a, const json_t *params, struct agent_unit **out, size_t max, struct err *e);
+size_t agent_select(
+    struct agent *a, const json_t *params, struct agent_unit **out, size_t max, struct err *e);

@@ -153,9 +153,10 @@ static int begin_tcp(struct probe *p, uv_loop_t *loop, const struct agent_unit *
     char address[IP_TEXT_SIZE];
     ip_format(&u->address, address);
     ip_to_sockaddr(&u->address, u->spec->port, &to, &len);
-    p->request = xasprintf("GET %s HTTP/1.1\r\nHost: %s:%u\r\nUser-Agent: mcp-probe\r\nAccept: */*\r\n"
-                           "Connection: close\r\n\r\n",
-        u->spec->probe.path, address, u->spec->port);
+    p->request =
+        xasprintf("GET %s HTTP/1.1\r\nHost: %s:%u\r\nUser-Agent: mcp-probe\r\nAccept: */*\r\n"
+                  "Connection: close\r\n\r\n",
+            u->spec->probe.path, address, u->spec->port);
     int r = uv_tcp_init(loop, &p->tcp);
     if (r < 0)
         return r;
@@ -169,10 +170,13 @@ static int begin_exec(struct probe *p, struct agent *a, const struct agent_unit 
     char **argv;
     struct err e;
     const struct runtime_ops *ops = a->cfg.runtimes[u->spec->runtime];
-    if (ops->exec_argv(&a->cfg.host, u->run_dir, u->spec->name, u->spec->probe.command, &argv, &e) < 0)
+    if (ops->exec_argv(&a->cfg.host, u->run_dir, u->spec->name, u->spec->probe.command, &argv, &e)
+        < 0)
         return UV_EINVAL;
-    uv_stdio_container_t none[3] = {{.flags = UV_IGNORE}, {.flags = UV_IGNORE}, {.flags = UV_IGNORE}};
-    uv_process_options_t o = {.file = argv[0], .args = argv, .exit_cb = on_exit_status, .stdio = none, .stdio_count = 3};
+    uv_stdio_container_t none[3] = {
+        {.flags = UV_IGNORE}, {.flags = UV_IGNORE}, {.flags = UV_IGNORE}};
+    uv_process_options_t o = {
+        .file = argv[0], .args = argv, .exit_cb = on_exit_status, .stdio = none, .stdio_count = 3};
     opened(p, (uv_handle_t *)&p->process); /* to be closed even when the spawn fails */
     int r = uv_spawn(a->cfg.loop, &p->process, &o);
     runtime_argv_free(argv);
@@ -185,7 +189,8 @@ static void on_failed_begin(uv_timer_t *t)
     finish(t->data, "the probe could not be made");
 }
 
-struct probe *probe_start(struct agent *a, const struct agent_unit *u, probe_done_fn done, void *ctx)
+struct probe *probe_start(
+    struct agent *a, const struct agent_unit *u, probe_done_fn done, void *ctx)
 {
     struct probe *p = xcalloc(1, sizeof *p);
     p->done = done;

@@ -10,10 +10,11 @@ static json_t *unit_status(const struct agent_unit *u)
     if (l->alive && u->address.family)
         ip_format(&u->address, address);
     json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:s,s:s,s:i,s:I,s:b}", "name", s->name, "kind",
-        unit_kind_name(s->kind), "module", s->module, "state", waits ? "pending" : unit_state_name(l->state), "pid",
-        (int)u->pid, "restarts", (int)MIN(l->restarts, INT32_MAX), "reason",
-        waits ? "standby: admitted by promotion" : l->reason, "address", address, "port", (int)s->port, "since_ms",
-        (json_int_t)u->since_wall_ms, "standby", (int)s->standby);
+        unit_kind_name(s->kind), "module", s->module, "state",
+        waits ? "pending" : unit_state_name(l->state), "pid", (int)u->pid, "restarts",
+        (int)MIN(l->restarts, INT32_MAX), "reason",
+        waits ? "standby: admitted by promotion" : l->reason, "address", address, "port",
+        (int)s->port, "since_ms", (json_int_t)u->since_wall_ms, "standby", (int)s->standby);
     ASSERT(j);
     return j;
 }
@@ -26,22 +27,28 @@ json_t *agent_status(struct agent *a)
     return list;
 }
 
-size_t agent_select(struct agent *a, const json_t *params, struct agent_unit **out, size_t max, struct err *e)
+size_t agent_select(
+    struct agent *a, const json_t *params, struct agent_unit **out, size_t max, struct err *e)
 {
-    const char *unit = json_opt_str(params, "unit", NULL), *module = json_opt_str(params, "module", NULL);
+    const char *unit = json_opt_str(params, "unit", NULL),
+               *module = json_opt_str(params, "module", NULL);
     size_t n = 0;
     for (struct agent_unit *u = a->units; u && n < max; u = u->next)
         if (unit ? !strcmp(u->spec->name, unit)
                  : module && (!strcmp(u->spec->module, module) || !strcmp(u->spec->name, module)))
             out[n++] = u;
     if (n == 0)
-        err_set(e, ERR_NOT_FOUND, "no unit or module \"%s\" on this host", unit ? unit : module ? module : "");
+        err_set(e, ERR_NOT_FOUND, "no unit or module \"%s\" on this host",
+            unit     ? unit
+            : module ? module
+                     : "");
     return n;
 }
 
 static void add_metric(struct str *out, const struct agent_unit *u, const char *name, double value)
 {
-    str_addf(out, "%s{unit=\"%s\",module=\"%s\"} %.17g\n", name, u->spec->name, u->spec->module, value);
+    str_addf(
+        out, "%s{unit=\"%s\",module=\"%s\"} %.17g\n", name, u->spec->name, u->spec->module, value);
 }
 
 void agent_metrics(struct agent *a, struct str *out)
@@ -55,14 +62,15 @@ void agent_metrics(struct agent *a, struct str *out)
         {"mcp_unit_cpu_seconds_total", "counter", "CPU time since the unit's process started"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        str_addf(out, "# HELP %s %s\n# TYPE %s %s\n", rows[i].name, rows[i].help, rows[i].name, rows[i].type);
+        str_addf(out, "# HELP %s %s\n# TYPE %s %s\n", rows[i].name, rows[i].help, rows[i].name,
+            rows[i].type);
         for (struct agent_unit *u = a->units; u; u = u->next) {
             struct cgroup_usage usage = {0};
             struct err ignored;
             if (i >= 2 && cgroup_usage(&a->cfg.host.cgroups, u->cgroup, &usage, &ignored) < 0)
                 continue;
-            const double values[] = {u->life.state == UNIT_READY, u->life.restarts, (double)usage.memory_bytes,
-                (double)usage.cpu_ns / 1e9};
+            const double values[] = {u->life.state == UNIT_READY, u->life.restarts,
+                (double)usage.memory_bytes, (double)usage.cpu_ns / 1e9};
             add_metric(out, u, rows[i].name, values[i]);
         }
     }

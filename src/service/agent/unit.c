@@ -136,7 +136,8 @@ static void run_start(uv_work_t *work)
 {
     struct start_job *j = work->data;
     const struct agent *a = j->unit->agent;
-    j->result = a->cfg.runtimes[j->unit->spec->runtime]->start(&a->cfg.host, &j->what, &j->pid, &j->err);
+    j->result =
+        a->cfg.runtimes[j->unit->spec->runtime]->start(&a->cfg.host, &j->what, &j->pid, &j->err);
 }
 
 static bool retry_is_useless(int code)
@@ -211,12 +212,14 @@ static void do_start(struct agent_unit *u)
     u->pid = 0;
     u->started_told = false;
     if (!take_place(u)) {
-        agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED, .incarnation = u->life.incarnation,
+        agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED,
+                               .incarnation = u->life.incarnation,
                                .text = "the bridge has no address left"});
         return;
     }
     if (file_mkdirs(u->run_dir, 0711, &e) < 0) {
-        agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED, .incarnation = u->life.incarnation,
+        agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED,
+                               .incarnation = u->life.incarnation,
                                .text = e.message});
         return;
     }
@@ -238,7 +241,8 @@ void agent_unit_note_started(struct agent_unit *u)
 {
     struct runtime_state s;
     struct err ignored;
-    if (u->started_told || runtime_read_state(u->run_dir, &s, &ignored) < 0 || s.incarnation != u->life.incarnation)
+    if (u->started_told || runtime_read_state(u->run_dir, &s, &ignored) < 0
+        || s.incarnation != u->life.incarnation)
         return;
     u->started_told = true;
     u->pid = s.pid;
@@ -293,7 +297,8 @@ static void after_clean(uv_work_t *work, int status)
     end_job(u);
     if (!u->agent->closed)
         agent_unit_feed(
-            u, (struct unit_event){.kind = UNIT_EV_EXITED, .incarnation = j->incarnation, .exit = {.lost = true}});
+            u, (struct unit_event){
+                   .kind = UNIT_EV_EXITED, .incarnation = j->incarnation, .exit = {.lost = true}});
     free(j);
 }
 

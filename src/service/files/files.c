@@ -102,8 +102,8 @@ int files_image_digest(
     int r = json_read_file(index_path, FILES_INDEX_MAX, &index, e);
     if (r < 0)
         return r;
-    if ((r = choose(index, tag, &descriptor, e)) < 0 ||
-        (r = check_manifest(layout, descriptor, ret_digest, e)) < 0) {
+    if ((r = choose(index, tag, &descriptor, e)) < 0
+        || (r = check_manifest(layout, descriptor, ret_digest, e)) < 0) {
         err_wrap(e, "the image layout %s", layout);
         return r;
     }

@@ -76,5 +76,6 @@ MUST_CHECK int steer_service_explain(
  * first model. */
 const char *steer_service_region_state(const struct steer_service *s, const char *region);
 /* Every routed name in every region that runs active instances for it, as it is acted on. */
-typedef void (*steer_service_name_fn)(void *ctx, const char *name, size_t region, const struct steer_region_state *st);
+typedef void (*steer_service_name_fn)(
+    void *ctx, const char *name, size_t region, const struct steer_region_state *st);
 void steer_service_each_name(const struct steer_service *s, steer_service_name_fn fn, void *ctx);

@@ -60,8 +60,8 @@ int timeline_segments(
 bool timeline_line_parse(const char *line, size_t len, struct timeline_entry *ret)
 {
     _cleanup_json_ json_t *j = NULL;
-    return len <= TIMELINE_JSON_MAX && json_parse(line, len, &j, NULL) >= 0 &&
-           timeline_entry_parse(j, ret, NULL) >= 0;
+    return len <= TIMELINE_JSON_MAX && json_parse(line, len, &j, NULL) >= 0
+           && timeline_entry_parse(j, ret, NULL) >= 0;
 }
 
 /* How much of a segment is whole lines that parse, and the number of the last one. Garbage in the

@@ -84,9 +84,9 @@ static void test_containment(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct ip_prefix a, b;
         assert_true(ip_prefix_parse(rows[i].a, &a) && ip_prefix_parse(rows[i].b, &b));
-        if (ip_prefix_contains(&a, &b.addr) != rows[i].contains ||
-            ip_prefix_overlaps(&a, &b) != rows[i].overlaps ||
-            ip_prefix_overlaps(&b, &a) != rows[i].overlaps)
+        if (ip_prefix_contains(&a, &b.addr) != rows[i].contains
+            || ip_prefix_overlaps(&a, &b) != rows[i].overlaps
+            || ip_prefix_overlaps(&b, &a) != rows[i].overlaps)
             fail_msg("%s and %s", rows[i].a, rows[i].b);
     }
 }

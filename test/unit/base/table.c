@@ -104,7 +104,9 @@ static void test_terminal_commands_are_defused(void **state)
     struct table t;
     static const char *const one[] = {"S", NULL};
     table_init(&t, one);
-    table_cell(&t, TABLE_PLAIN, "a\033]0;x\007\nb\xc2\x9b" "31m\xff \u202eexe");
+    table_cell(&t, TABLE_PLAIN,
+        "a\033]0;x\007\nb\xc2\x9b"
+        "31m\xff \u202eexe");
     expect(&t, (struct table_style){.colour = true}, "\033[2mS\033[0m\na?]0;x??b?31m? ?exe\n");
     table_done(&t);
 }

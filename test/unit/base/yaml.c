@@ -96,8 +96,8 @@ static void test_refused(void **state)
         struct parsed r = parse(rows[i].text, strlen(rows[i].text));
         if (r.root || r.p.total != 1)
             fail_msg("%s: accepted, or %zu problems", rows[i].name, r.p.total);
-        if (r.p.v[0].line != rows[i].line || r.p.v[0].column != rows[i].column ||
-            !strstr(r.p.v[0].message, rows[i].message))
+        if (r.p.v[0].line != rows[i].line || r.p.v[0].column != rows[i].column
+            || !strstr(r.p.v[0].message, rows[i].message))
             fail_msg(
                 "%s: %u:%u: %s", rows[i].name, r.p.v[0].line, r.p.v[0].column, r.p.v[0].message);
         done(&r);

@@ -16,21 +16,33 @@ static int never(struct cmd_ctx *ctx, struct err *e)
     return 0;
 }
 
-static const struct cmd_opt opts[] = {{"file", 'f', "FILE", "a file"}, {"timeout", 't', "D", "a time"},
-    {"watch", 'w', NULL, "go on"}, CMD_OPT_JSON, {0}};
-static const struct cmd apply = {
-    .name = "apply", .operands = "[N]", .summary = "Do", .opts = opts, .max_operands = 1, .run = never};
-static const struct cmd kill_cmd = {.name = "lab kill", .operands = "HOST", .summary = "Kill", .min_operands = 1,
-    .max_operands = 1, .run = never};
+static const struct cmd_opt opts[] = {{"file", 'f', "FILE", "a file"},
+    {"timeout", 't', "D", "a time"}, {"watch", 'w', NULL, "go on"}, CMD_OPT_JSON, {0}};
+static const struct cmd apply = {.name = "apply",
+    .operands = "[N]",
+    .summary = "Do",
+    .opts = opts,
+    .max_operands = 1,
+    .run = never};
+static const struct cmd kill_cmd = {.name = "lab kill",
+    .operands = "HOST",
+    .summary = "Kill",
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = never};
 static const struct cmd heal = {
     .name = "lab heal", .operands = "HOST", .summary = "Heal", .max_operands = -1, .run = never};
-static const struct cmd role = {
-    .name = "role", .operands = "NAME", .summary = "Internal",
+static const struct cmd role = {.name = "role",
+    .operands = "NAME",
+    .summary = "Internal",
     .text = "One short\nline, broken.\n\n" KOREAN_74 " 홍콩 b",
-    .hidden = true, .raw = true, .run = never};
+    .hidden = true,
+    .raw = true,
+    .run = never};
 static const struct cmd *const table[] = {&apply, &kill_cmd, &heal, &role, NULL};
 
-static int parse(const struct cmd *cmd, const char **values, struct cmd_ctx *ctx, char **words, struct err *e)
+static int parse(
+    const struct cmd *cmd, const char **values, struct cmd_ctx *ctx, char **words, struct err *e)
 {
     static char *operands[16];
     int n = 0;
@@ -59,19 +71,26 @@ static void test_options(void **state)
         {"short, next word", WORDS("-f", "a"), 0, "a", NULL, NULL, false},
         {"short, same word", WORDS("-fa"), 0, "a", NULL, NULL, false},
         {"the last one counts", WORDS("-fa", "--file", "b"), 0, "b", NULL, NULL, false},
-        {"value that looks like an option", WORDS("--file", "--json"), 0, "--json", NULL, NULL, false},
+        {"value that looks like an option", WORDS("--file", "--json"), 0, "--json", NULL, NULL,
+            false},
         {"behind an operand", WORDS("7", "--json"), 0, NULL, "7", NULL, true},
         {"a lone dash is an operand", WORDS("-"), 0, NULL, "-", NULL, false},
         {"behind --", WORDS("--", "--json"), 0, NULL, "--json", NULL, false},
         {"help", WORDS("--nope", "--help"), ERR_USAGE, NULL, NULL, "unknown option --nope", false},
         {"help first", WORDS("-h", "--nope"), 1, NULL, NULL, NULL, false},
         {"unknown short", WORDS("-x"), ERR_USAGE, NULL, NULL, "unknown option -x", false},
-        {"a prefix is not the option", WORDS("--fil", "a"), ERR_USAGE, NULL, NULL, "unknown option --fil", false},
-        {"unknown with a value", WORDS("--nope=1"), ERR_USAGE, NULL, NULL, "unknown option --nope", false},
-        {"value missing", WORDS("--file"), ERR_USAGE, NULL, NULL, "--file needs a value: FILE", false},
-        {"value unwanted", WORDS("--watch=1"), ERR_USAGE, NULL, NULL, "--watch takes no value", false},
-        {"short value unwanted", WORDS("-w1"), ERR_USAGE, NULL, NULL, "--watch takes no value", false},
-        {"too many operands", WORDS("1", "2"), ERR_USAGE, NULL, NULL, "one word too many: '2'", false},
+        {"a prefix is not the option", WORDS("--fil", "a"), ERR_USAGE, NULL, NULL,
+            "unknown option --fil", false},
+        {"unknown with a value", WORDS("--nope=1"), ERR_USAGE, NULL, NULL, "unknown option --nope",
+            false},
+        {"value missing", WORDS("--file"), ERR_USAGE, NULL, NULL, "--file needs a value: FILE",
+            false},
+        {"value unwanted", WORDS("--watch=1"), ERR_USAGE, NULL, NULL, "--watch takes no value",
+            false},
+        {"short value unwanted", WORDS("-w1"), ERR_USAGE, NULL, NULL, "--watch takes no value",
+            false},
+        {"too many operands", WORDS("1", "2"), ERR_USAGE, NULL, NULL, "one word too many: '2'",
+            false},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         const char *values[ARRAY_SIZE(opts)] = {0};
@@ -83,7 +102,8 @@ static void test_options(void **state)
         if (r != 0)
             continue;
         const char *first = ctx.n_operands ? ctx.operands[0] : NULL;
-        if (!str_eq(cmd_opt(&ctx, "file"), rows[i].file) || !str_eq(first, rows[i].first) || ctx.json != rows[i].json)
+        if (!str_eq(cmd_opt(&ctx, "file"), rows[i].file) || !str_eq(first, rows[i].first)
+            || ctx.json != rows[i].json)
             fail_msg("%s: parsed wrongly", rows[i].name);
     }
 }
@@ -151,7 +171,8 @@ static void test_unknown(void **state)
         {"lab", NULL, "'lab' needs another word", "`mcp help lab` lists them"},
         {"lab", "kil", "unknown command 'lab kil'", "did you mean `mcp lab kill`?"},
         {"lab", "wobble", "unknown command 'lab wobble'", "`mcp help lab` lists the commands"},
-        {"rol", NULL, "unknown command 'rol'", "`mcp help` lists the commands"}, /* hidden ones are not offered */
+        {"rol", NULL, "unknown command 'rol'",
+            "`mcp help` lists the commands"}, /* hidden ones are not offered */
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct err e = {0};
@@ -174,7 +195,8 @@ static void test_help_texts(void **state)
                                  "  -h, --help                  explain this command\n");
     str_clear(&out);
     cmd_usage(&role, &out);
-    assert_non_null(strstr(out.buf, "\n\nOne short line, broken.\n\n" KOREAN_74 "\n홍콩 b\n\nOptions:"));
+    assert_non_null(
+        strstr(out.buf, "\n\nOne short line, broken.\n\n" KOREAN_74 "\n홍콩 b\n\nOptions:"));
     str_clear(&out);
     cmd_overview(table, "lab", &out);
     assert_non_null(strstr(out.buf, "\n  lab kill"));
@@ -193,7 +215,8 @@ static void test_table_is_whole(void **state)
         assert_non_null(cmd->run);
         assert_non_null(cmd->operands);
         size_t len = cmd->summary ? strlen(cmd->summary) : 0;
-        if (len < 5 || cmd->summary[len - 1] == '.' || cmd->summary[0] < 'A' || cmd->summary[0] > 'Z')
+        if (len < 5 || cmd->summary[len - 1] == '.' || cmd->summary[0] < 'A'
+            || cmd->summary[0] > 'Z')
             fail_msg("mcp %s: summary must be a sentence without its stop", cmd->name);
         if (!cmd->hidden && (!cmd->text || strlen(cmd->text) < 20))
             fail_msg("mcp %s: no text for the manual", cmd->name);
@@ -251,7 +274,9 @@ static void test_scan_platform(void **state)
         {"json", "{\n \"domain\": \"platform:\", \"platform\": \"rein\"}", "rein"},
         {"broken json", "{\"platform\": ", ""},
         {"json, other type", "{\"platform\": 7}", ""},
-        {"too long", "platform: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", ""},
+        {"too long",
+            "platform: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+            ""},
     };
     char dir[] = "/tmp/mcp-cli.XXXXXX", path[64], name[64];
     struct err e = {0};
@@ -274,7 +299,8 @@ static uint64_t start_time_of(pid_t pid)
     unsigned long long start = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     assert_true(file_read(path, 4096, &text, NULL) >= 0);
-    static const char fields[] = "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu";
+    static const char fields[] =
+        "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu";
     assert_int_equal(sscanf(strrchr(text.buf, ')') + 2, fields, &start), 1);
     return start;
 }

@@ -20,18 +20,19 @@ static void expect(const char *json, const char *want)
 
 static void test_all_well(void **state)
 {
-    expect("{\"platform\":\"reindeers\",\"revision\":3,\"ready\":true,\"asked_host\":\"hk1\","
-           "\"state_store\":{\"kind\":\"etcd\",\"connected\":true,\"reason\":\"\"},\"alarms\":[],"
-           "\"regions\":[{\"name\":\"ap-hongkong\",\"duty\":\"main\",\"state\":\"up\","
-           "\"address\":[\"203.0.113.20\",\"2001:db8::20\"]}],"
-           "\"names\":[{\"name\":\"reindeers.com\",\"regions\":[{\"region\":\"ap-hongkong\",\"state\":\"up\"}]}],"
-           "\"hosts\":[{\"name\":\"hk1\",\"region\":\"ap-hongkong\",\"state\":\"up\",\"roles\":["
-           "{\"name\":\"control\",\"pid\":7,\"pss_bytes\":5242880,\"restarts\":0,\"since_ms\":1},"
-           "{\"name\":\"dns\",\"pid\":8,\"pss_bytes\":5242880,\"restarts\":2,\"since_ms\":1799999940000}]}],"
-           "\"units\":[{\"name\":\"api-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
-           "\"state\":\"ready\",\"pid\":9,\"restarts\":0,\"reason\":\"\",\"since_ms\":1799996400000},"
-           "{\"name\":\"wms-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
-           "\"state\":\"pending\",\"pid\":0,\"restarts\":0,\"reason\":\"standby: admitted by promotion\"}]}",
+    expect(
+        "{\"platform\":\"reindeers\",\"revision\":3,\"ready\":true,\"asked_host\":\"hk1\","
+        "\"state_store\":{\"kind\":\"etcd\",\"connected\":true,\"reason\":\"\"},\"alarms\":[],"
+        "\"regions\":[{\"name\":\"ap-hongkong\",\"duty\":\"main\",\"state\":\"up\","
+        "\"address\":[\"203.0.113.20\",\"2001:db8::20\"]}],"
+        "\"names\":[{\"name\":\"reindeers.com\",\"regions\":[{\"region\":\"ap-hongkong\",\"state\":\"up\"}]}],"
+        "\"hosts\":[{\"name\":\"hk1\",\"region\":\"ap-hongkong\",\"state\":\"up\",\"roles\":["
+        "{\"name\":\"control\",\"pid\":7,\"pss_bytes\":5242880,\"restarts\":0,\"since_ms\":1},"
+        "{\"name\":\"dns\",\"pid\":8,\"pss_bytes\":5242880,\"restarts\":2,\"since_ms\":1799999940000}]}],"
+        "\"units\":[{\"name\":\"api-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
+        "\"state\":\"ready\",\"pid\":9,\"restarts\":0,\"reason\":\"\",\"since_ms\":1799996400000},"
+        "{\"name\":\"wms-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
+        "\"state\":\"pending\",\"pid\":0,\"restarts\":0,\"reason\":\"standby: admitted by promotion\"}]}",
         "reindeers, revision 3: READY\n"
         "state store etcd: connected; as host hk1 sees it\n"
         "\n"
@@ -48,16 +49,17 @@ static void test_all_well(void **state)
 
 static void test_what_is_wrong_comes_first(void **state)
 {
-    expect("{\"platform\":\"p\",\"revision\":2,\"ready\":false,"
-           "\"not_ready\":\"a is not heard; b is at revision 1; b: 1 of 2 instances ready; x; y; z; api.x is down in r\",\"asked_host\":\"b\","
-           "\"state_store\":{\"kind\":\"etcd\",\"connected\":false,\"reason\":\"no quorum: 1 of 3 answer\"},"
-           "\"alarms\":[{\"text\":\"answers of api.x are frozen\"}],"
-           "\"regions\":[{\"name\":\"r\",\"duty\":\"dr\",\"state\":\"down\",\"address\":[]}],"
-           "\"names\":[{\"name\":\"api.x\",\"regions\":["
-           "{\"region\":\"r\",\"state\":\"down\",\"since_ms\":1799999995000},{\"region\":\"q\",\"state\":\"up\"}]}],"
-           "\"hosts\":[{\"name\":\"a\",\"region\":\"r\",\"state\":\"silent\",\"roles\":[]}],"
-           "\"units\":[{\"name\":\"u-1\",\"host\":\"a\",\"region\":\"r\",\"state\":\"backoff\",\"restarts\":7,"
-           "\"reason\":\"exited 1\\u001b[2J\"},{\"name\":\"u-2\",\"host\":\"a\",\"region\":\"r\",\"state\":\"failed\"}]}",
+    expect(
+        "{\"platform\":\"p\",\"revision\":2,\"ready\":false,"
+        "\"not_ready\":\"a is not heard; b is at revision 1; b: 1 of 2 instances ready; x; y; z; api.x is down in r\",\"asked_host\":\"b\","
+        "\"state_store\":{\"kind\":\"etcd\",\"connected\":false,\"reason\":\"no quorum: 1 of 3 answer\"},"
+        "\"alarms\":[{\"text\":\"answers of api.x are frozen\"}],"
+        "\"regions\":[{\"name\":\"r\",\"duty\":\"dr\",\"state\":\"down\",\"address\":[]}],"
+        "\"names\":[{\"name\":\"api.x\",\"regions\":["
+        "{\"region\":\"r\",\"state\":\"down\",\"since_ms\":1799999995000},{\"region\":\"q\",\"state\":\"up\"}]}],"
+        "\"hosts\":[{\"name\":\"a\",\"region\":\"r\",\"state\":\"silent\",\"roles\":[]}],"
+        "\"units\":[{\"name\":\"u-1\",\"host\":\"a\",\"region\":\"r\",\"state\":\"backoff\",\"restarts\":7,"
+        "\"reason\":\"exited 1\\u001b[2J\"},{\"name\":\"u-2\",\"host\":\"a\",\"region\":\"r\",\"state\":\"failed\"}]}",
         "p, revision 2: NOT READY because a is not heard; b is at revision 1; b: 1 of 2 instances ready; x; y; "
         "and 2 more\n"
         "state store etcd: not connected (no quorum: 1 of 3 answer); everything goes on as it was, only nothing new "
@@ -81,10 +83,12 @@ static void test_what_is_wrong_comes_first(void **state)
 /* A control of another version, or one that is broken, must not take the command down. */
 static void test_anything_can_be_shown(void **state)
 {
-    expect("{}", "?, revision 0: NOT READY\n"
-                 "state store ?: not connected; everything goes on as it was, only nothing new can be applied; "
-                 "as host ? sees it\n");
-    expect("{\"revision\":\"x\",\"regions\":7,\"hosts\":[1,{\"roles\":{}}],\"units\":[null],\"names\":[{}],\"alarms\":[0]}",
+    expect("{}",
+        "?, revision 0: NOT READY\n"
+        "state store ?: not connected; everything goes on as it was, only nothing new can be applied; "
+        "as host ? sees it\n");
+    expect(
+        "{\"revision\":\"x\",\"regions\":7,\"hosts\":[1,{\"roles\":{}}],\"units\":[null],\"names\":[{}],\"alarms\":[0]}",
         "?, revision 0: NOT READY\n"
         "state store ?: not connected; everything goes on as it was, only nothing new can be applied; "
         "as host ? sees it\n"
@@ -103,8 +107,8 @@ static void test_age(void **state)
     static const struct {
         int64_t ago_s;
         const char *want;
-    } rows[] = {{0, "0s"}, {119, "119s"}, {120, "2m"}, {7199, "119m"}, {7200, "2h"}, {172799, "47h"}, {172800, "2d"},
-        {-1, "-"}};
+    } rows[] = {{0, "0s"}, {119, "119s"}, {120, "2m"}, {7199, "119m"}, {7200, "2h"},
+        {172799, "47h"}, {172800, "2d"}, {-1, "-"}};
     char out[CMD_AGE_SIZE];
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         assert_string_equal(cmd_age(NOW - rows[i].ago_s * 1000, NOW, out), rows[i].want);

@@ -314,8 +314,8 @@ static void test_errors_and_their_places(void **state)
         problems_format(&p, &all);
         char where[64];
         snprintf(where, sizeof where, "p.yaml:%u:%u", p.v[0].line, p.v[0].column);
-        if (p.total != 1 || strcmp(where, wrong[i].where) != 0 ||
-            !strstr(p.v[0].message, wrong[i].message))
+        if (p.total != 1 || strcmp(where, wrong[i].where) != 0
+            || !strstr(p.v[0].message, wrong[i].message))
             fail_msg("%s: expected one at %s with \"%s\", found %zu:\n%s", wrong[i].name,
                 wrong[i].where, wrong[i].message, p.total, all.buf);
         if (!p.v[0].fix || !*p.v[0].fix)
@@ -359,8 +359,8 @@ static void test_all_errors_at_once(void **state)
     assert_int_equal(model_parse_problems(text, sizeof text - 1, &m, &p), ERR_INVALID);
     problems_sort(&p);
     for (size_t i = 0; i < p.n; i++) {
-        if (i >= ARRAY_SIZE(expected) || p.v[i].line != expected[i].line ||
-            p.v[i].column != expected[i].column || !strstr(p.v[i].message, expected[i].message))
+        if (i >= ARRAY_SIZE(expected) || p.v[i].line != expected[i].line
+            || p.v[i].column != expected[i].column || !strstr(p.v[i].message, expected[i].message))
             fail_msg("error %zu: %u:%u: %s", i + 1, p.v[i].line, p.v[i].column, p.v[i].message);
         if (!p.v[i].fix || !strstr(p.v[i].fix, expected[i].fix))
             fail_msg("error %zu: fix %s", i + 1, p.v[i].fix ? p.v[i].fix : "none");

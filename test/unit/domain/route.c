@@ -61,9 +61,11 @@ static void test_lookup(void **state)
     struct route_snapshot *s = snapshot(platform);
     for (size_t i = 0; i < ARRAY_SIZE(lookups); i++) {
         const struct route_name *n = route_find_name(s, lookups[i].name, strlen(lookups[i].name));
-        const struct route_rule *r = n ? route_find_rule(n, lookups[i].path, strlen(lookups[i].path)) : NULL;
+        const struct route_rule *r =
+            n ? route_find_rule(n, lookups[i].path, strlen(lookups[i].path)) : NULL;
         print_message("%s%s\n", lookups[i].name, lookups[i].path);
-        assert_string_equal(r ? r->module->name : "none", lookups[i].module ? lookups[i].module : "none");
+        assert_string_equal(
+            r ? r->module->name : "none", lookups[i].module ? lookups[i].module : "none");
     }
     const struct route_name *n = route_find_name(s, "a.example", 9);
     assert_int_equal(route_find_rule(n, "/", 1)->module->n_endpoints, 2);
@@ -77,15 +79,22 @@ static void test_lookup(void **state)
 static const struct {
     const char *server_name, *certificate;
 } sni[] = {
-    {"a.example", "dflt"}, {"api.a.example", "one"}, {"API.A.example", "one"}, {"www.a.example", "any"},
-    {"x.y.a.example", "dflt"}, {".a.example", "dflt"}, {"other", "dflt"}, {NULL, "dflt"},
+    {"a.example", "dflt"},
+    {"api.a.example", "one"},
+    {"API.A.example", "one"},
+    {"www.a.example", "any"},
+    {"x.y.a.example", "dflt"},
+    {".a.example", "dflt"},
+    {"other", "dflt"},
+    {NULL, "dflt"},
 };
 
 static void test_certificates(void **state)
 {
     struct route_snapshot *s = snapshot(platform);
     for (size_t i = 0; i < ARRAY_SIZE(sni); i++)
-        assert_string_equal(route_find_certificate(s, sni[i].server_name)->name, sni[i].certificate);
+        assert_string_equal(
+            route_find_certificate(s, sni[i].server_name)->name, sni[i].certificate);
     route_snapshot_free(s);
     s = snapshot("{\"format\":1,\"revision\":1,\"routes\":[]}");
     assert_null(route_find_certificate(s, "a.example"));
@@ -102,7 +111,8 @@ static void test_health(void **state)
     json_decref(j);
     assert_true(route_health(s, "api.a.example", &j));
     char *text = json_text(j);
-    assert_string_equal(text, "{\"name\":\"api.a.example\",\"ready\":true,\"region\":\"ap-seoul\"}");
+    assert_string_equal(
+        text, "{\"name\":\"api.a.example\",\"ready\":true,\"region\":\"ap-seoul\"}");
     free(text);
     json_decref(j);
     assert_false(route_health(s, "b.example", &j));
@@ -133,8 +143,9 @@ static void test_endpoints_replace(void **state)
 
 static void test_identity(void **state)
 {
-    struct route_snapshot *s = snapshot("{\"format\":1,\"revision\":1,\"identity\":\"absent\",\"http\":\"serve\",\"routes\":["
-                                        "{\"name\":\"a\",\"path\":\"/\",\"module\":\"m\",\"auth\":\"jwt\"}]}");
+    struct route_snapshot *s = snapshot(
+        "{\"format\":1,\"revision\":1,\"identity\":\"absent\",\"http\":\"serve\",\"routes\":["
+        "{\"name\":\"a\",\"path\":\"/\",\"module\":\"m\",\"auth\":\"jwt\"}]}");
     assert_true(s->identity_absent && s->serve_http);
     assert_int_equal(s->n_open_jwt, 1);
     route_snapshot_free(s);
@@ -181,14 +192,19 @@ static const struct {
     {"{\"format\":1,\"revision\":1}", "routes"},
     {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"A\"}]}", "'A'"},
     {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a:80\"}]}", "'a:80'"},
-    {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"v1\",\"module\":\"m\",\"auth\":\"none\"}]}", "'v1'"},
-    {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"/\",\"module\":\"m\",\"auth\":\"maybe\"}]}", "maybe"},
+    {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"v1\",\"module\":\"m\",\"auth\":\"none\"}]}",
+        "'v1'"},
+    {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"/\",\"module\":\"m\",\"auth\":\"maybe\"}]}",
+        "maybe"},
     {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"/v1\",\"module\":\"m\",\"auth\":\"none\"},"
-     "{\"name\":\"a\",\"path\":\"/v1/\",\"module\":\"n\",\"auth\":\"none\"}]}", "twice"},
+     "{\"name\":\"a\",\"path\":\"/v1/\",\"module\":\"n\",\"auth\":\"none\"}]}",
+        "twice"},
     {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"/\",\"module\":\"m\",\"auth\":\"none\"}],"
-     "\"endpoints\":{\"m\":[{\"unit\":\"m-1\",\"address\":\"here\",\"port\":80,\"ready\":true}]}}", "'here'"},
+     "\"endpoints\":{\"m\":[{\"unit\":\"m-1\",\"address\":\"here\",\"port\":80,\"ready\":true}]}}",
+        "'here'"},
     {"{\"format\":1,\"revision\":1,\"routes\":[{\"name\":\"a\",\"path\":\"/\",\"module\":\"m\",\"auth\":\"none\"}],"
-     "\"endpoints\":{\"m\":[{\"unit\":\"m-1\",\"address\":\"::1\",\"port\":0,\"ready\":true}]}}", "port"},
+     "\"endpoints\":{\"m\":[{\"unit\":\"m-1\",\"address\":\"::1\",\"port\":0,\"ready\":true}]}}",
+        "port"},
     {"{\"format\":1,\"revision\":1,\"routes\":[],\"certificates\":[{\"name\":\"c\"}]}", "cert"},
 };
 
@@ -208,8 +224,13 @@ static void test_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lookup),   cmocka_unit_test(test_certificates), cmocka_unit_test(test_health),
-        cmocka_unit_test(test_endpoints_replace), cmocka_unit_test(test_identity), cmocka_unit_test(test_from_model), cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_certificates),
+        cmocka_unit_test(test_health),
+        cmocka_unit_test(test_endpoints_replace),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_from_model),
+        cmocka_unit_test(test_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,7 +40,8 @@ static void test_round_trip(void **state)
     assert_int_equal(slots_find(&t, "a-1"), 0);
     assert_int_equal(slots_take(&t, "c-1", &p), 3);
     json_decref(j);
-    j = json_pack("{s:i,s:{s:i,s:s,s:i,s:i}}", "next", -5, "slots", "x", 99999999, "y", "no", "z", 0, "ok", 7);
+    j = json_pack("{s:i,s:{s:i,s:s,s:i,s:i}}", "next", -5, "slots", "x", 99999999, "y", "no", "z",
+        0, "ok", 7);
     slots_done(&t);
     slots_parse(&t, j);
     assert_int_equal(slots_find(&t, "ok"), 7);
@@ -52,6 +53,7 @@ static void test_round_trip(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept_and_reused_last), cmocka_unit_test(test_round_trip)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kept_and_reused_last), cmocka_unit_test(test_round_trip)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,12 +4,14 @@
 #include "domain/spec/spec.h"
 
 #define DIGEST "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define REST                                                                                                     \
-    "\"env\":{\"A\":\"b\"},\"port\":8080,\"probe\":{\"kind\":\"http\",\"path\":\"/healthz\",\"command\":null,"      \
-    "\"interval_ms\":1000,\"timeout_ms\":500,\"start_timeout_ms\":10000,\"failures\":3},"                          \
+#define REST                                                                                                   \
+    "\"env\":{\"A\":\"b\"},\"port\":8080,\"probe\":{\"kind\":\"http\",\"path\":\"/healthz\",\"command\":null," \
+    "\"interval_ms\":1000,\"timeout_ms\":500,\"start_timeout_ms\":10000,\"failures\":3},"                      \
     "\"limits\":{\"memory_bytes\":67108864,\"cpu_milli\":500,\"pids\":64},\"stop_timeout_ms\":5000"
-#define UNIT(name) "{\"name\":\"" name "\",\"kind\":\"module\",\"module\":\"api\",\"runtime\":\"oci\",\"image\":\"" DIGEST \
-                   "\",\"command\":null," REST ",\"standby\":false}"
+#define UNIT(name)                                                                                 \
+    "{\"name\":\"" name                                                                            \
+    "\",\"kind\":\"module\",\"module\":\"api\",\"runtime\":\"oci\",\"image\":\"" DIGEST            \
+    "\",\"command\":null," REST ",\"standby\":false}"
 
 static int parse(const char *text, struct unit_specs **ret, struct err *e)
 {
@@ -26,7 +28,8 @@ static void test_parse_and_format(void **state)
 {
     struct unit_specs *s;
     struct err e = {0};
-    assert_int_equal(parse("{\"revision\":7,\"units\":[" UNIT("api-1") "," UNIT("api-2") "]}", &s, &e), 0);
+    assert_int_equal(
+        parse("{\"revision\":7,\"units\":[" UNIT("api-1") "," UNIT("api-2") "]}", &s, &e), 0);
     assert_int_equal(s->revision, 7);
     assert_int_equal(s->n, 2);
     const struct unit_spec *u = unit_specs_find(s, "api-2");
@@ -51,7 +54,8 @@ static void test_standby_is_no_part_of_the_digest(void **state)
     assert_int_equal(parse("{\"revision\":1,\"units\":[" UNIT("api-1") "]}", &s, &e), 0);
     char digest[DIGEST_SIZE];
     memcpy(digest, s->v[0].digest, sizeof digest);
-    json_object_set_new(json_array_get(json_object_get(s->json, "units"), 0), "standby", json_true());
+    json_object_set_new(
+        json_array_get(json_object_get(s->json, "units"), 0), "standby", json_true());
     struct unit_specs *t;
     assert_int_equal(unit_specs_parse(s->json, &t, &e), 0);
     assert_true(t->v[0].standby);
@@ -69,9 +73,12 @@ static void test_refusals(void **state)
         {"{\"revision\":1,\"units\":[" UNIT("api-1") "," UNIT("api-1") "]}", "twice"},
         {"{\"revision\":1,\"units\":[" UNIT("../x") "]}", "no unit name"},
         {"{\"revision\":1,\"units\":[" UNIT("") "]}", "no unit name"},
-        {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"module\",\"module\":\"a\",\"runtime\":\"oci\"," REST "}]}", "image"},
+        {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"module\",\"module\":\"a\",\"runtime\":\"oci\"," REST
+         "}]}",
+            "image"},
         {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"engine\",\"module\":\"a\",\"runtime\":\"exec\","
-         "\"command\":[\"etcd\"]," REST "}]}", "absolute"},
+         "\"command\":[\"etcd\"]," REST "}]}",
+            "absolute"},
         {"{\"revision\":1,\"units\":[{\"name\":\"a\",\"kind\":\"thing\"}]}", "thing"},
         {"[]", "revision"},
     };

@@ -3,8 +3,12 @@
 
 #include "domain/unit/unit.h"
 
-static const struct unit_params params = {.probe = PROBE_HTTP, .interval_ms = 1000, .start_timeout_ms = 10000,
-    .stop_timeout_ms = 5000, .failures = 3, .memory_bytes = 64u << 20};
+static const struct unit_params params = {.probe = PROBE_HTTP,
+    .interval_ms = 1000,
+    .start_timeout_ms = 10000,
+    .stop_timeout_ms = 5000,
+    .failures = 3,
+    .memory_bytes = 64u << 20};
 
 struct rig {
     struct unit u;

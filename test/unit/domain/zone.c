@@ -414,8 +414,8 @@ static void test_truncation(void **state)
         uint8_t q[512], out[16384];
         size_t len = build_query(&rows[i].ask, q, sizeof q);
         size_t n = send_raw(&s, &rows[i].ask, q, len, out, sizeof out);
-        if (n > rows[i].most || dns_get16(out + 6) != rows[i].answers ||
-            dns_get16(out + 10) != rows[i].additional)
+        if (n > rows[i].most || dns_get16(out + 6) != rows[i].answers
+            || dns_get16(out + 10) != rows[i].additional)
             fail_msg("row %zu: %zu bytes, %u answers, %u additional", i, n, dns_get16(out + 6),
                 dns_get16(out + 10));
         assert_false(out[2] & (DNS_TC >> 8));

@@ -10,18 +10,25 @@ static void test_detect(void **state)
 {
     struct cgroup_layout l;
     struct err e = {0};
-    assert_int_equal(cgroup_detect_text("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", &l, &e), 0);
+    assert_int_equal(cgroup_detect_text(
+                         "30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", &l, &e),
+        0);
     assert_true(l.pure_v2 && !l.hybrid);
     assert_string_equal(l.v2, "/sys/fs/cgroup");
-    assert_int_equal(cgroup_detect_text("30 1 0:26 / /c/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
-                                        "31 1 0:27 / /c/memory rw - cgroup cgroup rw,memory\n"
-                                        "32 1 0:28 / /c/unified rw - cgroup2 none rw\n", &l, &e), 0);
+    assert_int_equal(
+        cgroup_detect_text("30 1 0:26 / /c/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+                           "31 1 0:27 / /c/memory rw - cgroup cgroup rw,memory\n"
+                           "32 1 0:28 / /c/unified rw - cgroup2 none rw\n",
+            &l, &e),
+        0);
     assert_true(l.hybrid && !l.pure_v2);
     assert_string_equal(l.v1[CGROUP_CPU], "/c/cpu,cpuacct");
     assert_string_equal(l.v1[CGROUP_CPUACCT], "/c/cpu,cpuacct");
     assert_string_equal(l.v1[CGROUP_MEMORY], "/c/memory");
     assert_string_equal(l.v1[CGROUP_PIDS], "");
-    assert_int_equal(cgroup_detect_text("30 1 0:26 / / rw - ext4 /dev/vda rw\nbroken line\n- - -\n", &l, &e), ERR_NOT_FOUND);
+    assert_int_equal(
+        cgroup_detect_text("30 1 0:26 / / rw - ext4 /dev/vda rw\nbroken line\n- - -\n", &l, &e),
+        ERR_NOT_FOUND);
 }
 
 /* The kernel's own groups, whichever version this machine has. */
@@ -69,6 +76,7 @@ static void test_life_of_a_group(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_detect), cmocka_unit_test(test_life_of_a_group)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_detect), cmocka_unit_test(test_life_of_a_group)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

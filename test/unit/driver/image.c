@@ -85,7 +85,9 @@ static size_t tar_of(const struct item *items, size_t n, void *buf, size_t size,
 static void make_image(const struct item *items, size_t n, int filter, const char *false_diff_id)
 {
     static char raw[1 << 20], packed[1 << 20];
-    const char *media = filter == ARCHIVE_FILTER_GZIP ? "tar+gzip" : filter == ARCHIVE_FILTER_ZSTD ? "tar+zstd" : "tar";
+    const char *media = filter == ARCHIVE_FILTER_GZIP   ? "tar+gzip"
+                        : filter == ARCHIVE_FILTER_ZSTD ? "tar+zstd"
+                                                        : "tar";
     char diff_id[DIGEST_SIZE], blob[DIGEST_SIZE], digest[DIGEST_SIZE];
     reset();
     size_t raw_len = tar_of(items, n, raw, sizeof raw, 0);
@@ -95,13 +97,15 @@ static void make_image(const struct item *items, size_t n, int filter, const cha
     char *config = xasprintf("{\"config\":{\"Cmd\":[\"/x\"]},\"rootfs\":{\"diff_ids\":[\"%s\"]}}",
         false_diff_id ? false_diff_id : diff_id);
     put(config, strlen(config), digest);
-    char *manifest = xasprintf("{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
-                               "\"digest\":\"%s\",\"size\":%zu},\"layers\":[{\"mediaType\":"
-                               "\"application/vnd.oci.image.layer.v1.%s\",\"digest\":\"%s\",\"size\":%zu}]}",
+    char *manifest = xasprintf(
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
+        "\"digest\":\"%s\",\"size\":%zu},\"layers\":[{\"mediaType\":"
+        "\"application/vnd.oci.image.layer.v1.%s\",\"digest\":\"%s\",\"size\":%zu}]}",
         digest, strlen(config), media, blob, len);
     put(manifest, strlen(manifest), digest);
-    char *index = xasprintf("{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":"
-                            "\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"%s\",\"size\":%zu}]}",
+    char *index = xasprintf(
+        "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":"
+        "\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"%s\",\"size\":%zu}]}",
         digest, strlen(manifest));
     char *path = xasprintf("%s/index.json", layout);
     struct err e = {0};
@@ -134,9 +138,11 @@ static const struct image_limits limits = {.layer_bytes = 1 << 20, .layer_entrie
 
 static void test_import_and_unpack(void **state)
 {
-    static const struct item items[] = {{"./", AE_IFDIR, NULL, 0}, {"etc/passwd", AE_IFREG, "root:x:0:0::/:\n", 7},
-        {"bin/한글", AE_IFREG, "x", 0}, {"bin/link", AE_IFLNK, "/etc/passwd", 0}, {"bin/hard", 0, "etc/passwd", 7},
-        {"dev/null", AE_IFCHR, NULL, 0}, {"gone/.wh.file", AE_IFREG, "", 0}, {"full/.wh..wh..opq", AE_IFREG, "", 0}};
+    static const struct item items[] = {{"./", AE_IFDIR, NULL, 0},
+        {"etc/passwd", AE_IFREG, "root:x:0:0::/:\n", 7}, {"bin/한글", AE_IFREG, "x", 0},
+        {"bin/link", AE_IFLNK, "/etc/passwd", 0}, {"bin/hard", 0, "etc/passwd", 7},
+        {"dev/null", AE_IFCHR, NULL, 0}, {"gone/.wh.file", AE_IFREG, "", 0},
+        {"full/.wh..wh..opq", AE_IFREG, "", 0}};
     static const int filters[] = {0, ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_ZSTD};
     for (size_t f = 0; f < ARRAY_SIZE(filters); f++) {
         struct image *img = NULL;
@@ -149,7 +155,8 @@ static void test_import_and_unpack(void **state)
         assert_true(image_read_file(img, "etc/passwd", 100, &text, &e) >= 0);
         assert_string_equal(text.buf, "root:x:0:0::/:\n");
         str_clear(&text);
-        assert_true(image_read_file(img, "bin/link", 100, &text, &e) >= 0); /* inside the image's root */
+        assert_true(
+            image_read_file(img, "bin/link", 100, &text, &e) >= 0); /* inside the image's root */
         str_done(&text);
         char *at = xasprintf("%s/etc/passwd", img->layers[0]);
         assert_int_equal(stat(at, &st), 0);
@@ -183,9 +190,11 @@ static void test_refusals_leave_no_layer(void **state)
     } rows[] = {
         {"..", {{"a/../../x", AE_IFREG, "x", 0}}, 1, ERR_INVALID},
         {"through a link", {{"a", AE_IFLNK, "/tmp", 0}, {"a/x", AE_IFREG, "x", 0}}, 2, ERR_INVALID},
-        {"through a relative link", {{"a", AE_IFLNK, "../../..", 0}, {"a/x", AE_IFREG, "x", 0}}, 2, ERR_INVALID},
+        {"through a relative link", {{"a", AE_IFLNK, "../../..", 0}, {"a/x", AE_IFREG, "x", 0}}, 2,
+            ERR_INVALID},
         {"hard link out", {{"a", 0, "../../../etc/passwd", 0}}, 1, ERR_INVALID},
-        {"hard link through a link", {{"l", AE_IFLNK, "/etc", 0}, {"a", 0, "l/passwd", 0}}, 2, ERR_INVALID},
+        {"hard link through a link", {{"l", AE_IFLNK, "/etc", 0}, {"a", 0, "l/passwd", 0}}, 2,
+            ERR_INVALID},
         {"owner out of range", {{"a", AE_IFREG, "x", 70000}}, 1, ERR_LIMIT},
         {"whiteout of nothing", {{".wh.", AE_IFREG, "", 0}}, 1, ERR_INVALID},
         {"whiteout of the folder above", {{"a/.wh...", AE_IFREG, "", 0}}, 1, ERR_INVALID},
@@ -204,14 +213,20 @@ static void test_refusals_leave_no_layer(void **state)
 
 static void test_limits(void **state)
 {
-    static const struct item items[] = {{"a", AE_IFREG, "0123456789", 0}, {"b", AE_IFREG, "0123456789", 0}};
+    static const struct item items[] = {
+        {"a", AE_IFREG, "0123456789", 0}, {"b", AE_IFREG, "0123456789", 0}};
     struct image *img = NULL;
     struct err e = {0};
     make_image(items, 2, 0, NULL);
-    assert_int_equal(open_it(&(struct image_limits){.layer_bytes = 19, .layer_entries = 9}, &img, &e), ERR_LIMIT);
-    assert_int_equal(open_it(&(struct image_limits){.layer_bytes = 99, .layer_entries = 1}, &img, &e), ERR_LIMIT);
+    assert_int_equal(
+        open_it(&(struct image_limits){.layer_bytes = 19, .layer_entries = 9}, &img, &e),
+        ERR_LIMIT);
+    assert_int_equal(
+        open_it(&(struct image_limits){.layer_bytes = 99, .layer_entries = 1}, &img, &e),
+        ERR_LIMIT);
     assert_int_equal(count_layers(), 0);
-    assert_true(open_it(&(struct image_limits){.layer_bytes = 20, .layer_entries = 2}, &img, &e) >= 0);
+    assert_true(
+        open_it(&(struct image_limits){.layer_bytes = 20, .layer_entries = 2}, &img, &e) >= 0);
     image_free(img);
 }
 
@@ -220,7 +235,8 @@ static void test_digests_are_checked(void **state)
     static const struct item items[] = {{"a", AE_IFREG, "x", 0}};
     struct image *img = NULL;
     struct err e = {0};
-    make_image(items, 1, 0, "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc");
+    make_image(
+        items, 1, 0, "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc");
     assert_int_equal(open_it(&limits, &img, &e), ERR_INVALID);
     assert_int_equal(count_layers(), 0);
     make_image(items, 1, 0, NULL);
@@ -277,7 +293,8 @@ static void test_gc(void **state)
     assert_true(open_it(&limits, &img, &e) >= 0);
     memcpy(second, img->digest, sizeof second);
     image_free(img);
-    const char *keep[] = {second, "sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"};
+    const char *keep[] = {
+        second, "sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"};
     assert_int_equal(image_gc(store, keep, 2, &removed, &e), 0);
     assert_int_equal(removed, 4); /* manifest, config, blob, layer */
     assert_false(image_present(store, first));

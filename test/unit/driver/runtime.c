@@ -36,7 +36,8 @@ static void content(const char *name, struct str *out)
     free(path);
 }
 
-static const struct runtime_log normal = {.file_bytes = 1 << 20, .files = 5, .rate = 1000, .burst = 1000};
+static const struct runtime_log normal = {
+    .file_bytes = 1 << 20, .files = 5, .rate = 1000, .burst = 1000};
 
 static void test_lines(void **state)
 {
@@ -49,8 +50,8 @@ static void test_lines(void **state)
     unitlog_done(&l);
     content("current", &text);
 #define T "2026-11-23T06:31:42.808Z "
-    assert_string_equal(str_cstr(&text),
-        T "stdout F one\n" T "stderr F bad\n" T "stdout F two\n" T "stdout F \n" T "stdout F rest\n");
+    assert_string_equal(str_cstr(&text), T "stdout F one\n" T "stderr F bad\n" T "stdout F two\n" T
+                                           "stdout F \n" T "stdout F rest\n");
 }
 
 static void test_long_line_is_in_parts(void **state)
@@ -81,9 +82,10 @@ static void test_rate(void **state)
     unitlog_end(&l, 1795415502808);
     unitlog_done(&l);
     content("current", &text);
-    assert_string_equal(str_cstr(&text), T "stdout F 1\n" T "stdout F 2\n" T "stdout F 3\n" T
-        "shim F 2 lines dropped: more than 10 a second\n" T "stdout F 6\n" T
-        "shim F 1 lines dropped: more than 10 a second\n");
+    assert_string_equal(str_cstr(&text),
+        T "stdout F 1\n" T "stdout F 2\n" T "stdout F 3\n" T
+          "shim F 2 lines dropped: more than 10 a second\n" T "stdout F 6\n" T
+          "shim F 1 lines dropped: more than 10 a second\n");
 }
 
 static void test_rotation_loses_nothing_before_its_time(void **state)
@@ -117,7 +119,8 @@ static void test_records(void **state)
     assert_true(file_mkdirs(dir, 0755, &e) >= 0);
     assert_int_equal(runtime_read_state(dir, &s, &e), ERR_NOT_FOUND);
     char *path = xasprintf("%s/exit.json", dir);
-    static const char text[] = "{\"incarnation\":7,\"code\":0,\"signal\":9,\"oom\":true,\"error\":\"x\"}";
+    static const char text[] =
+        "{\"incarnation\":7,\"code\":0,\"signal\":9,\"oom\":true,\"error\":\"x\"}";
     assert_true(file_write(path, text, sizeof text - 1, 0644, &e) >= 0);
     assert_int_equal(runtime_read_exit(dir, &x, &e), 0);
     assert_true(x.incarnation == 7 && x.signal == 9 && x.oom && !strcmp(x.error, "x"));

@@ -49,7 +49,8 @@ static void app_nothing(void *thread)
 static void app_request(void *thread, struct http_tx *tx)
 {
     if (http_text_is(tx->path, "/local")) {
-        http_tx_reply(tx, &(struct http_reply){.status = 200, .type = "text/plain", .body = {"local\n", 6}});
+        http_tx_reply(
+            tx, &(struct http_reply){.status = 200, .type = "text/plain", .body = {"local\n", 6}});
         return;
     }
     http_tx_forward(tx, fx.targets, fx.n_targets);
@@ -59,7 +60,8 @@ static void app_done(void *thread, struct http_tx *tx)
 {
     pthread_mutex_lock(&fx.lock);
     if (fx.n_ended < ARRAY_SIZE(fx.ended))
-        fx.ended[fx.n_ended++] = (struct ended){tx->status, tx->end, tx->reject, tx->attempts, tx->bytes};
+        fx.ended[fx.n_ended++] =
+            (struct ended){tx->status, tx->end, tx->reject, tx->attempts, tx->bytes};
     pthread_cond_broadcast(&fx.changed);
     pthread_mutex_unlock(&fx.lock);
 }
@@ -98,7 +100,8 @@ static int listen_any(struct http_target *target)
     assert_int_equal(listen(fd, 128), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
     if (target)
-        *target = (struct http_target){.address = {4, {127, 0, 0, 1}}, .port = ntohs(sa.sin_port), .unit = "unit"};
+        *target = (struct http_target){
+            .address = {4, {127, 0, 0, 1}}, .port = ntohs(sa.sin_port), .unit = "unit"};
     return fd;
 }
 
@@ -192,7 +195,8 @@ static struct ended next_ended(void)
     while (fx.n_taken == fx.n_ended)
         if (pthread_cond_timedwait(&fx.changed, &fx.lock, &until))
             break;
-    struct ended r = fx.n_taken < fx.n_ended ? fx.ended[fx.n_taken] : (struct ended){.end = HTTP_END_COUNT};
+    struct ended r =
+        fx.n_taken < fx.n_ended ? fx.ended[fx.n_taken] : (struct ended){.end = HTTP_END_COUNT};
     fx.n_taken++;
     pthread_mutex_unlock(&fx.lock);
     assert_int_not_equal(r.end, HTTP_END_COUNT);
@@ -269,8 +273,9 @@ static void test_keep_alive(void **state)
         if (u < 0)
             u = upstream_accept(0);
         const char *head = get(u, "\r\n\r\n");
-        assert_has(head, "GET /x?q HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\n"
-                         "X-Forwarded-Proto: http\r\nX-Request-Id: ");
+        assert_has(head,
+            "GET /x?q HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\n"
+            "X-Forwarded-Proto: http\r\nX-Request-Id: ");
         put(u, OK2);
         const char *answer = get(c, "ok");
         assert_has(answer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: ");
@@ -287,7 +292,8 @@ static void test_keep_alive(void **state)
 static void test_pipelining(void **state)
 {
     int c = client();
-    put(c, GET "POST /y HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /local HTTP/1.1\r\nHost: a\r\n\r\n");
+    put(c, GET
+        "POST /y HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /local HTTP/1.1\r\nHost: a\r\n\r\n");
     int u = upstream_accept(0);
     assert_has(get(u, "\r\n\r\n"), "GET /x ");
     assert_false(readable(u, 20)); /* one after the other */
@@ -306,7 +312,8 @@ static void test_local_reply(void **state)
     int c = client();
     put(c, "HEAD /local HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_has(get(c, "\r\n\r\n"), "Content-Length: 6\r\n");
-    put(c, "POST /local HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /local HTTP/1.1\r\nHost: a\r\n\r\n");
+    put(c,
+        "POST /local HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /local HTTP/1.1\r\nHost: a\r\n\r\n");
     get(c, "local\n");
     get(c, "local\n");
     /* Content that has not come is not waited for. */
@@ -525,10 +532,13 @@ static void test_bodiless_answers(void **state)
     static const struct {
         const char *request, *answer, *has;
     } rows[] = {
-        {"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "Content-Length: 500\r\n"},
-        {"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "200 OK"},
+        {"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n",
+            "Content-Length: 500\r\n"},
+        {"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "200 OK"},
         {GET, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", "204 No Content"},
-        {GET, "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 7\r\n\r\n", "Content-Length: 7\r\n"},
+        {GET, "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 7\r\n\r\n",
+            "Content-Length: 7\r\n"},
         {GET, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "Content-Length: 0\r\n"},
     };
     int c = client(), u = -1;
@@ -590,7 +600,8 @@ static void test_truncated_until_close_is_reset(void **state)
 
 static void test_expect_continue(void **state)
 {
-    const char *head = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    const char *head =
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     int c = client();
     put(c, head);
     int u = upstream_accept(0);
@@ -599,7 +610,8 @@ static void test_expect_continue(void **state)
     assert_string_equal(get(c, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
     put(c, "hello");
     get(u, "hello");
-    put(u, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </s.css>\r\n\r\n" OK2); /* one 100 is enough */
+    put(u,
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </s.css>\r\n\r\n" OK2); /* one 100 is enough */
     assert_string_equal(get(c, "\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\nLink: </s.css>\r\n\r\n");
     assert_has(get(c, "ok"), "HTTP/1.1 200 OK\r\n");
     expect_end(200, HTTP_END_OK);
@@ -713,7 +725,9 @@ static void test_large_content_is_streamed(void **state)
         int from = down ? u : c, to = down ? c : u;
         size_t sent = 0, got = 0;
         while (got < TOTAL) {
-            ssize_t n = sent < TOTAL ? send(from, piece, MIN((size_t)PIECE, TOTAL - sent), MSG_DONTWAIT | MSG_NOSIGNAL) : -1;
+            ssize_t n = sent < TOTAL ? send(from, piece, MIN((size_t)PIECE, TOTAL - sent),
+                            MSG_DONTWAIT | MSG_NOSIGNAL)
+                                     : -1;
             if (n > 0) {
                 sent += (size_t)n;
                 continue;
@@ -735,7 +749,8 @@ static void test_large_content_is_streamed(void **state)
 
 static void test_timeouts(void **state)
 {
-    restart_with((struct http_config){.timeouts = {.head = 50, .idle = 50, .body = 50, .answer = 50}});
+    restart_with(
+        (struct http_config){.timeouts = {.head = 50, .idle = 50, .body = 50, .answer = 50}});
     int c = client();
     put(c, "GET / HTTP/1.1\r\nHo");
     expect_closed(c); /* head */
@@ -859,12 +874,14 @@ static void test_connection_limit(void **state)
 static void test_byte_by_byte(void **state)
 {
     int c = client();
-    const char *request = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    const char *request =
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     for (const char *p = request; *p; p++)
         assert_int_equal(send(c, p, 1, 0), 1);
     int u = upstream_accept(0);
     get(u, "0\r\n\r\n");
-    const char *answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n";
+    const char *answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n0\r\n\r\n";
     for (const char *p = answer; *p; p++)
         assert_int_equal(send(u, p, 1, 0), 1);
     get(c, "0\r\n\r\n");

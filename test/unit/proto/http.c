@@ -21,40 +21,71 @@ static const struct {
     {"length zero", "POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 0, HTTP_BODY_NONE},
     {"length on GET", "GET / HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\n", 0, HTTP_BODY_LENGTH, 3},
     {"chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", 0, HTTP_BODY_CHUNKED},
-    {"Chunked in capitals", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: CHUNKED\r\n\r\n", 0, HTTP_BODY_CHUNKED},
-    {"blanks around a value", "POST / HTTP/1.1\r\n" H "Content-Length:\t 12  \r\n\r\n", 0, HTTP_BODY_LENGTH, 12},
+    {"Chunked in capitals", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: CHUNKED\r\n\r\n", 0,
+        HTTP_BODY_CHUNKED},
+    {"blanks around a value", "POST / HTTP/1.1\r\n" H "Content-Length:\t 12  \r\n\r\n", 0,
+        HTTP_BODY_LENGTH, 12},
     {"HTTP/1.0 without Host", "GET / HTTP/1.0\r\n\r\n"},
 
-    {"CL.TE", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_REJECT_LENGTH_AND_CODING},
-    {"TE.CL", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n", HTTP_REJECT_LENGTH_AND_CODING},
-    {"CL 0 and TE", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", HTTP_REJECT_LENGTH_AND_CODING},
-    {"two lengths", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 5\r\n\r\n", HTTP_REJECT_LENGTH_REPEATED},
-    {"two equal lengths", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 4\r\n\r\n", HTTP_REJECT_LENGTH_REPEATED},
-    {"length list", "POST / HTTP/1.1\r\n" H "Content-Length: 4, 4\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"length with sign", "POST / HTTP/1.1\r\n" H "Content-Length: +4\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"negative length", "POST / HTTP/1.1\r\n" H "Content-Length: -1\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"hex length", "POST / HTTP/1.1\r\n" H "Content-Length: 0x10\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"octal-looking length", "POST / HTTP/1.1\r\n" H "Content-Length: 010\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"empty length", "POST / HTTP/1.1\r\n" H "Content-Length: \r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"length with inner blank", "POST / HTTP/1.1\r\n" H "Content-Length: 1 2\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"length of 2^64", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551616\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"length in quotes", "POST / HTTP/1.1\r\n" H "Content-Length: \"4\"\r\n\r\n", HTTP_REJECT_LENGTH_INVALID},
-    {"gzip, chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", HTTP_REJECT_CODING},
-    {"chunked, identity", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, identity\r\n\r\n", HTTP_REJECT_CODING},
+    {"CL.TE", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HTTP_REJECT_LENGTH_AND_CODING},
+    {"TE.CL", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n",
+        HTTP_REJECT_LENGTH_AND_CODING},
+    {"CL 0 and TE",
+        "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+        HTTP_REJECT_LENGTH_AND_CODING},
+    {"two lengths", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 5\r\n\r\n",
+        HTTP_REJECT_LENGTH_REPEATED},
+    {"two equal lengths", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nContent-Length: 4\r\n\r\n",
+        HTTP_REJECT_LENGTH_REPEATED},
+    {"length list", "POST / HTTP/1.1\r\n" H "Content-Length: 4, 4\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"length with sign", "POST / HTTP/1.1\r\n" H "Content-Length: +4\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"negative length", "POST / HTTP/1.1\r\n" H "Content-Length: -1\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"hex length", "POST / HTTP/1.1\r\n" H "Content-Length: 0x10\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"octal-looking length", "POST / HTTP/1.1\r\n" H "Content-Length: 010\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"empty length", "POST / HTTP/1.1\r\n" H "Content-Length: \r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"length with inner blank", "POST / HTTP/1.1\r\n" H "Content-Length: 1 2\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"length of 2^64", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551616\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"length in quotes", "POST / HTTP/1.1\r\n" H "Content-Length: \"4\"\r\n\r\n",
+        HTTP_REJECT_LENGTH_INVALID},
+    {"gzip, chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n",
+        HTTP_REJECT_CODING},
+    {"chunked, identity", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, identity\r\n\r\n",
+        HTTP_REJECT_CODING},
     {"identity", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", HTTP_REJECT_CODING},
     {"xchunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", HTTP_REJECT_CODING},
-    {"chunked twice", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_REJECT_CODING},
-    {"chunked, chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n", HTTP_REJECT_CODING},
-    {"chunked with comma", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: ,chunked\r\n\r\n", HTTP_REJECT_CODING},
-    {"chunked in quotes", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \"chunked\"\r\n\r\n", HTTP_REJECT_CODING},
-    {"chunked with parameter", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked;q=1\r\n\r\n", HTTP_REJECT_CODING},
+    {"chunked twice",
+        "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HTTP_REJECT_CODING},
+    {"chunked, chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n",
+        HTTP_REJECT_CODING},
+    {"chunked with comma", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: ,chunked\r\n\r\n",
+        HTTP_REJECT_CODING},
+    {"chunked in quotes", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \"chunked\"\r\n\r\n",
+        HTTP_REJECT_CODING},
+    {"chunked with parameter", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked;q=1\r\n\r\n",
+        HTTP_REJECT_CODING},
     {"empty coding", "POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n", HTTP_REJECT_CODING},
-    {"vertical tab before chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \vchunked\r\n\r\n", HTTP_REJECT_CONTROL_BYTE},
-    {"form feed before chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \fchunked\r\n\r\n", HTTP_REJECT_CONTROL_BYTE},
-    {"coding folded", "POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n chunked\r\n\r\n", HTTP_REJECT_FOLDED},
-    {"coding in HTTP/1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n", HTTP_REJECT_CODING_VERSION},
-    {"blank before colon", "POST / HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n", HTTP_REJECT_FIELD_NAME},
-    {"tab before colon", "POST / HTTP/1.1\r\n" H "Content-Length\t: 4\r\n\r\n", HTTP_REJECT_FIELD_NAME},
+    {"vertical tab before chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \vchunked\r\n\r\n",
+        HTTP_REJECT_CONTROL_BYTE},
+    {"form feed before chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: \fchunked\r\n\r\n",
+        HTTP_REJECT_CONTROL_BYTE},
+    {"coding folded", "POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n chunked\r\n\r\n",
+        HTTP_REJECT_FOLDED},
+    {"coding in HTTP/1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n",
+        HTTP_REJECT_CODING_VERSION},
+    {"blank before colon", "POST / HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n",
+        HTTP_REJECT_FIELD_NAME},
+    {"tab before colon", "POST / HTTP/1.1\r\n" H "Content-Length\t: 4\r\n\r\n",
+        HTTP_REJECT_FIELD_NAME},
     {"blank before name", "POST / HTTP/1.1\r\n" H " Content-Length: 4\r\n\r\n", HTTP_REJECT_FOLDED},
     {"first field folded", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", HTTP_REJECT_FOLDED},
     {"fold with tab", "GET / HTTP/1.1\r\n" H "X: 1\r\n\t2\r\n\r\n", HTTP_REJECT_FOLDED},
@@ -64,9 +95,11 @@ static const struct {
     {"name with parenthesis", "GET / HTTP/1.1\r\n" H "X(y): 1\r\n\r\n", HTTP_REJECT_FIELD_NAME},
     {"name with obs-text", "GET / HTTP/1.1\r\n" H "X\xc3\xa9: 1\r\n\r\n", HTTP_REJECT_FIELD_NAME},
     {"bare LF ends a line", "GET / HTTP/1.1\n" H "\r\n", HTTP_REJECT_BARE_LF},
-    {"bare LF in the fields", "GET / HTTP/1.1\r\n" H "X: 1\nTransfer-Encoding: chunked\r\n\r\n", HTTP_REJECT_BARE_LF},
+    {"bare LF in the fields", "GET / HTTP/1.1\r\n" H "X: 1\nTransfer-Encoding: chunked\r\n\r\n",
+        HTTP_REJECT_BARE_LF},
     {"LF LF", "GET / HTTP/1.1\r\n" H "\n", HTTP_REJECT_BARE_LF},
-    {"bare CR in a value", "GET / HTTP/1.1\r\n" H "X: 1\rTransfer-Encoding: chunked\r\n\r\n", HTTP_REJECT_BARE_CR},
+    {"bare CR in a value", "GET / HTTP/1.1\r\n" H "X: 1\rTransfer-Encoding: chunked\r\n\r\n",
+        HTTP_REJECT_BARE_CR},
     {"CR CR LF", "GET / HTTP/1.1\r\n" H "X: 1\r\r\n\r\n", HTTP_REJECT_BARE_CR},
     {"DEL in a value", "GET / HTTP/1.1\r\n" H "X: \x7f\r\n\r\n", HTTP_REJECT_CONTROL_BYTE},
 
@@ -81,11 +114,14 @@ static const struct {
     {"Host with bad port", "GET / HTTP/1.1\r\nHost: a:80x\r\n\r\n", HTTP_REJECT_HOST_INVALID},
     {"absolute, same", "GET http://a.example/x?y HTTP/1.1\r\n" H "\r\n"},
     {"absolute, capitals", "GET HTTP://A.example HTTP/1.1\r\n" H "\r\n"},
-    {"absolute, other host", "GET http://b.example/x HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_HOST_MISMATCH},
-    {"absolute, other port", "GET http://a.example:81/x HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_HOST_MISMATCH},
+    {"absolute, other host", "GET http://b.example/x HTTP/1.1\r\n" H "\r\n",
+        HTTP_REJECT_HOST_MISMATCH},
+    {"absolute, other port", "GET http://a.example:81/x HTTP/1.1\r\n" H "\r\n",
+        HTTP_REJECT_HOST_MISMATCH},
     {"absolute, user", "GET http://u@a.example/x HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_HOST_MISMATCH},
     {"absolute without Host", "GET http://a.example/x HTTP/1.1\r\n\r\n", HTTP_REJECT_HOST_MISSING},
-    {"absolute of another scheme", "GET ftp://a.example/x HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_TARGET},
+    {"absolute of another scheme", "GET ftp://a.example/x HTTP/1.1\r\n" H "\r\n",
+        HTTP_REJECT_TARGET},
     {"no slash", "GET x HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_TARGET},
     {"asterisk with GET", "GET * HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_TARGET},
     {"asterisk with OPTIONS", "OPTIONS * HTTP/1.1\r\n" H "\r\n"},
@@ -99,7 +135,8 @@ static const struct {
     {"blank in front", " GET / HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_METHOD},
     {"tab between", "GET\t/ HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_METHOD},
     {"blank in the target", "GET /a b HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_START_LINE},
-    {"two requests in a line", "GET / HTTP/1.1 GET / HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_START_LINE},
+    {"two requests in a line", "GET / HTTP/1.1 GET / HTTP/1.1\r\n" H "\r\n",
+        HTTP_REJECT_START_LINE},
     {"HTTP/0.9", "GET /\r\n" H "\r\n", HTTP_REJECT_START_LINE},
     {"HTTP/0.9 with version", "GET / HTTP/0.9\r\n" H "\r\n", HTTP_REJECT_VERSION},
     {"HTTP/1.2", "GET / HTTP/1.2\r\n" H "\r\n", HTTP_REJECT_VERSION},
@@ -109,19 +146,32 @@ static const struct {
     {"preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n", HTTP_REJECT_VERSION},
     {"lower-case method", "get / HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_METHOD},
     {"unknown method", "BREW / HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_METHOD},
-    {"CONNECT", "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", HTTP_REJECT_METHOD_REFUSED},
+    {"CONNECT", "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+        HTTP_REJECT_METHOD_REFUSED},
     {"TRACE", "TRACE / HTTP/1.1\r\n" H "\r\n", HTTP_REJECT_TRACE_REFUSED},
 
-    {"upgrade to h2c", "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n", HTTP_REJECT_UPGRADE},
-    {"upgrade to websocket", "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", HTTP_REJECT_UPGRADE},
-    {"upgrade without Connection", "GET / HTTP/1.1\r\n" H "Upgrade: websocket\r\n\r\n", HTTP_REJECT_UPGRADE},
-    {"Connection names Host", "GET / HTTP/1.1\r\n" H "Connection: close, Host\r\n\r\n", HTTP_REJECT_CONNECTION},
-    {"Connection names Content-Length", "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nConnection: content-length\r\n\r\n", HTTP_REJECT_CONNECTION},
-    {"Connection names Cookie", "GET / HTTP/1.1\r\n" H "Cookie: a\r\nConnection: cookie\r\n\r\n", HTTP_REJECT_CONNECTION},
-    {"other expectation", "POST / HTTP/1.1\r\n" H "Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", HTTP_REJECT_EXPECT},
-    {"expectation twice", "POST / HTTP/1.1\r\n" H "Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+    {"upgrade to h2c", "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        HTTP_REJECT_UPGRADE},
+    {"upgrade to websocket",
+        "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        HTTP_REJECT_UPGRADE},
+    {"upgrade without Connection", "GET / HTTP/1.1\r\n" H "Upgrade: websocket\r\n\r\n",
+        HTTP_REJECT_UPGRADE},
+    {"Connection names Host", "GET / HTTP/1.1\r\n" H "Connection: close, Host\r\n\r\n",
+        HTTP_REJECT_CONNECTION},
+    {"Connection names Content-Length",
+        "POST / HTTP/1.1\r\n" H "Content-Length: 4\r\nConnection: content-length\r\n\r\n",
+        HTTP_REJECT_CONNECTION},
+    {"Connection names Cookie", "GET / HTTP/1.1\r\n" H "Cookie: a\r\nConnection: cookie\r\n\r\n",
+        HTTP_REJECT_CONNECTION},
+    {"other expectation", "POST / HTTP/1.1\r\n" H "Expect: 200-ok\r\nContent-Length: 1\r\n\r\n",
+        HTTP_REJECT_EXPECT},
+    {"expectation twice",
+        "POST / HTTP/1.1\r\n" H
+        "Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
         HTTP_REJECT_FIELD_REPEATED},
-    {"aliases are not the fields", "POST / HTTP/1.1\r\n" H "Content_Length: 4\r\nTransfer_Encoding: chunked\r\n\r\n"},
+    {"aliases are not the fields",
+        "POST / HTTP/1.1\r\n" H "Content_Length: 4\r\nTransfer_Encoding: chunked\r\n\r\n"},
 };
 
 static void test_requests(void **state)
@@ -132,7 +182,7 @@ static void test_requests(void **state)
         print_message("%s\n", requests[i].name);
         int n = http_request_parse(requests[i].head, len, &scanned, &r);
         if (requests[i].reject) {
-            assert_string_equal(n < 0 ? http_reject_name((enum http_reject)-n) : "ACCEPTED",
+            assert_string_equal(n < 0 ? http_reject_name((enum http_reject) - n) : "ACCEPTED",
                 http_reject_name(requests[i].reject));
             continue;
         }
@@ -156,7 +206,8 @@ static void test_nul_bytes(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
         struct http_request r;
         size_t scanned = 0;
-        assert_int_equal(http_request_parse(heads[i], sizeof heads[i], &scanned, &r), -HTTP_REJECT_CONTROL_BYTE);
+        assert_int_equal(
+            http_request_parse(heads[i], sizeof heads[i], &scanned, &r), -HTTP_REJECT_CONTROL_BYTE);
     }
 }
 
@@ -189,7 +240,8 @@ static void test_limits(void **state)
 
 static void test_request_parts(void **state)
 {
-    const char *head = "OPTIONS https://[2001:db8::1]:8443/a/b?c=d?e HTTP/1.1\r\nHost: [2001:DB8::1]:8443\r\n\r\n";
+    const char *head =
+        "OPTIONS https://[2001:db8::1]:8443/a/b?c=d?e HTTP/1.1\r\nHost: [2001:DB8::1]:8443\r\n\r\n";
     struct http_request r;
     size_t scanned = 0;
     assert_int_equal(http_request_parse(head, strlen(head), &scanned, &r), (int)strlen(head));
@@ -208,20 +260,23 @@ static void test_request_parts(void **state)
 
 static void test_forwarded_request(void **state)
 {
-    const char *head = "POST /x?z HTTP/1.1\r\nhost: a.example:443\r\nContent-Length: 2\r\nConnection: x-secret, close\r\n"
-                       "X-Secret: 1\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
-                       "Forwarded: for=6.6.6.6\r\nX-Request-Id: forged\r\nTE: trailers\r\nKeep-Alive: 5\r\n"
-                       "Proxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\nTrailer: x\r\nAccept: */*\r\n"
-                       "Content_Length: 99\r\nVia: 1.1 other\r\nX-Forwarded-Client-Cert: x\r\n\r\n";
-    const char *want = "POST /y?z HTTP/1.1\r\nHost: a.example:443\r\nAccept: */*\r\nVia: 1.1 other\r\n"
-                       "Content-Length: 2\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
-                       "X-Request-Id: 77\r\nVia: 1.1 mcp\r\n\r\n";
+    const char *head =
+        "POST /x?z HTTP/1.1\r\nhost: a.example:443\r\nContent-Length: 2\r\nConnection: x-secret, close\r\n"
+        "X-Secret: 1\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
+        "Forwarded: for=6.6.6.6\r\nX-Request-Id: forged\r\nTE: trailers\r\nKeep-Alive: 5\r\n"
+        "Proxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\nTrailer: x\r\nAccept: */*\r\n"
+        "Content_Length: 99\r\nVia: 1.1 other\r\nX-Forwarded-Client-Cert: x\r\n\r\n";
+    const char *want =
+        "POST /y?z HTTP/1.1\r\nHost: a.example:443\r\nAccept: */*\r\nVia: 1.1 other\r\n"
+        "Content-Length: 2\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
+        "X-Request-Id: 77\r\nVia: 1.1 mcp\r\n\r\n";
     struct http_request r;
     size_t scanned = 0;
     assert_true(http_request_parse(head, strlen(head), &scanned, &r) > 0);
     char buf[1024];
     struct http_out o = {.p = buf, .cap = sizeof buf};
-    struct http_forward f = {.path = {"/y", 2}, .client = {"192.0.2.1", 9}, .request_id = {"77", 2}, .tls = true};
+    struct http_forward f = {
+        .path = {"/y", 2}, .client = {"192.0.2.1", 9}, .request_id = {"77", 2}, .tls = true};
     http_request_forward(&r, &f, &o);
     buf[o.len] = '\0';
     assert_string_equal(buf, want);
@@ -240,27 +295,41 @@ static const struct {
     bool close;
 } responses[] = {
     {"length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false, 0, HTTP_BODY_LENGTH, 5},
-    {"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, 0, HTTP_BODY_CHUNKED},
+    {"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, 0,
+        HTTP_BODY_CHUNKED},
     {"until close", "HTTP/1.1 200 OK\r\n\r\n", false, 0, HTTP_BODY_UNTIL_CLOSE, 0, true},
     {"no reason", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", false, 0, HTTP_BODY_NONE},
     {"no reason, no blank", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", false, 0, HTTP_BODY_NONE},
-    {"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", false, 0, HTTP_BODY_LENGTH, 5, true},
-    {"HTTP/1.0 keep-alive", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n", false, 0, HTTP_BODY_LENGTH, 5},
-    {"close", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n", false, 0, HTTP_BODY_NONE, 0, true},
+    {"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", false, 0, HTTP_BODY_LENGTH, 5,
+        true},
+    {"HTTP/1.0 keep-alive",
+        "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n", false, 0,
+        HTTP_BODY_LENGTH, 5},
+    {"close", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n", false, 0,
+        HTTP_BODY_NONE, 0, true},
     {"HEAD, length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true, 0, HTTP_BODY_NONE, 5},
-    {"HEAD, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true, 0, HTTP_BODY_NONE},
+    {"HEAD, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true, 0,
+        HTTP_BODY_NONE},
     {"HEAD, nothing", "HTTP/1.1 200 OK\r\n\r\n", true, 0, HTTP_BODY_NONE},
     {"204", "HTTP/1.1 204 No Content\r\n\r\n", false, 0, HTTP_BODY_NONE},
-    {"204 with length 0", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", false, 0, HTTP_BODY_NONE},
-    {"204 with length", "HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\n", false, HTTP_REJECT_LENGTH_FORBIDDEN},
-    {"204 chunked", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP_REJECT_LENGTH_FORBIDDEN},
-    {"304 with length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", false, 0, HTTP_BODY_NONE, 9},
+    {"204 with length 0", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", false, 0,
+        HTTP_BODY_NONE},
+    {"204 with length", "HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\n", false,
+        HTTP_REJECT_LENGTH_FORBIDDEN},
+    {"204 chunked", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false,
+        HTTP_REJECT_LENGTH_FORBIDDEN},
+    {"304 with length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", false, 0,
+        HTTP_BODY_NONE, 9},
     {"100", "HTTP/1.1 100 Continue\r\n\r\n", false, 0, HTTP_BODY_NONE},
-    {"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false, HTTP_REJECT_SWITCHED},
-    {"CL and TE", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP_REJECT_LENGTH_AND_CODING},
-    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", false, HTTP_REJECT_LENGTH_REPEATED},
+    {"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false,
+        HTTP_REJECT_SWITCHED},
+    {"CL and TE", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        false, HTTP_REJECT_LENGTH_AND_CODING},
+    {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", false,
+        HTTP_REJECT_LENGTH_REPEATED},
     {"gzip", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", false, HTTP_REJECT_CODING},
-    {"coding in 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP_REJECT_CODING_VERSION},
+    {"coding in 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false,
+        HTTP_REJECT_CODING_VERSION},
     {"folded", "HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\n\r\n", false, HTTP_REJECT_FOLDED},
     {"bare LF", "HTTP/1.1 200 OK\nX: 1\r\n\r\n", false, HTTP_REJECT_BARE_LF},
     {"status of two digits", "HTTP/1.1 20 OK\r\n\r\n", false, HTTP_REJECT_STATUS},
@@ -280,7 +349,7 @@ static void test_responses(void **state)
         print_message("%s\n", responses[i].name);
         int n = http_response_parse(responses[i].head, len, &scanned, responses[i].to_head, &r);
         if (responses[i].reject) {
-            assert_string_equal(n < 0 ? http_reject_name((enum http_reject)-n) : "ACCEPTED",
+            assert_string_equal(n < 0 ? http_reject_name((enum http_reject) - n) : "ACCEPTED",
                 http_reject_name(responses[i].reject));
             continue;
         }
@@ -293,16 +362,19 @@ static void test_responses(void **state)
 
 static void test_forwarded_response(void **state)
 {
-    const char *head = "HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\nConnection: x-hop\r\nX-Hop: 1\r\n"
-                       "Keep-Alive: timeout=5\r\nServer: m\r\nX-Request-Id: 1\r\n\r\n";
-    const char *want = "HTTP/1.1 200 Fine\r\nServer: m\r\nTransfer-Encoding: chunked\r\nDate: now\r\nX-Request-Id: 77\r\n"
-                       "Via: 1.1 mcp\r\nConnection: close\r\n\r\n";
+    const char *head =
+        "HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\nConnection: x-hop\r\nX-Hop: 1\r\n"
+        "Keep-Alive: timeout=5\r\nServer: m\r\nX-Request-Id: 1\r\n\r\n";
+    const char *want =
+        "HTTP/1.1 200 Fine\r\nServer: m\r\nTransfer-Encoding: chunked\r\nDate: now\r\nX-Request-Id: 77\r\n"
+        "Via: 1.1 mcp\r\nConnection: close\r\n\r\n";
     struct http_response r;
     size_t scanned = 0;
     assert_true(http_response_parse(head, strlen(head), &scanned, false, &r) > 0);
     char buf[512];
     struct http_out o = {.p = buf, .cap = sizeof buf};
-    struct http_forward f = {.request_id = {"77", 2}, .chunked = true, .close = true, .date = {"now", 3}};
+    struct http_forward f = {
+        .request_id = {"77", 2}, .chunked = true, .close = true, .date = {"now", 3}};
     http_response_forward(&r, &f, &o);
     buf[o.len] = '\0';
     assert_string_equal(buf, want);
@@ -349,7 +421,8 @@ static const struct {
 };
 
 /* Feeds `step` bytes at a time; returns what http_body_take() said last. */
-static int decode(const char *in, size_t len, size_t step, char *out, size_t *out_len, size_t *consumed)
+static int decode(
+    const char *in, size_t len, size_t step, char *out, size_t *out_len, size_t *consumed)
 {
     struct http_body b;
     http_body_init(&b, HTTP_BODY_CHUNKED, 0);
@@ -380,7 +453,7 @@ static void test_chunks(void **state)
             size_t n, consumed;
             int r = decode(chunks[i].in, len, step, out, &n, &consumed);
             if (!chunks[i].content) {
-                assert_string_equal(r < 0 ? http_reject_name((enum http_reject)-r) : "ACCEPTED",
+                assert_string_equal(r < 0 ? http_reject_name((enum http_reject) - r) : "ACCEPTED",
                     http_reject_name(chunks[i].reject));
                 continue;
             }
@@ -422,7 +495,8 @@ static void test_lengths(void **state)
     struct http_text content;
     http_body_init(&b, HTTP_BODY_LENGTH, 4);
     assert_int_equal(http_body_take(&b, "abcdef", 6, 3, &used, &content), 0);
-    assert_true(used == 3 && http_text_is(content, "abc") && !http_body_ended(&b) && !http_body_close(&b));
+    assert_true(
+        used == 3 && http_text_is(content, "abc") && !http_body_ended(&b) && !http_body_close(&b));
     assert_int_equal(http_body_take(&b, "def", 3, 3, &used, &content), 0);
     assert_true(used == 1 && http_text_is(content, "d") && http_body_ended(&b));
     http_body_init(&b, HTTP_BODY_UNTIL_CLOSE, 0);
@@ -435,11 +509,16 @@ static void test_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),       cmocka_unit_test(test_nul_bytes),
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_request_parts),
-        cmocka_unit_test(test_forwarded_request), cmocka_unit_test(test_responses),
-        cmocka_unit_test(test_forwarded_response), cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_extension_budget), cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_nul_bytes),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_request_parts),
+        cmocka_unit_test(test_forwarded_request),
+        cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_forwarded_response),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_extension_budget),
+        cmocka_unit_test(test_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

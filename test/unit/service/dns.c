@@ -16,7 +16,7 @@ struct fixture {
     char dir[64];
     int udp, client;
     struct dns_service *service;
-    struct dns_report last;    /* of those that came */
+    struct dns_report last; /* of those that came */
     struct err first_warning;
     unsigned n_serving, n_refused, n_warnings;
 };
@@ -311,8 +311,8 @@ static void *ask_without_end(void *arg)
         l->answered++;
         /* one address of either zone, whole */
         static const uint8_t tail[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113};
-        if (n != (ssize_t)len + 16 || memcmp(buf + len, tail, sizeof tail) != 0 ||
-            dns_get16(buf + 6) != 1)
+        if (n != (ssize_t)len + 16 || memcmp(buf + len, tail, sizeof tail) != 0
+            || dns_get16(buf + 6) != 1)
             l->wrong++;
     }
     return NULL;

@@ -101,7 +101,8 @@ static void answer_all(struct upstream *u, size_t i)
     u->conns[i].buf[u->conns[i].n] = '\0';
     while ((end = strstr(u->conns[i].buf, "\r\n\r\n"))) {
         char text[128];
-        int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(u->name), u->name);
+        int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+            strlen(u->name), u->name);
         assert_int_equal(send(u->conns[i].fd, text, (size_t)n, MSG_NOSIGNAL), n);
         u->served++;
         size_t used = (size_t)(end + 4 - u->conns[i].buf);
@@ -125,7 +126,8 @@ static void upstream_event(struct upstream *u, uint64_t which)
         return;
     }
     size_t room = sizeof u->conns[0].buf - 1 - u->conns[which].n;
-    ssize_t n = recv(u->conns[which].fd, u->conns[which].buf + u->conns[which].n, room, MSG_DONTWAIT);
+    ssize_t n =
+        recv(u->conns[which].fd, u->conns[which].buf + u->conns[which].n, room, MSG_DONTWAIT);
     if (n > 0) {
         u->conns[which].n += (size_t)n;
         answer_all(u, which);
@@ -184,8 +186,12 @@ static struct {
 static void edge_up_with(unsigned threads, struct http_timeouts timeouts)
 {
     struct http_listen listens[] = {{fx.http, false}, {fx.https, true}};
-    struct edge_config config = {.threads = threads, .listens = listens, .n_listens = 2, .state_dir = fx.dir,
-        .metrics = fx.metrics, .timeouts = timeouts};
+    struct edge_config config = {.threads = threads,
+        .listens = listens,
+        .n_listens = 2,
+        .state_dir = fx.dir,
+        .metrics = fx.metrics,
+        .timeouts = timeouts};
     struct err e;
     if (edge_start(&config, &fx.edge, &e) < 0)
         fail_msg("%s", e.message);
@@ -222,7 +228,8 @@ static json_t *routes_doc(const char *more)
     _cleanup_free_ char *text = xasprintf(
         "{\"format\":1,\"revision\":3,\"platform\":\"p\",\"region\":\"ap-seoul\",\"http\":\"serve\",\"routes\":["
         "{\"name\":\"a.example\",\"path\":\"/\",\"module\":\"web\",\"auth\":\"none\"},"
-        "{\"name\":\"a.example\",\"path\":\"/v1\",\"module\":\"api\",\"auth\":\"jwt\"}]%s}", more);
+        "{\"name\":\"a.example\",\"path\":\"/v1\",\"module\":\"api\",\"auth\":\"jwt\"}]%s}",
+        more);
     json_t *doc;
     struct err e;
     if (json_parse(text, strlen(text), &doc, &e) < 0)
@@ -253,7 +260,8 @@ static void set_instances(const struct upstream *web, const struct upstream *api
 
 static int dial(uint16_t port)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     struct timeval tv = {.tv_sec = 10};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
@@ -313,7 +321,8 @@ static void test_filters(void **state)
     assert_has(ask(c, "/", "a.example"), "\r\n\r\nweb-1");
     assert_has(ask(c, "/", "A.Example.:80"), "\r\n\r\nweb-1");
     assert_has(ask(c, "/healthz", "a.example"), "200 OK");
-    assert_has(ask(c, "/healthz", "a.example"), "{\"name\":\"a.example\",\"ready\":true,\"region\":\"ap-seoul\"}");
+    assert_has(ask(c, "/healthz", "a.example"),
+        "{\"name\":\"a.example\",\"ready\":true,\"region\":\"ap-seoul\"}");
     assert_has(ask(c, "/healthz", "b.example"), "503 Service Unavailable");
     assert_has(ask(c, "/", "b.example"), "421 Misdirected Request");
     /* A route that wants a token is closed, whatever way its path is written. */
@@ -353,10 +362,12 @@ static void test_bad_snapshot_changes_nothing(void **state)
     set_routes("");
     set_instances(web, NULL);
     struct err e = {0};
-    _cleanup_json_ json_t *bad = routes_doc(",\"certificates\":[{\"name\":\"c\",\"names\":[],\"cert\":\"x\",\"key\":\"y\"}]");
+    _cleanup_json_ json_t *bad = routes_doc(
+        ",\"certificates\":[{\"name\":\"c\",\"names\":[],\"cert\":\"x\",\"key\":\"y\"}]");
     assert_int_equal(edge_set_routes(fx.edge, bad, &e), ERR_INVALID);
     assert_has(e.message, "certificate 'c'");
-    _cleanup_json_ json_t *worse = json_pack("{s:{s:[{s:s}]}}", "endpoints", "web", "unit", "web-1");
+    _cleanup_json_ json_t *worse =
+        json_pack("{s:{s:[{s:s}]}}", "endpoints", "web", "unit", "web-1");
     assert_true(edge_set_endpoints(fx.edge, worse, &e) < 0);
     int c = dial(fx.http_port);
     assert_has(ask(c, "/", "a.example"), "\r\n\r\nweb-1");
@@ -378,7 +389,8 @@ static void test_restart_without_control(void **state)
     close(c);
     assert_string_equal(edge_start_warning(fx.edge), "");
     edge_free(fx.edge);
-    _cleanup_free_ char *path = xasprintf("%s/routes.json", fx.dir); /* a file that a bad disk has cut */
+    _cleanup_free_ char *path =
+        xasprintf("%s/routes.json", fx.dir); /* a file that a bad disk has cut */
     assert_int_equal(truncate(path, 20), 0);
     edge_up(1);
     assert_true(strlen(edge_start_warning(fx.edge)) > 0);
@@ -422,7 +434,8 @@ static void test_swaps_lose_nothing(void **state)
     for (int i = 1; i < 200; i++) {
         unsigned before = u[i % 2]->served;
         if (i % 50 == 0)
-            set_routes(",\"identity\":\"absent\""); /* without instances for a moment would be 503: both at once */
+            set_routes(
+                ",\"identity\":\"absent\""); /* without instances for a moment would be 503: both at once */
         set_instances(u[i % 2], NULL);
         while (u[i % 2]->served == before)
             sched_yield();
@@ -464,8 +477,8 @@ static json_t *certificate(const struct test_ca *ca, const char *name, bool is_d
 {
     certs_leaf(fx.dir, name, ca, (struct test_leaf){.from_s = -60, .to_s = 600});
     _cleanup_free_ char *cert = file_text(name, "pem"), *key = file_text(name, "key");
-    return json_pack("{s:s, s:[s], s:b, s:s, s:s}", "name", name, "names", name, "default", is_default, "cert", cert, "key",
-        key);
+    return json_pack("{s:s, s:[s], s:b, s:s, s:s}", "name", name, "names", name, "default",
+        is_default, "cert", cert, "key", key);
 }
 
 static SSL *tls_dial(SSL_CTX *ctx, const char *name, SSL_SESSION *session, const char *alpn)
@@ -524,9 +537,11 @@ static void test_tls(void **state)
     struct upstream *web = upstream_start("web-1");
     _cleanup_json_ json_t *doc = routes_doc("");
     json_object_set_new(doc, "certificates",
-        json_pack("[o, o]", certificate(&ca, "a.example", false), certificate(&ca, "default.example", true)));
+        json_pack("[o, o]", certificate(&ca, "a.example", false),
+            certificate(&ca, "default.example", true)));
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    assert_null(tls_dial(ctx, "a.example", NULL, NULL)); /* no certificate yet: refused, not served */
+    assert_null(
+        tls_dial(ctx, "a.example", NULL, NULL)); /* no certificate yet: refused, not served */
     struct err e;
     assert_int_equal(edge_set_routes(fx.edge, doc, &e), 0);
     set_instances(web, NULL);
@@ -662,7 +677,10 @@ static void test_log_rotation(void **state)
     _cleanup_free_ char *path = xasprintf("%s/small.log", fx.dir);
     assert_int_equal(access_log_open(path, 1, 4096, &log, &e), 0);
     struct http_request request = {.method = {"GET", 3}};
-    struct http_tx tx = {.request = &request, .path = {"/\"\\\x01", 4}, .tls_version = "TLSv1.3", .client = {"::1", 3}};
+    struct http_tx tx = {.request = &request,
+        .path = {"/\"\\\x01", 4},
+        .tls_version = "TLSv1.3",
+        .client = {"::1", 3}};
     memset(tx.id, 'f', sizeof tx.id);
     for (unsigned i = 1; i <= 200; i++) {
         access_log_add(log, 0, &tx);
@@ -732,8 +750,16 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        T(test_filters), T(test_redirect), T(test_bad_snapshot_changes_nothing), T(test_restart_without_control),
-        T(test_swaps_lose_nothing), T(test_tls), T(test_ticket_keys_change), T(test_log_and_metrics), T(test_log_rotation), T(test_log_never_waits),
+        T(test_filters),
+        T(test_redirect),
+        T(test_bad_snapshot_changes_nothing),
+        T(test_restart_without_control),
+        T(test_swaps_lose_nothing),
+        T(test_tls),
+        T(test_ticket_keys_change),
+        T(test_log_and_metrics),
+        T(test_log_rotation),
+        T(test_log_never_waits),
         T(test_no_allocation_per_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

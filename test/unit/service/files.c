@@ -35,8 +35,8 @@ static void put(const char *content, const char *fmt, ...)
     va_end(ap);
     char *path = xasprintf("%s/%s", dir, name), *parent = xstrdup(path);
     *strrchr(parent, '/') = '\0';
-    if (file_mkdirs(parent, 0755, &e) < 0 ||
-        file_write(path, content, strlen(content), 0644, &e) < 0)
+    if (file_mkdirs(parent, 0755, &e) < 0
+        || file_write(path, content, strlen(content), 0644, &e) < 0)
         fail_msg("%s", e.message);
     free(parent);
     free(path);
@@ -91,8 +91,8 @@ static void test_images(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct err e = {0};
         int r = files_image_digest(dir, rows[i].key, found, NULL, &e);
-        if ((r >= 0) != !rows[i].message ||
-            (rows[i].message && !strstr(e.message, rows[i].message)))
+        if ((r >= 0) != !rows[i].message
+            || (rows[i].message && !strstr(e.message, rows[i].message)))
             fail_msg("%s: %s", rows[i].key, e.message);
     }
     struct err e;
