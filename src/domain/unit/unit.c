@@ -255,8 +255,8 @@ static void begin(struct unit *u, uint64_t now_ms, struct unit_actions *out)
     act(out, UNIT_ACT_START);
 }
 
-/* A start is watched closely, so that nobody waits an interval for what is ready already; an exec probe costs a process,
- * so less closely. */
+/* A start is watched closely, so that nobody waits an interval for what is ready already; an exec
+ * probe costs a process, so less closely. */
 static uint64_t next_probe(const struct unit *u, uint64_t now_ms)
 {
     uint64_t interval = u->params.interval_ms;
