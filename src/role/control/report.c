@@ -10,9 +10,25 @@
 #define HEARD_MS 12000u  /* a little over a report and the silence limit of its link */
 #define REPORTS_MAX PEERS_MAX
 
+static unsigned routes_without_identity(const struct model *m)
+{
+    unsigned n = 0;
+    for (size_t i = 0; m && i < m->n_modules; i++)
+        for (size_t k = 0; k < m->modules[i].n_routes; k++)
+            n += m->modules[i].routes[k].auth == AUTH_JWT;
+    return n;
+}
+
 json_t *control_own_report(struct control *c)
 {
     json_t *alarms = json_array();
+    unsigned open_routes = routes_without_identity(c->model);
+    if (open_routes)
+        json_array_append_new(alarms,
+            json_pack("{s:o}", "text",
+                json_sprintf("%u routes ask for a token (auth: jwt), which nobody can check yet: "
+                             "they are served to everybody; write auth: none to say so",
+                    open_routes)));
     if (*c->alarm)
         json_array_append_new(alarms, json_pack("{s:s}", "text", c->alarm));
     if (!c->kv_connected)
