@@ -192,6 +192,7 @@ def test_power_loss_and_back(own):
         s.connect(listener.getsockname())
         s.settimeout(0.3)
         held = subprocess.Popen([BINARY, "lab", "exec", "--platform", own.name, "b1", "--", "sleep", "1000"])
+        wait_until(lambda: held.pid in own.processes("b1"), what="the command to be inside")
         killed = json.loads(own.mcp("lab", "kill", "rb", "--json").stdout)
         assert killed["hosts"] == ["b1"] and killed["took_ms"] < 5000
         assert held.wait(5) == -signal.SIGKILL  # what was run in it died with it

@@ -11,6 +11,7 @@
 
 #define RETRY_MIN_MS 200u
 #define RETRY_MAX_MS 5000u
+#define CHECK_MS 5000u /* a watch on a member without quorum may stay silent: ask now and then */
 #define CACHE_MAX (8u * 1024 * 1024)
 #define APPLY_ATTEMPTS 5
 
@@ -137,6 +138,36 @@ static void take_current(struct revisions *r, const struct kv_pair *pairs, size_
         adopt(r, revision);
 }
 
+static void on_check_timer(uv_timer_t *t);
+
+/* The store is asked for what it says is current: silence of the watch is no proof that it lives. */
+static void on_check(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+{
+    struct revisions *r = ctx;
+    int64_t number = r->number;
+    bool moved = !e && n && parse_number(pairs[0].value, &number) && number != r->number;
+    if (!r->closing && r->watch && (e || moved)) {
+        kv_unwatch(r->kv, r->watch);
+        r->watch = NULL;
+        if (e)
+            lost(r, e);
+        else
+            follow(r);
+    } else if (!r->closing && r->watch) {
+        uv_timer_start(&r->retry, on_check_timer, CHECK_MS, 0);
+    }
+    unref(r);
+}
+
+static void on_check_timer(uv_timer_t *t)
+{
+    struct revisions *r = CONTAINER_OF(t, struct revisions, retry);
+    _cleanup_free_ char *current = xasprintf("%scurrent", r->prefix);
+    r->refs++;
+    kv_get(r->kv, current, on_check, r);
+}
+
 static void on_event(void *ctx, const struct kv_event *events, size_t n, const struct err *e)
 {
     struct revisions *r = ctx;
@@ -164,8 +195,10 @@ static void on_list(
         r->retry_ms = RETRY_MIN_MS;
         set_connected(r, true, NULL);
         take_current(r, pairs, n);
-        if (!r->closing)
+        if (!r->closing && !r->watch) {
             r->watch = kv_watch(r->kv, r->prefix, revision + 1, on_event, r);
+            uv_timer_start(&r->retry, on_check_timer, CHECK_MS, 0);
+        }
     }
     unref(r);
 }
