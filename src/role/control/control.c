@@ -240,6 +240,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
         return r;
     set_boot_peers(c, boot);
     control_report_start(c);
+    control_maintain_start(c);
     _cleanup_free_ char *cache = xasprintf("%s/revision.json", c->role->state_dir);
     struct revisions_config config = {.kv = c->kv, .platform = c->platform, .cache_path = cache};
     struct revisions_handler handler = {.changed = on_revision, .connected = on_store};
@@ -268,6 +269,7 @@ static void control_done(struct role *r)
     if (!c)
         return;
     control_report_stop(c);
+    control_maintain_stop(c);
     control_cli_stop(c);
     scrape_free(c->scrape);
     revisions_free(c->revisions);

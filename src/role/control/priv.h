@@ -53,6 +53,7 @@ struct control {
     size_t n_reports, cap_reports;
     uv_timer_t report_timer; /* gathers changes for a moment, then broadcasts */
     uv_timer_t measure_timer;
+    uv_timer_t maintain_timer;
     uv_poll_t cli_poll;
     struct waiter *waiters; /* applies that wait for readiness */
 };
@@ -67,6 +68,10 @@ void control_tell_units(
     struct control *c); /* after this host's units changed: names and endpoints */
 
 const char *control_geo_path(const struct control *c);
+
+/* maintain.c */
+void control_maintain_start(struct control *c);
+void control_maintain_stop(struct control *c);
 
 /* steer.c */
 MUST_CHECK int control_steer_open(struct control *c, const char *region, struct err *e);

@@ -402,7 +402,7 @@ static void exec_etcd(const char *dir, const char *client, const char *peer)
     execlp("etcd", "etcd", "--name=t", "--data-dir", data, "--listen-client-urls", client,
         "--advertise-client-urls", client, "--listen-peer-urls", peer,
         "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, "--unsafe-no-fsync",
-        NULL);
+        "--quota-backend-bytes=16777216", NULL);
     _exit(127);
 }
 
@@ -479,6 +479,29 @@ static void test_mem_lease_ends_by_its_clock(void **state)
     assert_list(s, "");
 }
 
+/* History fills a small store; maintenance gives the space back and clears the alarm. */
+static void test_a_full_store_accepts_writes_again(void **state)
+{
+    struct store *s = *state;
+    char *large = xmalloc(KV_VALUE_MAX + 1);
+    memset(large, 'x', KV_VALUE_MAX);
+    large[KV_VALUE_MAX] = '\0';
+    struct seen seen = {0};
+    for (int i = 0; i < 40 && !seen.code; i++)
+        seen = put(s, "large", large, -1, 0);
+    free(large);
+    assert_int_equal(seen.code, ERR_LIMIT);
+    struct seen status = {0};
+    kv_status(s->kv, on_status, &status);
+    pump(s, &status.calls, 1);
+    assert_true(status.status.quota_alarm);
+    kv_maintain(s->kv, status.status.revision, on_status, &status);
+    pump(s, &status.calls, 2);
+    assert_int_equal(status.code, 0);
+    assert_false(status.status.quota_alarm);
+    assert_true(put(s, "small", "fits", -1, 0).succeeded);
+}
+
 #define CONFORMANCE(kind)                                                                          \
     cmocka_unit_test_setup(test_txn_is_all_or_nothing, fresh_prefix),                              \
         cmocka_unit_test_setup(test_revisions_grow, fresh_prefix),                                 \
@@ -498,7 +521,8 @@ int main(void)
         CONFORMANCE(mem), cmocka_unit_test_setup(test_mem_lease_ends_by_its_clock, fresh_prefix)};
     const struct CMUnitTest sqlite[] = {
         CONFORMANCE(sqlite), cmocka_unit_test_setup(test_sqlite_survives_reopening, fresh_prefix)};
-    const struct CMUnitTest etcd[] = {CONFORMANCE(etcd)};
+    const struct CMUnitTest etcd[] = {CONFORMANCE(etcd),
+        cmocka_unit_test_setup(test_a_full_store_accepts_writes_again, fresh_prefix)};
     int failed = cmocka_run_group_tests_name("memory", mem, mem_open, store_close);
     failed += cmocka_run_group_tests_name("sqlite", sqlite, sqlite_open, store_close);
     failed += cmocka_run_group_tests_name("etcd", etcd, etcd_open, store_close);
