@@ -144,6 +144,13 @@ def test_a_command_runs_inside_the_container_and_its_network(lab):
     assert ended.returncode == 7
 
 
+def test_containers_find_names_that_are_not_internal(lab):
+    """The resolver passes them on to the nameservers of its host, which in a lab are the platform's own."""
+    look = 'require("dns").lookup("api.reindeers.com", {family: 4}, (e, a) => console.log(e ? e.code : a))'
+    found = lab.mcp("exec", "web", "--region", "ap-seoul", "--", "node", "-e", look)
+    assert found.stdout.strip() in REGIONS.values()
+
+
 def test_logs_of_every_instance_of_a_module(lab):
     told = lab.mcp("logs", "api", "-n", 5).stdout
     assert "ap-hongkong/api-2" in told and "ap-seoul/api-1" in told

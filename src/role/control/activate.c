@@ -3,6 +3,7 @@
  * leaves what runs untouched and raises an alarm. */
 #include "role/control/priv.h"
 
+#include "base/file/file.h"
 #include "base/log/log.h"
 #include "base/str/str.h"
 #include "domain/compile/compile.h"
@@ -11,6 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+
+#define RESOLV_CONF_MAX (64u * 1024)
 
 static const struct model_host *own_host(const struct control *c)
 {
@@ -60,10 +63,33 @@ static void tell_dns(struct control *c, struct rpc_conn *to)
     control_tell_health(c, to);
 }
 
+/* Where names that are not ours are asked: as the boot record says, else as the host itself does,
+ * but for the resolver's own address, which would be a circle. */
+static json_t *upstreams(const struct control *c)
+{
+    json_t *declared = json_object_get(c->role->boot, "forward");
+    if (json_is_array(declared))
+        return json_incref(declared);
+    const struct model_host *host = own_host(c);
+    json_t *list = json_array();
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!host || file_read("/etc/resolv.conf", RESOLV_CONF_MAX, &text, NULL) < 0)
+        return list;
+    char *rest = text.buf;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        char address[IP_TEXT_SIZE];
+        struct ip_addr a;
+        if (sscanf(line, "nameserver %63s", address) == 1 && ip_parse(address, &a)
+            && !ip_prefix_contains(&host->bridge, &a))
+            json_array_append_new(list, json_string(address));
+    }
+    return list;
+}
+
 static void tell_resolver(struct control *c, struct rpc_conn *to)
 {
     json_t *names = compile_names(c->model, c->units);
-    json_object_set(names, "forward", json_object_get(c->role->boot, "forward"));
+    json_object_set_new(names, "forward", upstreams(c));
     rpc_notify(to, "names", names);
 }
 
