@@ -12,7 +12,7 @@
 #define START_TIMEOUT_MS 20000u /* mounts of a cold disk on a loaded machine */
 #define DEATH_TIMEOUT_MS 10000u
 #define CALL_TIMEOUT_MS 5000u
-#define UNITS_PARENT "/mcp" /* of every host's containers: provision_boot() */
+#define UNITS_PARENT "/mcp" /* of every host's containers: enrol_boot() */
 
 int lab_machine_call(
     const struct lab *l, const char *host, const char *op, json_t **ret, struct err *e)

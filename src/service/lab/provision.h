@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every host is given when it is made, in a lab and later when it joins: certificates from the
- * built-in CA, the boot record, the boot units (its member of the state store). From the
- * declaration alone; idempotent. */
+/* What every host of a lab is given when it is made, where a real one joins: certificates from the
+ * built-in CA, the boot record, the boot units (service/enrol/records.h). From the declaration
+ * alone; idempotent. */
 #pragma once
 
 #include "base/err/err.h"
@@ -22,14 +22,8 @@ struct provision { /* the same for every host; read by several threads */
     size_t n_names;
 };
 
-/* The declared database (relative to the declaration's folder), else the one beside the binary or
- * installed. */
-MUST_CHECK int provision_find_geo(
-    const struct model *m, const char *file, char ret[PATH_MAX], struct err *e);
 /* The domain, *.domain, and every name that a route has. In the arena. */
 const char *const *provision_edge_names(const struct model *m, struct arena *a, size_t *ret_n);
-json_t *provision_boot(const struct model *m, const struct model_host *h, const char *geo);
-json_t *provision_boot_units(const struct model *m, const struct model_host *h);
 /* Writes all of it below `root` ("/proc/PID/root", "" for this machine). *ret_changed: the boot
  * record is another than before, so a running host must read it again. */
 MUST_CHECK int provision_host(const struct provision *p, const struct model_host *h,

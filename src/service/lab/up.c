@@ -8,6 +8,7 @@
 #include "domain/model/model.h"
 #include "domain/revision/revision.h"
 #include "driver/image/image.h"
+#include "service/enrol/records.h"
 #include "service/files/files.h"
 #include "service/lab/disk.h"
 #include "service/lab/priv.h"
@@ -104,7 +105,7 @@ int up_check(const struct up_params *p, struct err *e)
     if (r >= 0 && model_has_etcd(p->model))
         r = check_tool("etcd", "etcd-server", e);
     if (r >= 0)
-        r = provision_find_geo(p->model, p->file, geo, e);
+        r = enrol_find_geo(p->model, p->file, geo, e);
     if (r >= 0)
         tell(p, UP_CHECK, NULL, NULL);
     return r;
@@ -275,7 +276,7 @@ static int provision(
     char geo[PATH_MAX];
     _cleanup_arena_ struct arena *a = arena_new(0);
     struct provision shared = {.model = p->model, .ca = ca, .geo = geo};
-    int r = provision_find_geo(p->model, p->file, geo, e);
+    int r = enrol_find_geo(p->model, p->file, geo, e);
     if (r < 0)
         return r;
     shared.names = provision_edge_names(p->model, a, &shared.n_names);

@@ -111,61 +111,6 @@ static void test_plan_refuses(void **state)
     model_free(m);
 }
 
-static void test_boot_record(void **state)
-{
-    struct err e = {0};
-    struct model *m = load(declaration);
-    struct boot *b = NULL;
-    json_t *j = provision_boot(m, model_find_host(m, "a1"), "/geo.mmdb");
-    assert_int_equal(boot_parse(j, &b, &e), 0);
-    assert_int_equal(b->state, BOOT_ETCD);
-    assert_int_equal(b->n_endpoints, 3);
-    assert_string_equal(b->endpoints[0], "https://10.20.0.11:2379");
-    assert_string_equal(b->member, "a1");
-    assert_string_equal(b->cgroup, "/mcp/labx.a1");
-    assert_int_equal(b->n_peers, 2);
-    assert_int_equal(b->public.n, 2);
-    assert_true(boot_has_role(b, "edge"));
-    boot_free(b);
-    json_decref(j);
-    j = provision_boot(m, model_find_host(m, "a2"), "/geo.mmdb");
-    assert_int_equal(boot_parse(j, &b, &e), 0);
-    assert_false(boot_has_role(b, "edge") || boot_has_role(b, "dns"));
-    boot_free(b);
-    json_decref(j);
-    model_free(m);
-}
-
-static bool has_word(const char *const *argv, const char *word)
-{
-    for (; *argv; argv++)
-        if (!strcmp(*argv, word))
-            return true;
-    return false;
-}
-
-static void test_boot_units(void **state)
-{
-    struct err e = {0};
-    struct model *m = load(declaration);
-    struct unit_specs *units = NULL;
-    json_t *j = provision_boot_units(m, model_find_host(m, "b1"));
-    assert_int_equal(unit_specs_parse(j, &units, &e), 0);
-    assert_int_equal(units->n, 1);
-    const struct unit_spec *etcd = &units->v[0];
-    assert_int_equal(etcd->kind, UNIT_ENGINE);
-    assert_int_equal(etcd->runtime, UNIT_EXEC);
-    static const char *const words[] = {"--client-cert-auth", "--peer-client-cert-auth",
-        "https://10.40.0.11:2380",
-        "a1=https://10.20.0.11:2380,a2=https://10.20.0.12:2380,b1=https://10.40.0.11:2380"};
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-        if (!has_word(etcd->command, words[i]))
-            fail_msg("etcd is not told %s", words[i]);
-    unit_specs_free(units);
-    json_decref(j);
-    model_free(m);
-}
-
 static void test_edge_names(void **state)
 {
     struct model *m = load(declaration);
@@ -305,8 +250,6 @@ int main(void)
         cmocka_unit_test(test_plan_wan),
         cmocka_unit_test(test_plan_hosts),
         cmocka_unit_test(test_plan_refuses),
-        cmocka_unit_test(test_boot_record),
-        cmocka_unit_test(test_boot_units),
         cmocka_unit_test(test_edge_names),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_message_timeout),
