@@ -3,11 +3,14 @@
 #include "role/host/priv.h"
 
 #include "base/file/file.h"
+#include "base/seal/seal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+
+#define SEAL_KEY_PATH ROLE_STATE_ROOT "/pki/seal.key"
 
 static int own(const char *path, struct sandbox_user user, mode_t mode, struct err *e)
 {
@@ -28,11 +31,20 @@ static int role_dir(const char *root, const char *role, struct err *e)
     return r < 0 ? r : own(path, sandbox_user_of(role), 0700, e);
 }
 
+/* Made here because the folder is root's: control only reads it. */
+static int make_seal_key(struct err *e)
+{
+    _cleanup_seal_key_ struct seal_key *key = NULL;
+    return seal_key_load_or_make(SEAL_KEY_PATH, &key, e);
+}
+
 int host_tree_prepare(const struct boot *boot, struct err *e)
 {
     static const char *const keys[] = {
-        ROLE_STATE_ROOT "/pki/host.key", ROLE_STATE_ROOT "/pki/edge.key"};
+        ROLE_STATE_ROOT "/pki/host.key", ROLE_STATE_ROOT "/pki/edge.key", SEAL_KEY_PATH};
     int r = file_mkdirs(ROLE_STATE_ROOT "/pki", 0755, e);
+    if (r >= 0)
+        r = make_seal_key(e);
     if (r >= 0)
         r = file_mkdirs(ROLE_RUN_ROOT, 0755, e);
     for (size_t i = 0; i < boot->n_roles && r >= 0; i++) {
