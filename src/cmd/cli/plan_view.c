@@ -61,7 +61,7 @@ static void print_group(
 
 void cmd_plan_print(const struct cmd_ctx *ctx, const struct plan *p, size_t max)
 {
-    static const char *const groups[] = {"hosts", "modules", "routes", "routing", "lab"};
+    static const char *const groups[] = {"hosts", "modules", "routes", "calls", "routing", "lab"};
     struct table_style style = cmd_style(ctx);
     size_t counts[4] = {0}, left = max;
     style.width = 0; /* a reason that is cut is none */

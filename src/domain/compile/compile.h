@@ -6,6 +6,9 @@
 
 #include "domain/model/model.h"
 
+#define COMPILE_PROXY_NAME "egress.mcp.internal"
+#define COMPILE_PROXY "http://" COMPILE_PROXY_NAME ":3128"
+
 /* The host that runs the n-th instance (from 0) of a module in a region. Until placement spreads
  * them: the first. */
 const struct model_host *compile_place(const struct model *m, const struct model_module *module,

@@ -12,6 +12,12 @@ const struct model_host *compile_place(const struct model *m, const struct model
     return model_first_host(m, region);
 }
 
+/* Where a module with `egress` finds its way out; both spellings are in use among programs. What is
+ * inside needs no proxy. */
+static const char *const proxy_env[] = {"HTTP_PROXY=" COMPILE_PROXY, "HTTPS_PROXY=" COMPILE_PROXY,
+    "http_proxy=" COMPILE_PROXY, "https_proxy=" COMPILE_PROXY,
+    "NO_PROXY=localhost,127.0.0.1,.mcp.internal"};
+
 /* The declared environment first, then what the platform tells every module. */
 static const char *const *environment(struct arena *a, const struct model_module *module,
     const struct model_host *host, const char *instance)
@@ -19,7 +25,7 @@ static const char *const *environment(struct arena *a, const struct model_module
     size_t n = 0;
     while (module->env && module->env[n])
         n++;
-    const char **env = arena_alloc(a, (n + 6) * sizeof *env);
+    const char **env = arena_alloc(a, (n + 11) * sizeof *env);
     for (size_t i = 0; i < n; i++)
         env[i] = module->env[i];
     env[n++] = arena_printf(a, "MCP_REGION=%s", host->region->name);
@@ -28,6 +34,8 @@ static const char *const *environment(struct arena *a, const struct model_module
     env[n++] = arena_printf(a, "MCP_HOST=%s", host->name);
     if (module->port)
         env[n++] = arena_printf(a, "PORT=%u", module->port);
+    for (size_t i = 0; module->n_egress && i < ARRAY_SIZE(proxy_env); i++)
+        env[n++] = proxy_env[i];
     return env;
 }
 

@@ -279,6 +279,40 @@ static const char *const *env_of(const struct model *m, const struct schema_list
     return v;
 }
 
+static int compare_modules(const void *x, const void *y)
+{
+    const struct model_module *const *a = x, *const *b = y;
+    return (*a > *b) - (*a < *b); /* of one array, sorted by name */
+}
+
+static void build_needs(const struct decl_module *from, struct model *m, struct model_module *to)
+{
+    const struct decl_need *needs = from->needs.v;
+    const struct model_module **v = NEW_ARRAY(m, const struct model_module *, from->needs.n);
+    for (size_t i = 0; i < from->needs.n; i++)
+        v[i] = model_find_module(m, needs[i].module.s);
+    if (from->needs.n)
+        qsort(v, from->needs.n, sizeof *v, compare_modules);
+    to->needs = v;
+    to->n_needs = from->needs.n;
+}
+
+static void build_egress(const struct decl_module *from, struct model *m, struct model_module *to)
+{
+    const struct schema_text *names = from->egress.v;
+    struct model_egress *v = NEW_ARRAY(m, struct model_egress, from->egress.n);
+    for (size_t i = 0; i < from->egress.n; i++) {
+        const char *text = names[i].s;
+        v[i].below = str_starts(text, "*.");
+        text += v[i].below ? 2 : 0;
+        size_t n = strcspn(text, ":");
+        v[i].name = decl_lower_name(m->arena, arena_strndup(m->arena, text, n));
+        v[i].port = text[n] ? (uint16_t)strtoul(text + n + 1, NULL, 10) : 0;
+    }
+    to->egress = v;
+    to->n_egress = from->egress.n;
+}
+
 static void build_modules(const struct decl *d, struct model *m)
 {
     const struct decl_module *from = d->modules.v;
@@ -299,7 +333,10 @@ static void build_modules(const struct decl *d, struct model *m)
         };
         build_routes(&from[i], m, to);
         build_instances(&from[i], m, to);
+        build_egress(&from[i], m, to);
     }
+    for (size_t i = 0; i < m->n_modules; i++)
+        build_needs(&from[i], m, &m->modules[i]);
 }
 
 void decl_build(const struct decl *d, struct model *m)

@@ -48,6 +48,66 @@ const char *model_check_prefix(const char *text)
                : "a prefix such as 10.20.0.0/16 or 2001:db8::/48 without host bits";
 }
 
+/* Longest: "*." and 253 and ":65535". */
+const char *model_check_egress(const char *text)
+{
+    static const char expected[] = "NAME, *.NAME or either with :PORT, of at least two labels";
+    char name[256];
+    const char *rest = str_starts(text, "*.") ? text + 2 : text;
+    size_t n = strcspn(rest, ":");
+    if (n >= sizeof name)
+        return expected;
+    memcpy(name, rest, n);
+    name[n] = '\0';
+    struct ip_addr address;
+    if (schema_check_dns_name(name) || ip_parse(name, &address))
+        return expected;
+    if (!rest[n])
+        return NULL;
+    char *end;
+    unsigned long port = isdigit((unsigned char)rest[n + 1]) ? strtoul(rest + n + 1, &end, 10) : 0;
+    return port && port <= UINT16_MAX && !*end ? NULL : expected;
+}
+
+static const struct decl_module *find_module(const struct decl *d, const char *name)
+{
+    const struct decl_module *v = d->modules.v;
+    for (size_t i = 0; i < d->modules.n; i++)
+        if (!strcmp(v[i].head.key.s, name))
+            return &v[i];
+    return NULL;
+}
+
+static void check_need(
+    struct checker *c, const struct decl_module *m, const struct schema_text *target)
+{
+    const struct decl_module *to = find_module(c->d, target->s);
+    if (!to)
+        decl_unknown(c, "module", target, &c->d->modules, sizeof(struct decl_module));
+    else if (to == m)
+        problem_fix(schema_problem(c->p, target->at, "module %s needs itself", m->head.key.s),
+            "remove it: instances of one module do not call each other");
+    else if (to->head.at && !yaml_map_get(to->head.at, "port"))
+        problem_fix(schema_problem(c->p, target->at, "module %s has no port to be called on",
+                        target->s),
+            "add `port: 8080` to module %s, where it listens", target->s);
+}
+
+static void check_needs(struct checker *c, const struct decl_module *m)
+{
+    const struct decl_need *needs = m->needs.v;
+    for (size_t i = 0; i < m->needs.n; i++) {
+        if (!needs[i].module.s)
+            continue;
+        check_need(c, m, &needs[i].module);
+        for (size_t k = 0; k < i; k++)
+            if (needs[k].module.s && !strcmp(needs[k].module.s, needs[i].module.s))
+                problem_fix(schema_problem(c->p, needs[i].module.at, "module %s is needed twice",
+                                needs[i].module.s),
+                    "remove one of them");
+    }
+}
+
 static void check_instances(struct checker *c, const struct decl_module *m)
 {
     const struct decl_instances *rows = m->regions.v;
@@ -200,6 +260,7 @@ void decl_check_modules(struct checker *c)
         check_instances(c, &modules[i]);
         check_probe(c, &modules[i]);
         check_port(c, &modules[i]);
+        check_needs(c, &modules[i]);
     }
     check_routes(c);
 }

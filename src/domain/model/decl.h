@@ -125,6 +125,11 @@ struct decl_env {
     struct schema_text value;
 };
 
+struct decl_need {
+    struct schema_head head;
+    struct schema_text module;
+};
+
 struct decl_module {
     struct schema_head head;
     struct schema_text image;
@@ -136,6 +141,8 @@ struct decl_module {
     uint64_t stop_timeout_ms;
     struct schema_list route;   /* decl_route */
     struct schema_list regions; /* decl_instances */
+    struct schema_list needs;   /* decl_need */
+    struct schema_list egress;  /* schema_text */
 };
 
 struct decl {

@@ -132,6 +132,14 @@ const struct model_host *model_first_host(const struct model *m, const struct mo
     return NULL;
 }
 
+bool model_needs(const struct model_module *caller, const struct model_module *target)
+{
+    for (size_t i = 0; i < caller->n_needs; i++)
+        if (caller->needs[i] == target)
+            return true;
+    return false;
+}
+
 bool model_has_etcd(const struct model *m)
 {
     return m->n_hosts > 1 && m->n_members > 0;

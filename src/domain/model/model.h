@@ -151,6 +151,12 @@ struct model_instances {
     unsigned standby;
 };
 
+struct model_egress { /* a name outside of the platform */
+    const char *name; /* lower case, without "*." */
+    bool below;       /* declared as *.name: every name below it, not itself */
+    uint16_t port;    /* 0: 80 and 443 */
+};
+
 struct model_module {
     const char *name;
     const char *image;          /* "oci:images/api" or "docker://..." as declared */
@@ -164,6 +170,10 @@ struct model_module {
     size_t n_routes;
     const struct model_instances *instances;
     size_t n_instances;
+    const struct model_module *const *needs; /* modules it may call, by name, each once */
+    size_t n_needs;
+    const struct model_egress *egress;
+    size_t n_egress;
 };
 
 struct model {
@@ -207,3 +217,4 @@ const struct model_host *model_first_host(const struct model *m, const struct mo
 /* One host alone keeps its state in SQLite, whatever members are declared; several need etcd. */
 bool model_has_etcd(const struct model *m);
 const char *region_duty_name(enum region_duty duty);
+bool model_needs(const struct model_module *caller, const struct model_module *target);

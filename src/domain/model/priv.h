@@ -9,6 +9,7 @@ const char *model_check_path(const char *text);
 const char *model_check_image(const char *text);
 const char *model_check_env_name(const char *text);
 const char *model_check_prefix(const char *text);
+const char *model_check_egress(const char *text);
 
 /* What the cross checks share. Lists that are maps in the file are sorted by key before. */
 struct checker {

@@ -266,6 +266,16 @@ static const struct schema_row instances_item = {"COUNT", SCHEMA_STRUCT, .rows =
     .shorthand = "active", .example = "2 or {standby: 1}"};
 static const struct schema_row env_item = {
     "VALUE", SCHEMA_STRING, offsetof(struct decl_env, value), .max = 32768};
+static const struct schema_row need_rows[] = {
+    {"module", SCHEMA_NAME, offsetof(struct decl_need, module), .max = MODEL_NAME_MAX,
+        .required = true, .example = "payment",
+        .prose = "A module that it calls, as MODULE.mcp.internal on that module's port."},
+    {0},
+};
+static const struct schema_row need_item = {
+    "NEED", SCHEMA_STRUCT, .rows = need_rows, .example = "{module: payment}"};
+static const struct schema_row egress_item = {
+    "NAME", SCHEMA_STRING, .check = model_check_egress, .max = 270};
 static const struct schema_row module_rows[] = {
     {"image", SCHEMA_STRING, offsetof(struct decl_module, image), .check = model_check_image,
         .max = 1024, .required = true, .example = "oci:images/api",
@@ -297,10 +307,19 @@ static const struct schema_row module_rows[] = {
         .required = true, .example = "{ap-hongkong: 2, ap-seoul: {standby: 1}}",
         .prose = "Where it runs: region to number of instances, or {active: N, standby: N}. `each` "
                  "stands for every region that is not named."},
-    {"needs", SCHEMA_LATER},
+    {"needs", SCHEMA_LIST, offsetof(struct decl_module, needs), .item = &need_item,
+        .item_size = sizeof(struct decl_need), .max = 256, .example = "[{module: payment}]",
+        .prose = "What it may use of the platform. Everything else is refused, and the refusal is "
+                 "told in the timeline."},
     {"requires", SCHEMA_LATER},
     {"secrets", SCHEMA_LATER},
-    {"egress", SCHEMA_LATER},
+    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true,
+        .item = &egress_item, .item_size = sizeof(struct schema_text), .max = 256,
+        .example = "[psp.example, \"*.maps.example:8443\"]",
+        .prose = "The names outside of the platform that it may reach, through the proxy that "
+                 "HTTP_PROXY and HTTPS_PROXY name in its environment: NAME or *.NAME (every name "
+                 "below), on ports 80 and 443, or NAME:PORT. Without it nothing outside is "
+                 "reachable."},
     {0},
 };
 static const struct schema_row module_item = {"MODULE", SCHEMA_STRUCT, .rows = module_rows,

@@ -140,6 +140,9 @@ static bool spec_changed(
     changed |= plan_changed_count(d, "port", old->port, new->port);
     changed |= words_changed(d, "command", old->command, new->command);
     changed |= env_changed(d, old->env, new->env);
+    if (!old->n_egress != !new->n_egress)
+        changed |= plan_changed(d, "proxy in its environment", old->n_egress ? "yes" : "no",
+            new->n_egress ? "yes" : "no");
     changed |= limits_changed(d, &old->limits, &new->limits);
     changed |= probe_changed(d, &old->probe, &new->probe);
     return plan_changed_ms(d, "stop timeout", old->stop_timeout_ms, new->stop_timeout_ms)

@@ -19,7 +19,7 @@ enum plan_verb {
 struct plan_action {
     enum plan_verb verb;
     const char
-        *group; /* "hosts", "modules", "routes", "routing", "lab": how people see them together */
+        *group; /* "hosts", "modules", "routes", "calls", "routing", "lab": how people see them together */
     const char *subject; /* "module api in ap-seoul" */
     const char *reason;  /* what changed, old → new */
     const char *impact;  /* "restarts 2 instances", "no restart" */

@@ -20,6 +20,14 @@ bool slot_address(unsigned slot, const struct ip_prefix *bridge, struct ip_addr 
     return ip_prefix_nth(bridge, slot + 1, ret);
 }
 
+struct ip_prefix slots_half(const struct ip_prefix *bridge, bool upper)
+{
+    struct ip_prefix half = {bridge->addr, (uint8_t)(bridge->bits + 1)};
+    if (upper)
+        half.addr.bytes[bridge->bits / 8] |= (uint8_t)(0x80u >> bridge->bits % 8);
+    return half;
+}
+
 uint32_t slot_uid(unsigned slot)
 {
     return SLOT_UID_FIRST + (slot - 1) * SLOT_UIDS;

@@ -26,4 +26,6 @@ json_t *slots_format(const struct slots *s);
 void slots_parse(
     struct slots *s, const json_t *j); /* into an empty one; anything wrong in it is left out */
 bool slot_address(unsigned slot, const struct ip_prefix *bridge, struct ip_addr *ret);
+/* Units have the lower half of their host's bridge, what the mesh listens on the upper one. */
+struct ip_prefix slots_half(const struct ip_prefix *bridge, bool upper);
 uint32_t slot_uid(unsigned slot); /* first of its range */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One cable per unit: "mcpu<slot>" on the host's bridge, "eth0" in the unit's own namespace. The unit's MAC follows
- * its address, so that a restarted unit is found without waiting for a neighbour entry to age. */
+/* One cable per unit: "mcpu<slot>" on the host's bridge, "eth0" in the unit's own namespace. The unit's
+ * MAC follows its address, so that a restarted unit is found without waiting for a neighbour entry to age.
+ * Cables are isolated ports: units speak to the host alone, to each other only through its mesh. */
 #include "driver/runtime/netlink.h"
 #include "driver/runtime/shim.h"
 
@@ -10,8 +11,8 @@
 #include <fcntl.h>
 #include <sched.h>
 
-int runtime_bridge_ensure(
-    const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e)
+int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *gateway,
+    const struct ip_prefix *own, struct err *e)
 {
     _cleanup_close_ int nl = netlink_open(e);
     if (nl < 0)
@@ -31,7 +32,15 @@ int runtime_bridge_ensure(
         *e = ignored;
         return err_wrap(e, "give the bridge its address");
     }
-    return netlink_link_up(nl, index, e);
+    r = netlink_link_up(nl, index, e);
+    if (r < 0)
+        return r;
+    r = netlink_local_route_add(nl, index, own, gateway, &ignored);
+    if (r < 0 && r != ERR_EXISTS) {
+        *e = ignored;
+        return err_wrap(e, "make the mesh's addresses local");
+    }
+    return 0;
 }
 
 static void cable_name(const struct shim_spec *s, char out[16])
@@ -87,6 +96,8 @@ int shim_network_make(const struct shim_spec *s, int *ret_outer, struct err *e)
     if (unshare(CLONE_NEWNET) < 0)
         return err_errno(e, errno, "new network namespace");
     r = netlink_veth_add(outer, cable, bridge, "eth0", mac, getpid(), e);
+    if (r >= 0)
+        r = netlink_port_isolate(outer, cable, e);
     if (r < 0)
         return err_wrap(e, "connect to the bridge");
     _cleanup_close_ int inner = netlink_open(e);

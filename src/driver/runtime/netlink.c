@@ -191,3 +191,36 @@ int netlink_default_route_add(int nl, const struct ip_addr *via, struct err *e)
     add(&q, RTA_GATEWAY, via->bytes, address_len(via));
     return transact(nl, &q, NULL, 0, "add default route", e);
 }
+
+int netlink_local_route_add(int nl, unsigned index, const struct ip_prefix *p,
+    const struct ip_addr *source, struct err *e)
+{
+    struct rtmsg body = {.rtm_family = p->addr.family == 4 ? AF_INET : AF_INET6,
+        .rtm_dst_len = p->bits,
+        .rtm_table = RT_TABLE_LOCAL,
+        .rtm_protocol = RTPROT_STATIC,
+        .rtm_scope = RT_SCOPE_HOST,
+        .rtm_type = RTN_LOCAL};
+    struct request q;
+    begin(&q, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
+    add(&q, RTA_DST, p->addr.bytes, address_len(&p->addr));
+    add(&q, RTA_OIF, &index, sizeof index);
+    add(&q, RTA_PREFSRC, source->bytes, address_len(source));
+    return transact(nl, &q, NULL, 0, "add local route", e);
+}
+
+int netlink_port_isolate(int nl, const char *name, struct err *e)
+{
+    unsigned index;
+    int r = netlink_link_index(nl, name, &index, e);
+    if (r < 0)
+        return r;
+    struct ifinfomsg body = {.ifi_family = AF_BRIDGE, .ifi_index = (int)index};
+    struct request q;
+    uint8_t on = 1;
+    begin(&q, RTM_SETLINK, 0, &body, sizeof body);
+    struct rtattr *info = add(&q, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
+    add(&q, IFLA_BRPORT_ISOLATED, &on, sizeof on);
+    end_nest(&q, info);
+    return transact(nl, &q, NULL, 0, "isolate", e);
+}

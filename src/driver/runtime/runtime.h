@@ -78,9 +78,10 @@ extern const struct runtime_ops runtime_exec;
 MUST_CHECK int runtime_host_probe(struct runtime_host *h, struct err *e);
 void runtime_argv_free(char **argv);
 
-/* The bridge of this network namespace, up, with the gateway's address; idempotent. */
-MUST_CHECK int runtime_bridge_ensure(
-    const struct ip_prefix *bridge, const struct ip_addr *gateway, struct err *e);
+/* The bridge of this network namespace, up, with the gateway's address; every address of `own` is the host's too (a
+ * local route: nobody has to add them one by one). Idempotent. */
+MUST_CHECK int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *gateway,
+    const struct ip_prefix *own, struct err *e);
 
 /* The shim that holds the unit's lock, or 0. Not blocking. */
 pid_t runtime_shim_pid(const char *run_dir);

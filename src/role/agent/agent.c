@@ -5,6 +5,7 @@
 #include "base/rnd/rnd.h"
 #include "base/str/str.h"
 #include "domain/spec/boot.h"
+#include "domain/unit/slots.h"
 #include "service/agent/agent.h"
 
 #include <signal.h>
@@ -118,7 +119,8 @@ static int init(struct role *r, struct err *e)
     /* Engines run without an OCI runtime and without a bridge; modules say what is missing when they start. */
     if (runtime_host_probe(&c.host, &trouble) < 0)
         log_error("agent", trouble.message, "fix=\"%s\"", trouble.fix);
-    if (runtime_bridge_ensure(&c.host.bridge, &c.host.gateway, &trouble) < 0)
+    struct ip_prefix own = slots_half(&c.host.bridge, true);
+    if (runtime_bridge_ensure(&c.host.bridge, &c.host.gateway, &own, &trouble) < 0)
         log_error("agent", "no bridge", "error=\"%s\"", trouble.message);
     return agent_new(&c, &s->agent, e);
 }

@@ -65,10 +65,11 @@ static struct agent_unit *load(struct agent *a, const char *name)
 static void find_place(struct agent_unit *u)
 {
     struct agent *a = u->agent;
+    struct ip_prefix half = slots_half(&a->cfg.host.bridge, false);
     u->slot = slots_find(&a->slots, u->spec->name);
     if (u->spec->runtime == UNIT_EXEC)
         u->address = a->cfg.own_address;
-    else if (!u->slot || !slot_address(u->slot, &a->cfg.host.bridge, &u->address))
+    else if (!u->slot || !slot_address(u->slot, &half, &u->address))
         u->address = (struct ip_addr){0};
 }
 

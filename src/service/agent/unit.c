@@ -201,8 +201,9 @@ static bool take_place(struct agent_unit *u)
         u->address = a->cfg.own_address;
         return true;
     }
-    u->slot = slots_take(&a->slots, u->spec->name, &a->cfg.host.bridge);
-    return u->slot && slot_address(u->slot, &a->cfg.host.bridge, &u->address);
+    struct ip_prefix half = slots_half(&a->cfg.host.bridge, false);
+    u->slot = slots_take(&a->slots, u->spec->name, &half);
+    return u->slot && slot_address(u->slot, &half, &u->address);
 }
 
 static void do_start(struct agent_unit *u)

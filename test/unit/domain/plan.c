@@ -139,6 +139,14 @@ static const struct {
         DIGEST_A,
         "update route example.com/ | auth: none → jwt | no restart\n"
         "create route www.example.com/x | new: to module web, auth jwt | no restart\n"},
+    {"calls and names outside",
+        BASE "  ai: {image: oci:web, port: 81, regions: {hk: 1}, needs: [{module: web}], "
+             "egress: [\"*.b.example:90\"]}\n",
+        DIGEST_A,
+        "create module ai in hk | new: 1 active of oci:web (sha256:aaaaaaaaaaaa) | starts 1 "
+        "instance\n"
+        "create calls of module ai to module web | new: declared in needs | no restart\n"
+        "create calls of module ai to *.b.example:90 | new: declared in egress | no restart\n"},
     {"all modules gone", HEAD HOSTS ROUTING, DIGEST_A,
         "remove route example.com/ | no longer declared | no restart\n"
         "remove module web in hk | no longer declared | stops 2 instances\n"

@@ -51,9 +51,28 @@ static void test_round_trip(void **state)
     slots_done(&t);
 }
 
+static void test_halves(void **state)
+{
+    static const char *const rows[][3] = {
+        {"100.127.0.0/16", "100.127.0.0/17", "100.127.128.0/17"},
+        {"100.127.4.0/23", "100.127.4.0/24", "100.127.5.0/24"},
+        {"10.9.8.0/24", "10.9.8.0/25", "10.9.8.128/25"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        for (int upper = 0; upper < 2; upper++) {
+            struct ip_prefix p;
+            char text[IP_TEXT_SIZE];
+            assert_true(ip_prefix_parse(rows[i][0], &p));
+            p = slots_half(&p, upper);
+            ip_prefix_format(&p, text);
+            assert_string_equal(text, rows[i][1 + upper]);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kept_and_reused_last), cmocka_unit_test(test_round_trip)};
+        cmocka_unit_test(test_kept_and_reused_last), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_halves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
