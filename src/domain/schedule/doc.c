@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* placement/<region>: document to structs and back. Members that this version does not know stay. */
+#include "domain/schedule/priv.h"
+
+#define FORMAT 1
+
+void instance_done(struct instance *i)
+{
+    json_decref(i->json);
+}
+
+void placement_done(struct placement *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        instance_done(&p->v[i]);
+    free(p->v);
+    json_decref(p->json);
+    json_decref(p->specs);
+    json_decref(p->lacks);
+}
+
+struct placement *placement_find(struct schedule *s, const char *region)
+{
+    for (size_t i = 0; i < s->n_places; i++)
+        if (!strcmp(s->places[i].region, region))
+            return &s->places[i];
+    return NULL;
+}
+
+struct placement *placement_get(struct schedule *s, const char *region)
+{
+    struct placement *p = placement_find(s, region);
+    if (p)
+        return p;
+    p = GROW(s->places, s->n_places, s->cap_places);
+    str_copy(p->region, sizeof p->region, region);
+    p->specs = json_object();
+    p->lacks = json_array();
+    return p;
+}
+
+const json_t *placement_spec(const struct placement *p, const char *generation)
+{
+    return json_object_get(p->specs, generation);
+}
+
+static int parse_text(const json_t *j, const char *key, char *out, size_t size, struct err *e)
+{
+    const char *text;
+    int r = json_get_str(j, key, &text, e);
+    if (r >= 0 && !str_copy(out, size, text))
+        r = err_set(e, ERR_INVALID, "\"%s\" is too long", key);
+    return r;
+}
+
+static int parse_instance(struct instance *i, json_t *j, struct err *e)
+{
+    int r;
+    if ((r = parse_text(j, "name", i->name, sizeof i->name, e)) < 0
+        || (r = parse_text(j, "module", i->module, sizeof i->module, e)) < 0
+        || (r = parse_text(j, "host", i->host, sizeof i->host, e)) < 0
+        || (r = parse_text(j, "spec", i->spec, sizeof i->spec, e)) < 0)
+        return r;
+    i->json = json_incref(j);
+    i->drain = str_eq(json_opt_str(j, "state", "run"), "drain");
+    i->standby = json_opt_bool(j, "standby", false);
+    i->weight = (int)MIN(MAX(json_opt_int(j, "weight", WEIGHT_FULL), 0), 1000000);
+    i->since_ms = json_opt_int(j, "since_ms", 0);
+    i->drain_seq = json_opt_int(j, "drain_seq", 0);
+    str_copy(i->reason, sizeof i->reason, json_opt_str(j, "reason", ""));
+    return 0;
+}
+
+static int check_format(const json_t *doc, struct err *e)
+{
+    int64_t format;
+    int r = json_get_int(doc, "format", 1, INT64_MAX, &format, e);
+    if (r < 0 || format == FORMAT)
+        return r;
+    err_set(e, ERR_INVALID, "it has format %lld, this version knows %d", (long long)format, FORMAT);
+    err_fix(e, "install the version of mcp that wrote it");
+    return ERR_INVALID;
+}
+
+int placement_parse(struct placement *p, const json_t *doc, struct err *e)
+{
+    json_t *instances, *specs, *j;
+    int r;
+    if ((r = check_format(doc, e)) < 0
+        || (r = json_get_int(doc, "seq", 0, INT64_MAX, &p->seq, e)) < 0
+        || (r = json_get_array(doc, "instances", &instances, e)) < 0
+        || (r = json_get_obj(doc, "specs", &specs, e)) < 0)
+        return r;
+    size_t index;
+    json_array_foreach (instances, index, j) {
+        struct instance *i = GROW(p->v, p->n, p->cap);
+        if ((r = parse_instance(i, j, e)) < 0)
+            return err_wrap(e, "instance %zu", index);
+    }
+    p->json = json_incref((json_t *)doc);
+    json_decref(p->specs);
+    p->specs = json_copy(specs);
+    return 0;
+}
+
+static json_t *format_instance(struct instance *i, int64_t seq)
+{
+    json_t *j = i->json ? json_copy(i->json) : json_object();
+    if (i->drain && !i->drain_seq)
+        i->drain_seq = seq;
+    json_t *known = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:i,s:I,s:s}", "name", i->name, "module",
+        i->module, "host", i->host, "spec", i->spec, "state", i->drain ? "drain" : "run", "standby",
+        (int)i->standby, "weight", i->weight, "since_ms", (json_int_t)i->since_ms, "reason",
+        i->reason);
+    ASSERT(known);
+    json_object_update(j, known);
+    json_decref(known);
+    if (i->drain)
+        json_object_set_new(j, "drain_seq", json_integer(i->drain_seq));
+    else
+        json_object_del(j, "drain_seq");
+    json_decref(i->json);
+    i->json = json_incref(j);
+    return j;
+}
+
+static void drop_gone(struct placement *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->v[i].gone)
+            instance_done(&p->v[i]);
+        else
+            p->v[n++] = p->v[i];
+    }
+    p->n = n;
+}
+
+static int by_name(const void *x, const void *y)
+{
+    const struct instance *a = x, *b = y;
+    return strcmp(a->name, b->name);
+}
+
+/* Only the specs that an instance runs. */
+static json_t *used_specs(const struct placement *p)
+{
+    json_t *used = json_object();
+    for (size_t i = 0; i < p->n; i++) {
+        json_t *spec = json_object_get(p->specs, p->v[i].spec);
+        if (spec)
+            json_object_set(used, p->v[i].spec, spec);
+    }
+    return used;
+}
+
+json_t *placement_write(struct placement *p, const struct step *st)
+{
+    drop_gone(p);
+    if (p->n > 1)
+        qsort(p->v, p->n, sizeof *p->v, by_name);
+    json_t *doc = p->json ? json_copy(p->json) : json_object();
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n; i++)
+        json_array_append_new(list, format_instance(&p->v[i], p->seq + 1));
+    json_t *known = json_pack("{s:i,s:s,s:I,s:O,s:o,s:o}", "format", FORMAT, "region", p->region,
+        "revision", (json_int_t)st->in->revision, "lacks", p->lacks, "instances", list, "specs",
+        used_specs(p));
+    ASSERT(known);
+    json_object_update(doc, known);
+    json_decref(known);
+    if (p->json && json_equal(p->json, doc)) {
+        json_decref(doc);
+        return NULL;
+    }
+    p->seq++;
+    json_object_set_new(doc, "seq", json_integer(p->seq));
+    json_object_set_new(doc, "epoch", json_integer(st->in->epoch));
+    json_decref(p->json);
+    p->json = json_incref(doc);
+    return doc;
+}
