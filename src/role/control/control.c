@@ -226,6 +226,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     int fds[ROLE_LISTEN_MAX];
     int r = open_store(c, boot, e);
     if (r >= 0)
+        r = control_registry_start(c, e);
+    if (r >= 0)
         r = control_timeline_open(c, boot->region, e);
     if (r >= 0)
         r = open_mesh(c, boot, e);
@@ -272,6 +274,7 @@ static void control_done(struct role *r)
     control_maintain_stop(c);
     control_cli_stop(c);
     scrape_free(c->scrape);
+    control_registry_stop(c);
     revisions_free(c->revisions);
     steer_service_free(c->steer);
     peers_free(c->peers);

@@ -7,6 +7,7 @@
 #include "domain/model/model.h"
 #include "domain/revision/revision.h"
 #include "role/frame/frame.h"
+#include "service/documents/documents.h"
 #include "service/peers/peers.h"
 #include "service/revisions/revisions.h"
 #include "service/scrape/scrape.h"
@@ -35,6 +36,8 @@ struct control {
     const char *kv_kind;
     bool kv_connected;
     char kv_reason[512];
+    struct seal_key *seal_key;  /* this host's; its public half is in the register */
+    struct documents *hosts;    /* the register of hosts */
     struct revisions *revisions;
     struct revision *revision; /* the current one; NULL before the first */
     const struct model *model; /* its model */
@@ -72,6 +75,11 @@ const char *control_geo_path(const struct control *c);
 /* maintain.c */
 void control_maintain_start(struct control *c);
 void control_maintain_stop(struct control *c);
+
+/* registry.c: every host's document, as this host's control last heard it */
+MUST_CHECK int control_registry_start(struct control *c, struct err *e);
+void control_registry_stop(struct control *c);
+const json_t *control_registry_host(const struct control *c, const char *host); /* NULL: none */
 
 /* steer.c */
 MUST_CHECK int control_steer_open(struct control *c, const char *region, struct err *e);
