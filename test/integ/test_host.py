@@ -58,7 +58,7 @@ def test_keys_are_readable_by_control_alone():
                 f.write("secret")
         h.start()
         control = int(hostlib.status(h.roles()["control"])["Uid"].split()[0])
-        for name in ("host.key", "edge.key"):
+        for name in ("host.key", "edge.key", "seal.key"):
             st = os.stat(h.path(f"/var/lib/mcp/pki/{name}"))
             assert st.st_uid == control and stat.S_IMODE(st.st_mode) == 0o600
 

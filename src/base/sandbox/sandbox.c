@@ -108,8 +108,13 @@ int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_errno(e, errno, "no_new_privs");
     int r = set_limits(e);
-    if (r < 0 || profile == SANDBOX_NONE)
+    if (r < 0)
         return r;
+    /* Agent passes secrets on: no core file, no look into its memory by anybody less than root. */
+    if (profile == SANDBOX_NONE)
+        return prctl(PR_SET_DUMPABLE, SANDBOX_SANITIZED, 0, 0, 0) < 0
+                   ? err_errno(e, errno, "not dumpable")
+                   : 0;
     r = drop_bounding(e);
     if (r >= 0)
         r = change_user(user, e);

@@ -3,6 +3,7 @@
 
 #include "base/clock/clock.h"
 #include "base/log/log.h"
+#include "base/secret/secret.h"
 #include "base/str/str.h"
 #include "role/frame/channel.h"
 
@@ -227,6 +228,7 @@ int role_main(const struct role_def *def)
     struct err e = {0};
     struct frame *f = xcalloc(1, sizeof *f);
     char comm[16];
+    secret_wipe_json(); /* before any */
     f->role.def = def;
     f->is_control = str_eq(def->name, "control");
     log_init(def->name, getenv("MCP_DEBUG") ? LOG_DEBUG : LOG_INFO);
