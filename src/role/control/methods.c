@@ -160,19 +160,42 @@ void control_answer(struct control *c, struct rpc_req *req, const char *method, 
         "is this `mcp` newer than the platform's? `mcp version`");
 }
 
-void control_answer_peer(
-    struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params)
+/* ---- what other controls may ask */
+
+static void peer_timeline(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params)
+{
+    control_timeline_own(c, req, params);
+}
+
+static void peer_agent(struct control *c, const char *host, struct rpc_req *req, json_t *params)
 {
     struct rpc_conn *agent = control_link(c, "agent");
     json_t *inner = json_object_get(params, "params");
     const char *name = json_opt_str(params, "method", "");
-    if (!strcmp(method, "timeline"))
-        control_timeline_own(c, req, params);
-    else if (strcmp(method, "agent") != 0
-             || (strcmp(name, "logs") != 0 && strcmp(name, "exec") != 0))
-        fail(req, ERR_DENIED, "other hosts may not ask for that", "");
+    if (strcmp(name, "logs") != 0 && strcmp(name, "exec") != 0)
+        fail(req, ERR_DENIED, "other hosts may not ask that of an agent", "");
     else if (!agent)
         fail(req, ERR_UNAVAILABLE, "the agent of that host is restarting", "try again");
     else
         relay_call(req, agent, name, json_incref(inner), NULL);
+}
+
+static const struct {
+    const char *name;
+    void (*fn)(struct control *c, const char *host, struct rpc_req *req, json_t *params);
+} peer_methods[] = {
+    {"timeline", peer_timeline},
+    {"agent", peer_agent},
+};
+
+void control_answer_peer(
+    struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(peer_methods); i++)
+        if (!strcmp(peer_methods[i].name, method)) {
+            peer_methods[i].fn(c, host, req, params);
+            return;
+        }
+    fail(req, ERR_DENIED, "other hosts may not ask for that", "");
 }
