@@ -233,6 +233,22 @@ static struct model_probe probe_of(const struct decl_module *from, const struct 
     };
 }
 
+static struct model_rollout rollout_of(const struct decl_rollout *r)
+{
+    const char *wave = r->wave.s;
+    unsigned n = (unsigned)strtoul(wave, NULL, 10);
+    bool percent = str_ends(wave, "%");
+    return (struct model_rollout){
+        .strategy = (enum rollout_strategy)r->strategy,
+        .wave = percent ? 0 : n,
+        .wave_percent = percent ? n : 0,
+        .canary_weight = (unsigned)r->canary.weight,
+        .canary_ms = r->canary.for_ms,
+        .deadline_ms = r->deadline_ms,
+        .drain_ms = r->drain_ms,
+    };
+}
+
 static void build_routes(const struct decl_module *from, struct model *m, struct model_module *to)
 {
     const struct decl_route *routes = from->route.v;
@@ -330,6 +346,7 @@ static void build_modules(const struct decl *d, struct model *m)
             .limits = {from[i].limits.memory_bytes, (unsigned)from[i].limits.cpu_milli,
                 (unsigned)from[i].limits.pids},
             .stop_timeout_ms = from[i].stop_timeout_ms,
+            .rollout = rollout_of(&from[i].rollout),
         };
         build_routes(&from[i], m, to);
         build_instances(&from[i], m, to);

@@ -88,8 +88,8 @@ static void check_need(
         problem_fix(schema_problem(c->p, target->at, "module %s needs itself", m->head.key.s),
             "remove it: instances of one module do not call each other");
     else if (to->head.at && !yaml_map_get(to->head.at, "port"))
-        problem_fix(schema_problem(c->p, target->at, "module %s has no port to be called on",
-                        target->s),
+        problem_fix(
+            schema_problem(c->p, target->at, "module %s has no port to be called on", target->s),
             "add `port: 8080` to module %s, where it listens", target->s);
 }
 
@@ -161,6 +161,39 @@ static void check_probe(struct checker *c, const struct decl_module *m)
     if (exec && !command)
         problem_fix(
             schema_problem(c->p, at, "an exec probe needs a command"), "add `command: [...]`");
+}
+
+const char *model_check_wave(const char *text)
+{
+    static const char expected[] = "a number from 1 to 99 or a percentage from 1% to 100%";
+    char *end;
+    if (!isdigit((unsigned char)*text))
+        return expected;
+    unsigned long n = strtoul(text, &end, 10);
+    bool percent = !strcmp(end, "%");
+    return n >= 1 && n <= (percent ? 100u : 99u) && (percent || !*end) ? NULL : expected;
+}
+
+/* What nothing probes counts as ready when it runs: requests would meet what has not begun to
+ * listen. */
+static void check_rollout(struct checker *c, const struct decl_module *m)
+{
+    const struct decl_rollout *r = &m->rollout;
+    if (m->route.n && m->health.kind == PROBE_NONE && r->strategy != ROLLOUT_REPLACE)
+        problem_fix(
+            schema_problem(c->p, schema_at(&m->head, "health"),
+                "module %s has a route and no health probe: a %s rollout cannot know when a new "
+                "instance answers, and requests would fail",
+                m->head.key.s, model_rollout_words[MAX(r->strategy, 0)]),
+            "give it a probe (`health: {path: /healthz}`), or take the gap with "
+            "`rollout: {strategy: replace}`");
+    if (r->deadline_ms && m->health.start_timeout_ms
+        && r->deadline_ms <= m->health.start_timeout_ms)
+        problem_fix(schema_problem(c->p, schema_at(&m->head, "rollout"),
+                        "module %s: an instance may take longer to start (health.start_timeout) "
+                        "than its rollout has (rollout.deadline)",
+                        m->head.key.s),
+            "lengthen `deadline` or shorten `start_timeout`");
 }
 
 static bool any_routable(const struct decl *d)
@@ -261,6 +294,7 @@ void decl_check_modules(struct checker *c)
         check_probe(c, &modules[i]);
         check_port(c, &modules[i]);
         check_needs(c, &modules[i]);
+        check_rollout(c, &modules[i]);
     }
     check_routes(c);
 }

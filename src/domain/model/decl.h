@@ -115,6 +115,20 @@ struct decl_route {
     int auth;
 };
 
+struct decl_canary {
+    struct schema_head head;
+    int64_t weight;
+    uint64_t for_ms;
+};
+
+struct decl_rollout {
+    struct schema_head head;
+    int strategy; /* enum rollout_strategy */
+    struct schema_text wave;
+    struct decl_canary canary;
+    uint64_t deadline_ms, drain_ms;
+};
+
 struct decl_instances {
     struct schema_head head; /* its key: a region, or "each" */
     int64_t active, standby;
@@ -139,6 +153,7 @@ struct decl_module {
     struct decl_probe health;
     struct decl_limits limits;
     uint64_t stop_timeout_ms;
+    struct decl_rollout rollout;
     struct schema_list route;   /* decl_route */
     struct schema_list regions; /* decl_instances */
     struct schema_list needs;   /* decl_need */

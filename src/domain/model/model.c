@@ -12,6 +12,17 @@ const char *region_duty_name(enum region_duty duty)
     return names[duty];
 }
 
+const char *rollout_strategy_name(enum rollout_strategy strategy)
+{
+    return model_rollout_words[strategy];
+}
+
+unsigned model_wave(const struct model_rollout *r, unsigned wanted)
+{
+    unsigned wave = r->wave ? r->wave : wanted * r->wave_percent / 100;
+    return MIN(MAX(wave, 1u), MAX(wanted, 1u));
+}
+
 char *model_route_path(struct arena *a, const char *path)
 {
     size_t n = strlen(path);

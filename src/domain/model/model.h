@@ -145,6 +145,18 @@ struct model_route {
     enum route_auth auth;
 };
 
+enum rollout_strategy { ROLLOUT_ROLLING, ROLLOUT_BLUE_GREEN, ROLLOUT_CANARY, ROLLOUT_REPLACE };
+
+struct model_rollout { /* how one generation of a module gives way to the next */
+    enum rollout_strategy strategy;
+    unsigned wave;          /* instances at a time; 0: wave_percent says it */
+    unsigned wave_percent;  /* of those wanted in a region, at least one */
+    unsigned canary_weight; /* percent of the traffic that the canary phase gets */
+    uint64_t canary_ms;     /* how long the canaries have to be ready together */
+    uint64_t deadline_ms;   /* of each wave: a wave that is not ready by then fails the rollout */
+    uint64_t drain_ms;      /* an instance that leaves goes after this time at the latest */
+};
+
 struct model_instances {
     const struct model_region *region;
     unsigned active;
@@ -166,6 +178,7 @@ struct model_module {
     struct model_probe probe;
     struct model_limits limits;
     uint64_t stop_timeout_ms;
+    struct model_rollout rollout;
     const struct model_route *routes;
     size_t n_routes;
     const struct model_instances *instances;
@@ -217,4 +230,7 @@ const struct model_host *model_first_host(const struct model *m, const struct mo
 /* One host alone keeps its state in SQLite, whatever members are declared; several need etcd. */
 bool model_has_etcd(const struct model *m);
 const char *region_duty_name(enum region_duty duty);
+const char *rollout_strategy_name(enum rollout_strategy strategy);
+/* How many of `wanted` instances are replaced at a time. */
+unsigned model_wave(const struct model_rollout *r, unsigned wanted);
 bool model_needs(const struct model_module *caller, const struct model_module *target);

@@ -10,6 +10,7 @@ const char *model_check_image(const char *text);
 const char *model_check_env_name(const char *text);
 const char *model_check_prefix(const char *text);
 const char *model_check_egress(const char *text);
+const char *model_check_wave(const char *text);
 
 /* What the cross checks share. Lists that are maps in the file are sorted by key before. */
 struct checker {
@@ -50,7 +51,8 @@ char *decl_record_value(struct arena *a, const char *type, const char *value, co
 char *model_route_path(
     struct arena *a, const char *path); /* without a trailing slash, unless it is "/" */
 
-extern const char *const model_record_types[]; /* by decl_record.type */
+extern const char *const model_record_types[];  /* by decl_record.type */
+extern const char *const model_rollout_words[]; /* by enum rollout_strategy */
 
 /* After all checks: cannot fail. */
 void decl_build(const struct decl *d, struct model *m);

@@ -12,6 +12,7 @@ static const char *const duties[] = {"main", "dr", "serving", NULL};
 static const char *const providers[] = {"own", NULL};
 const char *const model_record_types[] = {"A", "AAAA", "CAA", "CNAME", "MX", "SRV", "TXT", NULL};
 static const char *const probe_kinds[] = {"http", "tcp", "exec", "none", NULL};
+const char *const model_rollout_words[] = {"rolling", "blue-green", "canary", "replace", NULL};
 static const char *const auths[] = {"jwt", "none", NULL};
 
 static const struct schema_row region_name = {"REGION", SCHEMA_NAME, .max = MODEL_NAME_MAX};
@@ -253,6 +254,37 @@ static const struct schema_row route_rows[] = {
 };
 static const struct schema_row route_item = {
     "ROUTE", SCHEMA_STRUCT, .rows = route_rows, .example = "{names: [example.com], path: /}"};
+static const struct schema_row canary_rows[] = {
+    {"weight", SCHEMA_INT, offsetof(struct decl_canary, weight), .min = 1, .max = 90, .def = "10",
+        .prose = "Percent of the region's traffic to the module that the first new instances get."},
+    {"for", SCHEMA_DURATION, offsetof(struct decl_canary, for_ms), .max = DAY_MS, .def = "60s",
+        .prose = "How long they have to be ready before the others follow by themselves."},
+    {0},
+};
+static const struct schema_row rollout_rows[] = {
+    {"strategy", SCHEMA_ENUM, offsetof(struct decl_rollout, strategy), .words = model_rollout_words,
+        .def = "rolling",
+        .prose = "rolling: wave by wave, new instances are ready before old ones leave. "
+                 "blue-green: all new ones are ready, then all traffic changes at once. canary: "
+                 "a few new ones get a part of the traffic for a time, then rolling. replace: old "
+                 "ones are stopped before new ones start, for modules of which two versions must "
+                 "never run together."},
+    {"wave", SCHEMA_STRING, offsetof(struct decl_rollout, wave), .check = model_check_wave,
+        .def = "1", .example = "25%",
+        .prose = "How many instances of a region are replaced at a time: a number or a percentage, "
+                 "at least one."},
+    {"canary", SCHEMA_STRUCT, offsetof(struct decl_rollout, canary), .rows = canary_rows,
+        .def = "{}", .example = "{weight: 10, for: 60s}", .prose = "Of the strategy canary."},
+    {"deadline", SCHEMA_DURATION, offsetof(struct decl_rollout, deadline_ms), .min = 1000,
+        .max = DAY_MS, .def = "5m",
+        .prose = "A wave whose instances are not ready after this time fails the rollout, and "
+                 "everything goes back to what ran before. Longer than health.start_timeout."},
+    {"drain", SCHEMA_DURATION, offsetof(struct decl_rollout, drain_ms), .max = 3600000,
+        .def = "10s",
+        .prose = "An instance that leaves is stopped when every edge has left it and its requests "
+                 "are over, and after this time in any case."},
+    {0},
+};
 static const struct schema_row instances_name = {"REGION|each", SCHEMA_NAME, .max = MODEL_NAME_MAX};
 static const struct schema_row instances_rows[] = {
     {"active", SCHEMA_INT, offsetof(struct decl_instances, active), .max = MODEL_INSTANCES_MAX,
@@ -292,12 +324,18 @@ static const struct schema_row module_rows[] = {
         .item_size = sizeof(struct decl_env), .max = 256, .example = "{LOG_LEVEL: info}",
         .prose = "Environment, on top of the image's own. Never a secret."},
     {"health", SCHEMA_STRUCT, offsetof(struct decl_module, health), .rows = probe_rows, .def = "{}",
-        .example = "{path: /healthz}", .prose = "How an instance's readiness is probed."},
+        .shorthand = "kind", .example = "{path: /healthz}",
+        .prose = "How an instance's readiness is probed."},
     {"limits", SCHEMA_STRUCT, offsetof(struct decl_module, limits), .rows = limits_rows,
         .def = "{}", .example = "{memory: 256MiB, cpu: 0.5, pids: 128}",
         .prose = "What one instance may use."},
     {"stop_timeout", SCHEMA_DURATION, offsetof(struct decl_module, stop_timeout_ms), .min = 0,
         .max = 600000, .def = "10s", .prose = "Time between SIGTERM and SIGKILL."},
+    {"rollout", SCHEMA_STRUCT, offsetof(struct decl_module, rollout), .rows = rollout_rows,
+        .def = "{}", .example = "{strategy: rolling, wave: 25%}",
+        .prose = "How its instances are replaced when the module changes. Regions follow each "
+                 "other: those with duty dr first, then serving, main last. What fails is undone "
+                 "by itself."},
     {"route", SCHEMA_LIST, offsetof(struct decl_module, route), .one = true, .item = &route_item,
         .item_size = sizeof(struct decl_route), .max = 64,
         .example = "{names: [example.com], path: /}",
@@ -313,8 +351,8 @@ static const struct schema_row module_rows[] = {
                  "told in the timeline."},
     {"requires", SCHEMA_LATER},
     {"secrets", SCHEMA_LATER},
-    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true,
-        .item = &egress_item, .item_size = sizeof(struct schema_text), .max = 256,
+    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true, .item = &egress_item,
+        .item_size = sizeof(struct schema_text), .max = 256,
         .example = "[psp.example, \"*.maps.example:8443\"]",
         .prose = "The names outside of the platform that it may reach, through the proxy that "
                  "HTTP_PROXY and HTTPS_PROXY name in its environment: NAME or *.NAME (every name "

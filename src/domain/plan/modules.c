@@ -149,9 +149,32 @@ static bool spec_changed(
            || changed;
 }
 
+/* How it will be replaced from now on; replaces nothing itself. */
+static bool rollout_changed(
+    struct differ *d, const struct model_rollout *old, const struct model_rollout *new)
+{
+    bool changed = plan_changed(
+        d, "rollout", rollout_strategy_name(old->strategy), rollout_strategy_name(new->strategy));
+    if (old->wave != new->wave || old->wave_percent != new->wave_percent)
+        changed |= plan_changed(d, "wave",
+            arena_printf(d->scratch, old->wave ? "%u" : "%u%%", old->wave + old->wave_percent),
+            arena_printf(d->scratch, new->wave ? "%u" : "%u%%", new->wave + new->wave_percent));
+    changed |= plan_changed_count(d, "canary weight", old->canary_weight, new->canary_weight);
+    changed |= plan_changed_ms(d, "canary time", old->canary_ms, new->canary_ms);
+    changed |= plan_changed_ms(d, "rollout deadline", old->deadline_ms, new->deadline_ms);
+    return plan_changed_ms(d, "drain", old->drain_ms, new->drain_ms) || changed;
+}
+
 static const char *count_text(struct differ *d, const char *verb, unsigned n)
 {
     return arena_printf(d->scratch, "%s %u instance%s", verb, n, n == 1 ? "" : "s");
+}
+
+static const char *replaced_text(struct differ *d, const struct model_module *m, unsigned n)
+{
+    if (m->rollout.strategy == ROLLOUT_REPLACE)
+        return count_text(d, "restarts", n);
+    return arena_printf(d->scratch, "%s, none lost", count_text(d, "rolls", n));
 }
 
 static const char *join(struct differ *d, const char *a, const char *b)
@@ -186,16 +209,14 @@ static void each_instance(struct differ *d, const void *o, const void *n)
         create_instances(d, new);
         return;
     }
-    const struct model_host *from = model_first_host(d->old, old->count->region);
-    const struct model_host *to = model_first_host(d->new, new->count->region);
     bool restart = spec_changed(d, old->module, new->module);
-    restart |= plan_changed(d, "host", from ? from->name : NULL, to ? to->name : NULL);
     unsigned was = old->count->active, is = new->count->active;
     bool counts = plan_changed_count(d, "active", was, is);
     counts |= plan_changed_count(d, "standby", old->count->standby, new->count->standby);
-    if (!restart && !counts)
+    bool rollout = rollout_changed(d, &old->module->rollout, &new->module->rollout);
+    if (!restart && !counts && !rollout)
         return;
-    const char *kept = restart && MIN(was, is) ? count_text(d, "restarts", MIN(was, is)) : NULL;
+    const char *kept = restart && MIN(was, is) ? replaced_text(d, new->module, MIN(was, is)) : NULL;
     const char *moved = is > was   ? count_text(d, "starts", is - was)
                         : is < was ? count_text(d, "stops", was - is)
                                    : NULL;

@@ -69,7 +69,7 @@ static void test_defaults(void **state)
     struct model *m = parse_ok(BASE "modules:\n"
                                     "  a: {image: oci:a, regions: {hk: 1}}\n"
                                     "  b: {image: oci:b, port: 1, regions: {hk: 1},"
-                                    " health: {path: /x}}\n"
+                                    " health: {path: /x}, rollout: {strategy: canary, wave: 25%}}\n"
                                     "  c: {image: oci:c, regions: {hk: 0, kr: 1},"
                                     " health: {command: [/bin/true]}}\n");
     const struct model_module *a = model_find_module(m, "a"), *b = model_find_module(m, "b"),
@@ -83,6 +83,11 @@ static void test_defaults(void **state)
     assert_int_equal(a->limits.memory_bytes, 256 << 20);
     assert_int_equal(a->limits.cpu_milli, 0);
     assert_int_equal(a->stop_timeout_ms, 10000);
+    assert_int_equal(a->rollout.strategy, ROLLOUT_ROLLING);
+    assert_int_equal(model_wave(&a->rollout, 7), 1);
+    assert_int_equal(model_wave(&b->rollout, 7), 1);
+    assert_int_equal(model_wave(&b->rollout, 20), 5);
+    assert_int_equal(b->rollout.canary_ms, 60000);
     assert_null(a->env[0]);
     assert_null(a->command);
     assert_int_equal(m->routing.health.down, 2);
@@ -212,6 +217,15 @@ static const struct {
     {"http without path",
         BASE "modules: {a: {image: oci:a, port: 1, regions: {hk: 1}, health: {kind: http}}}\n",
         "p.yaml:12:64", "needs a path"},
+    {"a rollout that cannot see",
+        BASE "modules: {a: {image: oci:a, port: 1, regions: {hk: 1}, health: none, route: {names: "
+             "a.example.com}}}\n",
+        "p.yaml:12:64", "cannot know when a new instance answers"},
+    {"a rollout over before a start",
+        BASE "modules: {a: {image: oci:a, regions: {hk: 1}, rollout: {deadline: 30s}}}\n",
+        "p.yaml:12:56", "longer to start"},
+    {"no wave", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, rollout: {wave: 0}}}\n",
+        "p.yaml:12:63", "a number from 1 to 99"},
     {"docker image", BASE "modules: {a: {image: \"docker://a\", regions: {hk: 1}}}\n",
         "p.yaml:12:22", "docker:// is not built yet"},
     {"other domain",
@@ -244,13 +258,12 @@ static const struct {
              "  b: {image: oci:a, regions: {hk: 1}}\n",
         "p.yaml:13:56", "no port to be called on"},
     {"needs twice",
-        BASE
-        "modules:\n  a: {image: oci:a, regions: {hk: 1}, needs: [{module: b}, {module: b}]}\n"
-        "  b: {image: oci:a, port: 1, regions: {hk: 1}}\n",
+        BASE "modules:\n  a: {image: oci:a, regions: {hk: 1}, needs: [{module: b}, {module: b}]}\n"
+             "  b: {image: oci:a, port: 1, regions: {hk: 1}}\n",
         "p.yaml:13:69", "is needed twice"},
     {"egress to an address",
-        BASE "modules: {a: {image: oci:a, regions: {hk: 1}, egress: 10.0.0.1}}\n",
-        "p.yaml:12:55", "expected NAME"},
+        BASE "modules: {a: {image: oci:a, regions: {hk: 1}, egress: 10.0.0.1}}\n", "p.yaml:12:55",
+        "expected NAME"},
     {"egress to all", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, egress: \"*\"}}\n",
         "p.yaml:12:55", "expected NAME"},
     {"egress port", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, egress: \"a.b:0\"}}\n",

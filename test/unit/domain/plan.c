@@ -98,7 +98,7 @@ static const struct {
     {"a new image", BASE, DIGEST_B,
         "replace module web in hk | image: oci:web (sha256:aaaaaaaaaaaa) → oci:web "
         "(sha256:bbbbbbbbbbbb) | "
-        "restarts 2 instances\n"
+        "rolls 2 instances, none lost\n"
         "update module web in kr | image: oci:web (sha256:aaaaaaaaaaaa) → oci:web "
         "(sha256:bbbbbbbbbbbb) | "
         "no restart\n"},
@@ -116,7 +116,7 @@ static const struct {
         DIGEST_A,
         "replace module web in hk | env: A B C, memory: 256MiB → 1GiB, cpu: no limit → 1.5, "
         "active: 2 → 1 | "
-        "restarts 1 instance, stops 1 instance\n"
+        "rolls 1 instance, none lost, stops 1 instance\n"
         "remove module web in kr | no longer in this region | no restart\n"},
     {"probe and command",
         HEAD HOSTS ROUTING
@@ -127,7 +127,7 @@ static const struct {
         DIGEST_A,
         "replace module web in hk | command: none → /bin/web -v, probe: tcp → http, probe path: "
         "none → /up, "
-        "probe interval: 5s → 1s, probe timeout: 2s → 500ms | restarts 2 instances\n"
+        "probe interval: 5s → 1s, probe timeout: 2s → 500ms | rolls 2 instances, none lost\n"
         "update module web in kr | command: none → /bin/web -v, probe: tcp → http, probe path: "
         "none → /up, "
         "probe interval: 5s → 1s, probe timeout: 2s → 500ms | no restart\n"},
@@ -185,8 +185,18 @@ static const struct {
         "replace host kr1 | address: 10.40.0.11 → 10.40.0.12 | restarts the host's roles and "
         "instances\n"
         "create state member hk0 | new: one of 3 | starts etcd\n"
-        "create state member kr1 | new: one of 3 | starts etcd\n"
-        "replace module web in hk | host: hk1 → hk0 | restarts 2 instances\n"},
+        "create state member kr1 | new: one of 3 | starts etcd\n"},
+    {"how it rolls, and a replacement in place",
+        HEAD HOSTS ROUTING
+        "modules:\n  web: {image: oci:web, port: 81, regions: {hk: 2, kr: {standby: 1}}, env: {A: "
+        "1, B: 2},\n"
+        "        rollout: {strategy: replace, wave: 50%, deadline: 2m},\n"
+        "        route: {names: example.com, auth: none}}\n",
+        DIGEST_A,
+        "replace module web in hk | port: 80 → 81, rollout: rolling → replace, wave: 1 → 50%, "
+        "rollout deadline: 5m → 2m | restarts 2 instances\n"
+        "update module web in kr | port: 80 → 81, rollout: rolling → replace, wave: 1 → 50%, "
+        "rollout deadline: 5m → 2m | no restart\n"},
     {"a region less",
         "platform: demo\ndomain: example.com\n"
         "regions: {hk: {duty: main, address: [203.0.113.20, \"2001:db8::1\"], network: "
