@@ -44,6 +44,10 @@ grep -nE '\b(socket|open|fopen|connect|pthread_create)\(' $(git ls-files 'src/pr
 grep -nE '\b(printf|exit|abort)\(|\bfputs\([^)]*(stdout|stderr)|log_(info|warn|error)\(' \
   $(git ls-files 'src/base/*.c' 'src/proto/*.c' 'src/net/*.c' 'src/domain/*.c' 'src/driver/*.c' 'src/service/*.c' | grep -v 'src/base/util/util.c') |
   check "printing, exits or loud logs below the roles"
+# A method of the command line without an action name would be nobody's right.
+sed -n '/^} methods\[\] = {/,/^};/s/^ *{"\([a-z.]*\)".*/\1/p' src/role/control/methods.c | while read -r m; do
+  grep -q "\"$m\"" src/domain/operator/operator.c || echo "$m: give it a row in src/domain/operator/operator.c"
+done | check "methods without an action"
 grep -nE 'time\.sleep\(|\busleep\(|\bsleep\([0-9]' $(git ls-files 'test/*.c' 'test/integ/*.py') | check "sleeps in tests"
 "${PYTHON:-/usr/bin/python3}" tools/lint_docs.py 2>&1 | check "documents that name what is not there"
 if [ "${1:-}" = --deep ]; then

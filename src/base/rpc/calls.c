@@ -276,9 +276,11 @@ void rpc_notify_fd(struct rpc_conn *c, const char *method, json_t *params, int f
         rpc_conn_end(c, e.code, "%s: %s", method, e.message);
 }
 
-static void free_req(struct rpc_req *q)
+static void free_req(struct rpc_req *q, const struct err *error)
 {
     struct rpc_conn *c = q->conn;
+    if (q->answered)
+        q->answered(q->answered_ctx, error);
     *q->prev = q->next;
     if (q->next)
         q->next->prev = q->prev;
@@ -295,13 +297,13 @@ void rpc_reply(struct rpc_req *req, json_t *result)
     ASSERT(msg);
     if (rpc_conn_send(req->conn, msg, -1, &e) < 0)
         send_error(req->conn, req->id, &e);
-    free_req(req);
+    free_req(req, NULL);
 }
 
 void rpc_reply_error(struct rpc_req *req, const struct err *e)
 {
     send_error(req->conn, req->id, e);
-    free_req(req);
+    free_req(req, e);
 }
 
 void rpc_reply_more(struct rpc_req *req, json_t *part)
@@ -326,6 +328,13 @@ void rpc_req_watch(struct rpc_req *req, void (*input)(void *ctx, json_t *input),
 void rpc_req_watch_drained(struct rpc_req *req, void (*drained)(void *ctx))
 {
     req->drained = drained;
+}
+
+void rpc_req_on_answer(
+    struct rpc_req *req, void (*answered)(void *ctx, const struct err *error), void *ctx)
+{
+    req->answered = answered;
+    req->answered_ctx = ctx;
 }
 
 struct rpc_conn *rpc_req_conn(struct rpc_req *req)

@@ -86,6 +86,8 @@ struct rpc_req {
     void (*cancelled)(void *ctx);
     void (*drained)(void *ctx);
     void *ctx;
+    void (*answered)(void *ctx, const struct err *error);
+    void *answered_ctx;
     bool is_cancelled;
 };
 

@@ -89,6 +89,10 @@ void rpc_req_watch(struct rpc_req *req, void (*input)(void *ctx, json_t *input),
     void (*cancelled)(void *ctx), void *ctx);
 /* drained(ctx of rpc_req_watch): go on with a stream that was paused for the backlog. */
 void rpc_req_watch_drained(struct rpc_req *req, void (*drained)(void *ctx));
+/* answered(ctx of its own, error or NULL): once, when the request is finished with rpc_reply*(). For
+ * who stands in front of the handler, which knows nothing of it. */
+void rpc_req_on_answer(
+    struct rpc_req *req, void (*answered)(void *ctx, const struct err *error), void *ctx);
 struct rpc_conn *rpc_req_conn(struct rpc_req *req); /* NULL once the connection has ended */
 /* Bytes waiting to be sent: streams (logs -f, exec) pause their source over 1 MiB. */
 size_t rpc_conn_backlog(struct rpc_conn *c);

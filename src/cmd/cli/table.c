@@ -3,6 +3,7 @@
 #include "cmd/cli/cmd.h"
 
 extern const struct cmd cmd_apply;
+extern const struct cmd cmd_audit;
 extern const struct cmd cmd_complete_words;
 extern const struct cmd cmd_completion;
 extern const struct cmd cmd_down;
@@ -40,6 +41,7 @@ const struct cmd *const cmd_table[] = {
     /* Look. */
     &cmd_status,
     &cmd_timeline,
+    &cmd_audit,
     &cmd_explain_dns,
     /* A lab on this machine. */
     &cmd_up,

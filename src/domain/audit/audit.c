@@ -40,8 +40,8 @@ void audit_link(json_t *entry, int64_t seq, const char *previous)
     json_object_set_new(entry, "hash", json_string(hash));
 }
 
-static int check(const json_t *entry, int64_t seq, const char *previous, char ret[DIGEST_SIZE],
-    struct err *e)
+static int check(
+    const json_t *entry, int64_t seq, const char *previous, char ret[DIGEST_SIZE], struct err *e)
 {
     hash_of(entry, ret);
     if (json_opt_int(entry, "seq", -1) != seq)

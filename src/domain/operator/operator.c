@@ -3,8 +3,14 @@
 
 #include "base/str/str.h"
 
-#define LOOK(method, action) {method, "mcp:" action, OPERATOR_VIEWER, false, NULL}
-#define CHANGE(method, action, role, subject) {method, "mcp:" action, OPERATOR_##role, true, subject}
+#define LOOK(method, action)                                                                       \
+    {                                                                                              \
+        method, "mcp:" action, OPERATOR_VIEWER, false, NULL                                        \
+    }
+#define CHANGE(method, action, role, subject)                                                      \
+    {                                                                                              \
+        method, "mcp:" action, OPERATOR_##role, true, subject                                      \
+    }
 
 /* By area. exec and logs show and touch what modules hold: exec is a change, logs are not a
  * viewer's by accident but because an incident needs them. */
@@ -43,8 +49,7 @@ const struct operator_action *operator_action_of(const char *method)
     return NULL;
 }
 
-void operator_subject(
-    const struct operator_action *a, const json_t *params, char *out, size_t size)
+void operator_subject(const struct operator_action *a, const json_t *params, char *out, size_t size)
 {
     const json_t *v = a->subject ? json_object_get(params, a->subject) : NULL;
     if (json_is_string(v))

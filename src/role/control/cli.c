@@ -4,6 +4,7 @@
 #include "role/control/priv.h"
 
 #include "base/log/log.h"
+#include "base/str/str.h"
 
 #include <sys/socket.h>
 
@@ -11,7 +12,11 @@ static void on_call(void *ctx, struct rpc_req *req, const char *method, json_t *
 {
     if (fd >= 0)
         close(fd);
-    control_answer(ctx, req, method, params);
+    struct control_caller by = {.who = "root", .from = "local", .role = OPERATOR_ADMIN};
+    const char *claimed = json_opt_str(params, "by", ""); /* root may say for whom */
+    if (*claimed)
+        str_copy(by.who, sizeof by.who, claimed);
+    control_ask(ctx, &by, req, method, params);
 }
 
 static void on_notify(void *ctx, struct rpc_conn *conn, const char *method, json_t *params, int fd)

@@ -75,6 +75,8 @@ static void on_store(void *ctx, bool connected, const struct err *e)
         log_warn("state", "the state store does not answer", "error=%s", c->kv_reason);
     control_note(c, "state", c->host,
         connected ? "the state store answers" : "the state store does not answer", c->kv_reason);
+    if (connected)
+        audit_kick(c->audit);
     control_report_soon(c);
 }
 
@@ -230,6 +232,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     if (r >= 0)
         r = control_timeline_open(c, boot->region, e);
     if (r >= 0)
+        r = control_access_start(c, e);
+    if (r >= 0)
         r = open_mesh(c, boot, e);
     if (r >= 0)
         r = control_steer_open(c, boot->region, e);
@@ -276,6 +280,7 @@ static void control_done(struct role *r)
     scrape_free(c->scrape);
     control_registry_stop(c);
     revisions_free(c->revisions);
+    control_access_stop(c);
     steer_service_free(c->steer);
     peers_free(c->peers);
     kv_close(c->kv);

@@ -147,6 +147,7 @@ static const struct {
     {"logs", do_logs},
     {"exec", do_exec},
     {"timeline", control_timeline},
+    {"audit", control_audit},
 };
 
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params)

@@ -6,7 +6,9 @@
 
 #include "domain/model/model.h"
 #include "domain/revision/revision.h"
+#include "domain/operator/operator.h"
 #include "role/frame/frame.h"
+#include "service/audit/audit.h"
 #include "service/documents/documents.h"
 #include "service/peers/peers.h"
 #include "service/revisions/revisions.h"
@@ -47,6 +49,7 @@ struct control {
     struct scrape *scrape;
     struct steer_service *steer;
     struct timeline *timeline;
+    struct audit *audit;
     struct role_link links[ROLES_MAX];
     size_t n_links;
     json_t *roles; /* as the host process tells: [{name, pid, state, restarts, since_ms, reason,
@@ -103,6 +106,18 @@ void control_report_soon(struct control *c);
 void control_hear_report(struct control *c, const char *host, json_t *report);
 void control_report_start(struct control *c);
 void control_report_stop(struct control *c);
+
+/* access.c: who may ask what; what changes something is in the audit log before it happens */
+struct control_caller {
+    char who[64];  /* "ann", "root" */
+    char from[64]; /* an address, "local" */
+    enum operator_role role;
+};
+MUST_CHECK int control_access_start(struct control *c, struct err *e);
+void control_access_stop(struct control *c);
+void control_ask(struct control *c, const struct control_caller *by, struct rpc_req *req,
+    const char *method, json_t *params);
+void control_audit(struct control *c, struct rpc_req *req, json_t *params);
 
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);

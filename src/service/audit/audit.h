@@ -26,8 +26,8 @@ struct audit_config {
     uv_loop_t *loop;
     struct kv *kv; /* borrowed, outlives the service */
     const char *platform, *host;
-    const char *journal;              /* path */
-    unsigned kept;                    /* 0: AUDIT_KEPT */
+    const char *journal;                             /* path */
+    unsigned kept;                                   /* 0: AUDIT_KEPT */
     void (*chained)(void *ctx, const json_t *entry); /* it is in the store now; may be NULL */
     void *ctx;
 };

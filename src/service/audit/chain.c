@@ -40,7 +40,7 @@ static json_t *parse_head(const struct kv_pair *pairs, size_t n)
         head = NULL;
     return head ? head
                 : json_pack("{s:i,s:i,s:s,s:i,s:s,s:[]}", "format", AUDIT_FORMAT, "seq", 0, "hash",
-                      AUDIT_START, "first_seq", 1, "first_previous", AUDIT_START, "recent");
+                    AUDIT_START, "first_seq", 1, "first_previous", AUDIT_START, "recent");
 }
 
 static bool is_recent(const json_t *head, const json_t *entry)
@@ -65,8 +65,7 @@ static void remember(json_t *head, const json_t *entry)
 
 static int64_t surplus(const struct audit *a, const json_t *head)
 {
-    return json_opt_int(head, "seq", 0) - json_opt_int(head, "first_seq", 1) + 1
-           - (int64_t)a->kept;
+    return json_opt_int(head, "seq", 0) - json_opt_int(head, "first_seq", 1) + 1 - (int64_t)a->kept;
 }
 
 struct trim {
@@ -129,8 +128,7 @@ static void on_head_to_trim(
         .head = json_incref(head),
         .head_revision = pairs[0].mod_revision,
         .n = MIN(surplus(a, head), (int64_t)BATCH)};
-    _cleanup_free_ char *key =
-        audit_entry_key(a, json_opt_int(head, "first_seq", 1) + t->n - 1);
+    _cleanup_free_ char *key = audit_entry_key(a, json_opt_int(head, "first_seq", 1) + t->n - 1);
     kv_get(a->kv, key, on_last_dropped, t);
 }
 

@@ -54,8 +54,8 @@ void audit_journal_rewrite(struct audit *a)
     size_t i;
     json_t *entry;
     if (json_array_size(a->pending) == 0) {
-        if (ftruncate(a->journal_fd, 0) < 0)
-            return;
+        int r = ftruncate(a->journal_fd, 0);
+        (void)r;
         return;
     }
     _cleanup_str_ struct str all = STR_INIT;
