@@ -16,7 +16,11 @@ static void add_noun(const struct schema_row *row, struct str *out)
     } else if (scalar) {
         str_add(out, scalar->doc);
     } else if (row->type == SCHEMA_STRUCT) {
-        str_add(out, row->shorthand ? "number, or map of keys" : "map of keys");
+        if (row->shorthand) {
+            add_noun(schema_find(row->rows, row->shorthand), out);
+            str_add(out, ", or ");
+        }
+        str_add(out, "map of keys");
     } else if (row->type == SCHEMA_LATER) {
         str_add(out, "not built yet");
     } else if (row->type == SCHEMA_LIST) {

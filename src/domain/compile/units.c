@@ -50,6 +50,8 @@ static json_t *unit(struct arena *a, const struct model_module *module, const ch
         .port = module->port,
         .probe = module->probe,
         .limits = module->limits,
+        .secrets = module->secrets,
+        .n_secrets = module->n_secrets,
         .stop_timeout_ms = module->stop_timeout_ms,
         .standby = standby};
     spec.name = arena_printf(a, "%s-%u", module->name, n + 1);

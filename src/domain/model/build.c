@@ -2,6 +2,8 @@
 /* The checked declaration as the model: names become pointers, lists lose their shorthands. */
 #include "domain/model/priv.h"
 
+#include <signal.h>
+
 #define NEW_ARRAY(m, T, n) ((T *)arena_alloc((m)->arena, (n) * sizeof(T)))
 
 static const struct model_region *region_of(const struct model *m, const char *name)
@@ -329,6 +331,22 @@ static void build_egress(const struct decl_module *from, struct model *m, struct
     to->n_egress = from->egress.n;
 }
 
+static void build_secrets(const struct decl_module *from, struct model *m, struct model_module *to)
+{
+    static const unsigned modes[] = {0400, 0440, 0444};
+    static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT};
+    const struct decl_secret *d = from->secrets.v;
+    struct model_secret *v = NEW_ARRAY(m, struct model_secret, from->secrets.n);
+    for (size_t i = 0; i < from->secrets.n; i++)
+        v[i] = (struct model_secret){.name = d[i].name.s,
+            .file = d[i].file.s ? d[i].file.s : d[i].name.s,
+            .mode = modes[d[i].mode],
+            .on_change = (enum secret_change)d[i].on_change,
+            .signal = signals[d[i].signal]};
+    to->secrets = v;
+    to->n_secrets = from->secrets.n;
+}
+
 static void build_modules(const struct decl *d, struct model *m)
 {
     const struct decl_module *from = d->modules.v;
@@ -351,6 +369,7 @@ static void build_modules(const struct decl *d, struct model *m)
         build_routes(&from[i], m, to);
         build_instances(&from[i], m, to);
         build_egress(&from[i], m, to);
+        build_secrets(&from[i], m, to);
     }
     for (size_t i = 0; i < m->n_modules; i++)
         build_needs(&from[i], m, &m->modules[i]);

@@ -69,6 +69,37 @@ const char *model_check_egress(const char *text)
     return port && port <= UINT16_MAX && !*end ? NULL : expected;
 }
 
+bool model_secret_name_valid(const char *name)
+{
+    size_t len = strlen(name);
+    if (!len || len > MODEL_SECRET_NAME_MAX || !isalnum((unsigned char)*name))
+        return false;
+    for (const char *s = name; *s; s++)
+        if (!isalnum((unsigned char)*s) && !strchr("._-", *s))
+            return false;
+    return true;
+}
+
+const char *model_check_secret(const char *text)
+{
+    return model_secret_name_valid(text) ? NULL : MODEL_SECRET_NAME_EXPECTED;
+}
+
+static void check_secrets(struct checker *c, const struct decl_module *m)
+{
+    const struct decl_secret *v = m->secrets.v;
+    for (size_t i = 0; i < m->secrets.n; i++) {
+        const char *file = v[i].file.s ? v[i].file.s : v[i].name.s;
+        for (size_t k = 0; file && k < i; k++) {
+            const char *other = v[k].file.s ? v[k].file.s : v[k].name.s;
+            if (other && !strcmp(file, other))
+                problem_fix(schema_problem(c->p, v[i].name.at,
+                                "two secrets of module %s are the file %s", m->head.key.s, file),
+                    "remove one, or give it another `file`");
+        }
+    }
+}
+
 static const struct decl_module *find_module(const struct decl *d, const char *name)
 {
     const struct decl_module *v = d->modules.v;
@@ -295,6 +326,7 @@ void decl_check_modules(struct checker *c)
         check_port(c, &modules[i]);
         check_needs(c, &modules[i]);
         check_rollout(c, &modules[i]);
+        check_secrets(c, &modules[i]);
     }
     check_routes(c);
 }

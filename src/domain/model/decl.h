@@ -144,6 +144,14 @@ struct decl_need {
     struct schema_text module;
 };
 
+struct decl_secret {
+    struct schema_head head;
+    struct schema_text name, file;
+    int mode;      /* index of model_secret_modes, -1 wrong */
+    int on_change; /* enum secret_change, -1 wrong */
+    int signal;    /* index of model_secret_signals */
+};
+
 struct decl_module {
     struct schema_head head;
     struct schema_text image;
@@ -157,6 +165,7 @@ struct decl_module {
     struct schema_list route;   /* decl_route */
     struct schema_list regions; /* decl_instances */
     struct schema_list needs;   /* decl_need */
+    struct schema_list secrets; /* decl_secret */
     struct schema_list egress;  /* schema_text */
 };
 

@@ -155,3 +155,10 @@ bool model_has_etcd(const struct model *m)
 {
     return m->n_hosts > 1 && m->n_members > 0;
 }
+
+const char *secret_change_name(enum secret_change c)
+{
+    static const char *const names[] = {
+        [SECRET_WATCH] = "watch", [SECRET_RESTART] = "restart", [SECRET_SIGNAL] = "signal"};
+    return names[c];
+}

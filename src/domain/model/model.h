@@ -169,6 +169,24 @@ struct model_egress { /* a name outside of the platform */
     uint16_t port;    /* 0: 80 and 443 */
 };
 
+enum secret_change { SECRET_WATCH, SECRET_RESTART, SECRET_SIGNAL };
+
+struct model_secret { /* one that a module asks for */
+    const char *name;
+    const char *file; /* below /run/secrets */
+    unsigned mode;    /* 0400, 0440 or 0444 */
+    enum secret_change on_change;
+    int signal; /* SECRET_SIGNAL */
+};
+
+#define MODEL_SECRETS_MAX 64 /* of one module */
+#define MODEL_SECRET_NAME_MAX 64
+#define MODEL_SECRET_NAME_EXPECTED                                                                 \
+    "a secret's name: at most 64 letters, digits, dots, dashes and underscores, the first a "      \
+    "letter or a digit"
+bool model_secret_name_valid(const char *name); /* also what a file of one may be called */
+const char *secret_change_name(enum secret_change c);
+
 struct model_module {
     const char *name;
     const char *image;          /* "oci:images/api" or "docker://..." as declared */
@@ -187,6 +205,8 @@ struct model_module {
     size_t n_needs;
     const struct model_egress *egress;
     size_t n_egress;
+    const struct model_secret *secrets; /* in the order of the declaration */
+    size_t n_secrets;
 };
 
 struct model {

@@ -11,6 +11,7 @@ const char *model_check_env_name(const char *text);
 const char *model_check_prefix(const char *text);
 const char *model_check_egress(const char *text);
 const char *model_check_wave(const char *text);
+const char *model_check_secret(const char *text);
 
 /* What the cross checks share. Lists that are maps in the file are sorted by key before. */
 struct checker {
@@ -53,6 +54,8 @@ char *model_route_path(
 
 extern const char *const model_record_types[];  /* by decl_record.type */
 extern const char *const model_rollout_words[]; /* by enum rollout_strategy */
+extern const char *const model_secret_modes[]; /* by decl_secret.mode */
+extern const char *const model_secret_signals[]; /* by decl_secret.signal */
 
 /* After all checks: cannot fail. */
 void decl_build(const struct decl *d, struct model *m);

@@ -308,6 +308,31 @@ static const struct schema_row need_item = {
     "NEED", SCHEMA_STRUCT, .rows = need_rows, .example = "{module: payment}"};
 static const struct schema_row egress_item = {
     "NAME", SCHEMA_STRING, .check = model_check_egress, .max = 270};
+const char *const model_secret_modes[] = {"0400", "0440", "0444", NULL};
+const char *const model_secret_signals[] = {"HUP", "USR1", "USR2", "INT", "QUIT", NULL};
+static const char *const secret_changes[] = {"watch", "restart", "signal", NULL};
+static const struct schema_row secret_rows[] = {
+    {"name", SCHEMA_STRING, offsetof(struct decl_secret, name), .check = model_check_secret,
+        .max = MODEL_SECRET_NAME_MAX, .required = true, .example = "psp_key",
+        .prose = "The secret, as `mcp secret set` named it."},
+    {"file", SCHEMA_STRING, offsetof(struct decl_secret, file), .check = model_check_secret,
+        .max = MODEL_SECRET_NAME_MAX, .example = "key.pem",
+        .prose = "The file's name below /run/secrets. Without it the secret's own name."},
+    {"mode", SCHEMA_ENUM, offsetof(struct decl_secret, mode), .words = model_secret_modes,
+        .def = "0400",
+        .prose = "Who in the container may read the file: the module's user, also its group, or "
+                 "everybody."},
+    {"on_change", SCHEMA_ENUM, offsetof(struct decl_secret, on_change), .words = secret_changes,
+        .def = "watch",
+        .prose = "After a rotation. watch: the file is replaced as a whole, and the module sees it "
+                 "by itself. restart: the instances are restarted one after the other. signal: "
+                 "the container's first process is sent `signal`."},
+    {"signal", SCHEMA_ENUM, offsetof(struct decl_secret, signal), .words = model_secret_signals,
+        .def = "HUP", .prose = "Which signal `on_change: signal` sends."},
+    {0},
+};
+static const struct schema_row secret_item = {"SECRET", SCHEMA_STRUCT, .rows = secret_rows,
+    .shorthand = "name", .example = "psp_key or {name: psp_key, on_change: restart}"};
 static const struct schema_row module_rows[] = {
     {"image", SCHEMA_STRING, offsetof(struct decl_module, image), .check = model_check_image,
         .max = 1024, .required = true, .example = "oci:images/api",
@@ -350,9 +375,13 @@ static const struct schema_row module_rows[] = {
         .prose = "What it may use of the platform. Everything else is refused, and the refusal is "
                  "told in the timeline."},
     {"requires", SCHEMA_LATER},
-    {"secrets", SCHEMA_LATER},
-    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true, .item = &egress_item,
-        .item_size = sizeof(struct schema_text), .max = 256,
+    {"secrets", SCHEMA_LIST, offsetof(struct decl_module, secrets), .item = &secret_item,
+        .item_size = sizeof(struct decl_secret), .max = MODEL_SECRETS_MAX, .example = "[psp_key]",
+        .prose = "The secrets that it asks for, each a file below /run/secrets in memory, never an "
+                 "argument or a variable. An instance waits until `mcp secret set` has given the "
+                 "value and `mcp secret grant` has let the module have it."},
+    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true,
+        .item = &egress_item, .item_size = sizeof(struct schema_text), .max = 256,
         .example = "[psp.example, \"*.maps.example:8443\"]",
         .prose = "The names outside of the platform that it may reach, through the proxy that "
                  "HTTP_PROXY and HTTPS_PROXY name in its environment: NAME or *.NAME (every name "

@@ -102,6 +102,27 @@ static bool env_changed(struct differ *d, const char *const *old, const char *co
     return names.len > 0;
 }
 
+static const char *secrets_text(struct differ *d, const struct model_module *m)
+{
+    const char *text = NULL;
+    for (size_t i = 0; i < m->n_secrets; i++) {
+        const struct model_secret *s = &m->secrets[i];
+        bool plain = !strcmp(s->file, s->name) && s->mode == 0400 && s->on_change == SECRET_WATCH;
+        const char *one = plain ? s->name
+                                : arena_printf(d->scratch, "%s (file %s, mode %04o, %s)", s->name,
+                                    s->file, s->mode, secret_change_name(s->on_change));
+        text = text ? arena_printf(d->scratch, "%s, %s", text, one) : one;
+    }
+    return text;
+}
+
+/* Names are told, for values are not known here. */
+static bool secrets_changed(
+    struct differ *d, const struct model_module *old, const struct model_module *new)
+{
+    return plan_changed(d, "secrets", secrets_text(d, old), secrets_text(d, new));
+}
+
 static bool limits_changed(
     struct differ *d, const struct model_limits *old, const struct model_limits *new)
 {
@@ -143,6 +164,7 @@ static bool spec_changed(
     if (!old->n_egress != !new->n_egress)
         changed |= plan_changed(d, "proxy in its environment", old->n_egress ? "yes" : "no",
             new->n_egress ? "yes" : "no");
+    changed |= secrets_changed(d, old, new);
     changed |= limits_changed(d, &old->limits, &new->limits);
     changed |= probe_changed(d, &old->probe, &new->probe);
     return plan_changed_ms(d, "stop timeout", old->stop_timeout_ms, new->stop_timeout_ms)

@@ -35,6 +35,8 @@ static json_t *shared_spec(const struct model_module *module, const char *image)
         .port = module->port,
         .probe = module->probe,
         .limits = module->limits,
+        .secrets = module->secrets,
+        .n_secrets = module->n_secrets,
         .stop_timeout_ms = module->stop_timeout_ms};
     json_t *j = unit_spec_format(&spec);
     json_object_del(j, "name");

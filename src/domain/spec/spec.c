@@ -146,6 +146,47 @@ static int parse_limits(const json_t *obj, struct model_limits *ret, struct err 
     return 0;
 }
 
+static int parse_secret(const json_t *obj, struct model_secret *ret, struct err *e)
+{
+    static const char *const changes[] = {"watch", "restart", "signal"};
+    unsigned change = 0;
+    uint64_t mode = 0, signal = 0;
+    int r;
+    if ((r = json_get_str(obj, "name", &ret->name, e)) < 0
+        || (r = json_get_str(obj, "file", &ret->file, e)) < 0
+        || (r = parse_range(obj, "mode", 0, 0777, &mode, e)) < 0
+        || (r = parse_enum(obj, "on_change", changes, ARRAY_SIZE(changes), &change, e)) < 0
+        || (r = parse_range(obj, "signal", 1, 64, &signal, e)) < 0)
+        return r;
+    if (!model_secret_name_valid(ret->name) || !model_secret_name_valid(ret->file))
+        return err_set(e, ERR_INVALID, "\"name\" and \"file\" are not as secrets may be called");
+    ret->mode = (unsigned)mode & 0444;
+    ret->on_change = (enum secret_change)change;
+    ret->signal = (int)signal;
+    return 0;
+}
+
+/* Absent: none, so that the digest of a unit without is what it was. */
+static int parse_secrets(struct arena *a, const json_t *obj, struct unit_spec *s, struct err *e)
+{
+    json_t *list = json_object_get(obj, "secrets");
+    size_t n = json_array_size(list);
+    if (!list)
+        return 0;
+    if (!json_is_array(list) || n > MODEL_SECRETS_MAX)
+        return err_set(
+            e, ERR_INVALID, "\"secrets\" must be a list of at most %d", MODEL_SECRETS_MAX);
+    struct model_secret *v = arena_alloc(a, (n + 1) * sizeof *v);
+    for (size_t i = 0; i < n; i++) {
+        int r = parse_secret(json_array_get(list, i), &v[i], e);
+        if (r < 0)
+            return err_wrap(e, "secret %zu", i);
+    }
+    s->secrets = v;
+    s->n_secrets = n;
+    return 0;
+}
+
 static int check_runtime(struct unit_spec *s, const json_t *obj, struct err *e)
 {
     s->image = json_opt_str(obj, "image", NULL);
@@ -185,7 +226,8 @@ static int parse_unit(struct arena *a, json_t *obj, struct unit_spec *s, struct 
         || (r = parse_range(obj, "port", 0, 65535, &port, e)) < 0
         || (r = parse_range(obj, "stop_timeout_ms", 0, DAY_MS, &s->stop_timeout_ms, e)) < 0
         || (r = parse_probe(a, obj, &s->probe, e)) < 0
-        || (r = parse_limits(obj, &s->limits, e)) < 0)
+        || (r = parse_limits(obj, &s->limits, e)) < 0
+        || (r = parse_secrets(a, obj, s, e)) < 0)
         return r;
     s->kind = (enum unit_kind)kind;
     s->runtime = (enum unit_runtime)runtime;
@@ -285,6 +327,17 @@ static json_t *format_env(const char *const *env)
     return obj;
 }
 
+static json_t *format_secrets(const struct unit_spec *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n_secrets; i++)
+        json_array_append_new(list,
+            json_pack("{s:s,s:s,s:i,s:s,s:i}", "name", s->secrets[i].name, "file",
+                s->secrets[i].file, "mode", (int)s->secrets[i].mode, "on_change",
+                secret_change_name(s->secrets[i].on_change), "signal", s->secrets[i].signal));
+    return list;
+}
+
 json_t *unit_spec_format(const struct unit_spec *s)
 {
     const struct model_probe *p = &s->probe;
@@ -301,5 +354,7 @@ json_t *unit_spec_format(const struct unit_spec *s)
         probe, "limits", limits, "stop_timeout_ms", (json_int_t)s->stop_timeout_ms, "standby",
         (int)s->standby);
     ASSERT(j);
+    if (s->n_secrets)
+        json_object_set_new(j, "secrets", format_secrets(s));
     return j;
 }

@@ -139,6 +139,17 @@ static const struct {
         DIGEST_A,
         "update route example.com/ | auth: none → jwt | no restart\n"
         "create route www.example.com/x | new: to module web, auth jwt | no restart\n"},
+    {"secrets",
+        HEAD HOSTS ROUTING
+        "modules:\n  web: {image: oci:web, port: 80, regions: {hk: 2, kr: {standby: 1}}, env: {A: "
+        "1, B: 2},\n"
+        "        secrets: [key, {name: b, on_change: restart}], "
+        "route: {names: example.com, auth: none}}\n",
+        DIGEST_A,
+        "replace module web in hk | secrets: none → key, b (file b, mode 0400, restart) | restarts "
+        "2 instances\n"
+        "update module web in kr | secrets: none → key, b (file b, mode 0400, restart) | no "
+        "restart\n"},
     {"calls and names outside",
         BASE "  ai: {image: oci:web, port: 81, regions: {hk: 1}, needs: [{module: web}], "
              "egress: [\"*.b.example:90\"]}\n",

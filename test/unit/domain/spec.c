@@ -64,6 +64,33 @@ static void test_standby_is_no_part_of_the_digest(void **state)
     unit_specs_free(t);
 }
 
+#define SECRET(name, mode)                                                                         \
+    "{\"name\":\"" name "\",\"file\":\"f\",\"mode\":" mode                                           \
+    ",\"on_change\":\"signal\",\"signal\":1}"
+#define UNIT_SECRETS(list)                                                                         \
+    "{\"revision\":1,\"units\":[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\","              \
+    "\"runtime\":\"oci\",\"image\":\"" DIGEST "\"," REST ",\"secrets\":" list "}]}"
+
+static void test_secrets(void **state)
+{
+    struct unit_specs *s;
+    struct err e = {0};
+    assert_int_equal(
+        parse(UNIT_SECRETS("[" SECRET("psp_key", "256") "," SECRET("b", "511") "]"), &s, &e), 0);
+    assert_int_equal(s->v[0].n_secrets, 2);
+    assert_string_equal(s->v[0].secrets[0].name, "psp_key");
+    assert_int_equal(s->v[0].secrets[0].mode, 0400);
+    assert_int_equal(s->v[0].secrets[1].mode, 0444); /* never to be written or run */
+    assert_int_equal(s->v[0].secrets[0].on_change, SECRET_SIGNAL);
+    json_t *again = unit_spec_format(&s->v[0]);
+    assert_int_equal(json_array_size(json_object_get(again, "secrets")), 2);
+    json_decref(again);
+    unit_specs_free(s);
+    assert_int_equal(
+        parse(UNIT_SECRETS("[" SECRET("../psp_key", "256") "]"), &s, &e), ERR_INVALID);
+    assert_int_equal(parse(UNIT_SECRETS("{}"), &s, &e), ERR_INVALID);
+}
+
 static void test_refusals(void **state)
 {
     static const struct {
@@ -95,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_and_format),
         cmocka_unit_test(test_standby_is_no_part_of_the_digest),
+        cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
