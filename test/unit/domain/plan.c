@@ -146,8 +146,8 @@ static const struct {
         "        secrets: [key, {name: b, on_change: restart}], "
         "route: {names: example.com, auth: none}}\n",
         DIGEST_A,
-        "replace module web in hk | secrets: none → key, b (file b, mode 0400, restart) | restarts "
-        "2 instances\n"
+        "replace module web in hk | secrets: none → key, b (file b, mode 0400, restart) | rolls 2 "
+        "instances, none lost\n"
         "update module web in kr | secrets: none → key, b (file b, mode 0400, restart) | no "
         "restart\n"},
     {"calls and names outside",
