@@ -56,7 +56,7 @@ static int make_root(
                           .key = key,
                           .issuer_key = key,
                           .now_ms = now_ms,
-                          .days = PKI_ROOT_DAYS},
+                          .life_s = PKI_ROOT_DAYS * 86400ll},
             &root, e);
     if (r >= 0)
         r = pem_write_key(p->root_key, key, e);
@@ -100,7 +100,7 @@ static int make_intermediate(
                           .issuer = ca->root,
                           .issuer_key = root_key,
                           .now_ms = now_ms,
-                          .days = PKI_INTERMEDIATE_DAYS},
+                          .life_s = PKI_INTERMEDIATE_DAYS * 86400ll},
             &cert, e);
     if (r >= 0)
         r = pem_write_key(p->intermediate_key, key, e);
@@ -182,7 +182,10 @@ static int make_leaf(const struct pki_ca *ca, const struct pki_leaf *leaf, const
 {
     _cleanup_pkey_ EVP_PKEY *key = NULL;
     _cleanup_x509_ X509 *cert = NULL;
-    int r = new_key(&key, e);
+    int64_t life_s = leaf->life_s ? leaf->life_s : PKI_LEAF_S;
+    int r = cert_clip(ca->intermediate, now_ms, &life_s, e);
+    if (r >= 0)
+        r = new_key(&key, e);
     if (r >= 0)
         r = cert_make(&(struct cert_spec){.kind = CERT_LEAF,
                           .leaf = leaf,
@@ -191,7 +194,7 @@ static int make_leaf(const struct pki_ca *ca, const struct pki_leaf *leaf, const
                           .issuer = ca->intermediate,
                           .issuer_key = ca->key,
                           .now_ms = now_ms,
-                          .days = leaf->days ? leaf->days : PKI_LEAF_DAYS},
+                          .life_s = life_s},
             &cert, e);
     if (r >= 0)
         r = pem_write_key(key_path, key, e);
@@ -215,32 +218,48 @@ int pki_issue(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *
     return r < 0 ? err_wrap(e, "certificate %s", leaf->common_name) : 0;
 }
 
-/* What hosts verify peers against: the root alone, since every leaf brings its intermediate. */
-static int write_bundle(const struct pki_ca *ca, const char *dir, struct err *e)
+/* What hosts verify peers against: the roots alone, since every leaf brings its intermediate. A
+ * bundle that trusts this root, and during a rotation others, stays. */
+static int write_bundle(const struct pki_ca *ca, const char *dir, const char *file, struct err *e)
 {
-    _cleanup_free_ char *path = xasprintf("%s/ca.pem", dir);
-    _cleanup_x509_ X509 *old = NULL;
-    struct err ignored;
-    if (file_exists(path) && pem_read_cert(path, &old, &ignored) >= 0
-        && X509_cmp(old, ca->root) == 0)
-        return 0;
-    return pem_write_certs(path, &ca->root, 1, e);
+    _cleanup_free_ char *path = xasprintf("%s/%s", dir, file);
+    return bundle_has(path, ca->root) ? 0 : pem_write_certs(path, &ca->root, 1, e);
 }
 
 int pki_issue_host(const struct pki_ca *ca, const char *platform, const char *host,
-    const struct ip_addr *addresses, size_t n, const char *dir, int64_t now_ms, bool *ret_new,
-    struct err *e)
+    const struct ip_addr *addresses, size_t n, int64_t life_s, const char *dir, int64_t now_ms,
+    bool *ret_new, struct err *e)
 {
     _cleanup_free_ char *uri = xasprintf("spiffe://%s/host/%s", platform, host);
-    struct pki_leaf leaf = {
-        .common_name = host, .uri = uri, .addresses = addresses, .n_addresses = n, .client = true};
+    struct pki_leaf leaf = {.common_name = host,
+        .uri = uri,
+        .addresses = addresses,
+        .n_addresses = n,
+        .client = true,
+        .life_s = life_s};
     int r = pki_issue(ca, &leaf, dir, "host", now_ms, ret_new, e);
-    return r < 0 ? r : write_bundle(ca, dir, e);
+    return r < 0 ? r : write_bundle(ca, dir, "ca.pem", e);
 }
 
-int pki_issue_edge(const struct pki_ca *ca, const char *const *names, size_t n, const char *dir,
-    int64_t now_ms, bool *ret_new, struct err *e)
+int pki_issue_state(const struct pki_ca *ca, const char *platform, const char *host,
+    const struct ip_addr *addresses, size_t n, int64_t life_s, const char *dir, int64_t now_ms,
+    bool *ret_new, struct err *e)
 {
-    struct pki_leaf leaf = {.common_name = n ? names[0] : "edge", .names = names, .n_names = n};
+    _cleanup_free_ char *uri = xasprintf("spiffe://%s/control/%s", platform, host);
+    struct pki_leaf leaf = {.common_name = n ? PKI_MEMBER_NAME : PKI_CLIENT_NAME,
+        .uri = uri,
+        .addresses = addresses,
+        .n_addresses = n,
+        .client = true,
+        .life_s = life_s};
+    int r = pki_issue(ca, &leaf, dir, "state", now_ms, ret_new, e);
+    return r < 0 ? r : write_bundle(ca, dir, "state-ca.pem", e);
+}
+
+int pki_issue_edge(const struct pki_ca *ca, const char *const *names, size_t n, int64_t life_s,
+    const char *dir, int64_t now_ms, bool *ret_new, struct err *e)
+{
+    struct pki_leaf leaf = {
+        .common_name = n ? names[0] : "edge", .names = names, .n_names = n, .life_s = life_s};
     return pki_issue(ca, &leaf, dir, "edge", now_ms, ret_new, e);
 }

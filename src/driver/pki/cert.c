@@ -9,7 +9,7 @@
 
 #define SERIAL_BYTES                                                                               \
     16 /* RFC 5280 4.1.2.2 allows 20; the CA/B Forum wants 64 random bits at least */
-#define BACKDATE_S 3600    /* hosts' clocks differ */
+#define CA_BACKDATE_S 3600 /* hosts' clocks differ */
 #define COMMON_NAME_MAX 64 /* ub-common-name */
 
 static inline void names_free_p(GENERAL_NAMES **n)
@@ -38,10 +38,11 @@ static bool set_subject(X509 *cert, const char *common_name)
            && X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)cn, -1, -1, 0);
 }
 
-static bool set_validity(X509 *cert, int64_t now_ms, unsigned days)
+static bool set_validity(X509 *cert, const struct cert_spec *s)
 {
-    time_t now = (time_t)(now_ms / 1000), start = now - BACKDATE_S,
-           end = now + (time_t)days * 86400;
+    time_t now = (time_t)(s->now_ms / 1000);
+    time_t start = now - (s->kind == CERT_LEAF ? PKI_BACKDATE_S : CA_BACKDATE_S);
+    time_t end = now + (time_t)s->life_s;
     return X509_time_adj_ex(X509_getm_notBefore(cert), 0, 0, &start)
            && X509_time_adj_ex(X509_getm_notAfter(cert), 0, 0, &end);
 }
@@ -122,7 +123,7 @@ int cert_make(const struct cert_spec *s, X509 **ret, struct err *e)
 {
     _cleanup_x509_ X509 *cert = X509_new();
     bool ok = cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert)
-              && set_subject(cert, s->common_name) && set_validity(cert, s->now_ms, s->days)
+              && set_subject(cert, s->common_name) && set_validity(cert, s)
               && X509_set_pubkey(cert, s->key)
               && X509_set_issuer_name(cert, X509_get_subject_name(s->issuer ? s->issuer : cert))
               && add_exts(cert, s) && X509_sign(cert, s->issuer_key, EVP_sha256());
@@ -145,19 +146,34 @@ bool cert_names_equal(X509 *cert, const struct pki_leaf *leaf)
     return true;
 }
 
-static bool to_time(const ASN1_TIME *t, double *ret)
+bool cert_time_ms(const ASN1_TIME *t, int64_t *ret)
 {
     struct tm tm;
     if (!ASN1_TIME_to_tm(t, &tm))
         return false;
-    *ret = (double)timegm(&tm);
+    *ret = (int64_t)timegm(&tm) * 1000;
     return true;
 }
 
 double cert_life_left(X509 *cert, int64_t now_ms)
 {
-    double start, end, now = (double)now_ms / 1000;
-    if (!to_time(X509_get0_notBefore(cert), &start) || !to_time(X509_get0_notAfter(cert), &end))
+    int64_t start, end;
+    if (!cert_time_ms(X509_get0_notBefore(cert), &start)
+        || !cert_time_ms(X509_get0_notAfter(cert), &end) || now_ms < start || now_ms >= end)
         return 0;
-    return now < start || now >= end ? 0 : (end - now) / (end - start);
+    if (X509_check_ca(cert) == 0)
+        start = MIN(start + PKI_BACKDATE_S * 1000, end - 1);
+    return (double)(end - now_ms) / (double)(end - start);
+}
+
+int cert_clip(X509 *issuer, int64_t now_ms, int64_t *life_s, struct err *e)
+{
+    int64_t end;
+    if (!cert_time_ms(X509_get0_notAfter(issuer), &end) || end - now_ms < 1000) {
+        err_set(e, ERR_REFUSED, "the intermediate certificate has ended");
+        err_fix(e, "`mcp ca rotate --intermediate` makes a new one with the root's key");
+        return ERR_REFUSED;
+    }
+    *life_s = MIN(*life_s, (end - now_ms) / 1000);
+    return 0;
 }

@@ -42,9 +42,9 @@ static int write_certificates(
     memcpy(all, h->addresses.v, h->addresses.n * sizeof *all);
     if (h->is_public)
         memcpy(all + h->addresses.n, h->region->addresses.v, h->region->addresses.n * sizeof *all);
-    int r = pki_issue_host(p->ca, m->platform, h->name, all, n, dir, now, NULL, e);
+    int r = pki_issue_host(p->ca, m->platform, h->name, all, n, 0, dir, now, NULL, e);
     return r < 0 || !h->is_public ? r
-                                  : pki_issue_edge(p->ca, p->names, p->n_names, dir, now, NULL, e);
+                                  : pki_issue_edge(p->ca, p->names, p->n_names, 0, dir, now, NULL, e);
 }
 
 int provision_host(const struct provision *p, const struct model_host *h, const char *root,

@@ -53,7 +53,7 @@ static bool issue(struct pki_ca *ca, const char *const *addresses, size_t n, int
     bool made = false;
     for (size_t i = 0; i < n; i++)
         assert_true(ip_parse(addresses[i], &a[i]));
-    if (pki_issue_host(ca, "reindeers", "hk1", a, n, path("pki"), now, &made, &e) < 0)
+    if (pki_issue_host(ca, "reindeers", "hk1", a, n, 30 * 86400, path("pki"), now, &made, &e) < 0)
         fail_msg("%s", e.message);
     return made;
 }
@@ -114,14 +114,14 @@ static void test_edge(void **state)
     static const char *const names[] = {"reindeers.com", "*.reindeers.com", "a.b.reindeers.com"};
     assert_false(issue(ca, both, 2, NOW + DAY)); /* brings ca.pem */
     bool made = false;
-    assert_int_equal(pki_issue_edge(ca, names, 3, path("pki"), NOW, &made, &e), 0);
+    assert_int_equal(pki_issue_edge(ca, names, 3, 0, path("pki"), NOW, &made, &e), 0);
     assert_true(made);
     assert_true(verifies(path("pki/edge.pem"), "sslserver", NOW));
     assert_false(verifies(path("pki/edge.pem"), "sslclient", NOW));
-    assert_int_equal(pki_issue_edge(ca, names, 3, path("pki"), NOW, &made, &e), 0);
+    assert_int_equal(pki_issue_edge(ca, names, 3, 0, path("pki"), NOW, &made, &e), 0);
     assert_false(made);
     assert_int_equal(
-        pki_issue_edge(ca, names, 2, path("pki"), NOW, &made, &e), 0); /* a name less */
+        pki_issue_edge(ca, names, 2, 0, path("pki"), NOW, &made, &e), 0); /* a name less */
     assert_true(made);
     pki_ca_free(ca);
 }
@@ -196,7 +196,7 @@ static void test_other_authority(void **state)
     ip_parse("10.20.0.11", &a);
     bool made = false;
     assert_int_equal(
-        pki_issue_host(other, "reindeers", "hk1", &a, 1, path("otherpki"), NOW, &made, &e), 0);
+        pki_issue_host(other, "reindeers", "hk1", &a, 1, 30 * 86400, path("otherpki"), NOW, &made, &e), 0);
     assert_false(verifies(path("otherpki/host.pem"), "sslserver", NOW));
     pki_ca_free(other);
 }

@@ -140,9 +140,9 @@ static int setup(void **state)
     str_copy(fx.dir, sizeof fx.dir, "/tmp/mcp-probe-XXXXXX");
     assert_non_null(mkdtemp(fx.dir));
     assert_int_equal(pki_ca_open(fx.dir, "reindeers", clock_wall_ms(), &ca, &e), 0);
-    assert_int_equal(pki_issue_edge(ca, names, 1, fx.dir, clock_wall_ms(), NULL, &e), 0);
+    assert_int_equal(pki_issue_edge(ca, names, 1, 0, fx.dir, clock_wall_ms(), NULL, &e), 0);
     assert_int_equal(
-        pki_issue_host(ca, "reindeers", "hk1", NULL, 0, fx.dir, clock_wall_ms(), NULL, &e), 0);
+        pki_issue_host(ca, "reindeers", "hk1", NULL, 0, 0, fx.dir, clock_wall_ms(), NULL, &e), 0);
     pki_ca_free(ca);
     _cleanup_free_ char *pem = xasprintf("%s/edge.pem", fx.dir),
                         *key = xasprintf("%s/edge.key", fx.dir);
@@ -270,7 +270,7 @@ static void test_only_the_platforms_ca_counts(void **state)
     char dir[] = "/tmp/mcp-probe-XXXXXX";
     assert_non_null(mkdtemp(dir));
     assert_int_equal(pki_ca_open(dir, "other", clock_wall_ms(), &ca, &e), 0);
-    assert_int_equal(pki_issue_host(ca, "other", "x", NULL, 0, dir, clock_wall_ms(), NULL, &e), 0);
+    assert_int_equal(pki_issue_host(ca, "other", "x", NULL, 0, 0, dir, clock_wall_ms(), NULL, &e), 0);
     pki_ca_free(ca);
     _cleanup_free_ char *bundle = xasprintf("%s/ca.pem", dir);
     struct prober *right = fx.prober;
