@@ -5,6 +5,7 @@
 #include "base/str/str.h"
 
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <string.h>
 
 #define RENEW_BELOW (1.0 / 3) /* of its life */
@@ -102,15 +103,17 @@ static int make_intermediate(
                           .now_ms = now_ms,
                           .life_s = PKI_INTERMEDIATE_DAYS * 86400ll},
             &cert, e);
-    if (r >= 0)
-        r = pem_write_key(p->intermediate_key, key, e);
-    if (r >= 0)
-        r = pem_write_certs(p->intermediate, &cert, 1, e);
     if (r < 0)
         return r;
     ca->intermediate = util_steal_ptr(&cert);
     ca->key = util_steal_ptr(&key);
     return 0;
+}
+
+static int keep_intermediate(const struct paths *p, const struct pki_ca *ca, struct err *e)
+{
+    int r = pem_write_key(p->intermediate_key, ca->key, e);
+    return r < 0 ? r : pem_write_certs(p->intermediate, &ca->intermediate, 1, e);
 }
 
 /* True when the one on disk is whole and valid; *ret_left its share of life left. */
@@ -145,16 +148,22 @@ static int open_ca(
     EVP_PKEY_free(ca->key);
     ca->intermediate = NULL;
     ca->key = NULL;
-    return make_intermediate(p, platform, now_ms, ca, e);
+    r = make_intermediate(p, platform, now_ms, ca, e);
+    return r < 0 ? r : keep_intermediate(p, ca, e);
+}
+
+static void paths_of(const char *dir, struct paths *ret)
+{
+    *ret = (struct paths){xasprintf("%s/root.pem", dir), xasprintf("%s/root.key", dir),
+        xasprintf("%s/intermediate.pem", dir), xasprintf("%s/intermediate.key", dir)};
 }
 
 int pki_ca_open(
     const char *dir, const char *platform, int64_t now_ms, struct pki_ca **ret, struct err *e)
 {
     _cleanup_pki_ca_ struct pki_ca *ca = xcalloc(1, sizeof *ca);
-    _cleanup_(paths_done) struct paths p = {xasprintf("%s/root.pem", dir),
-        xasprintf("%s/root.key", dir), xasprintf("%s/intermediate.pem", dir),
-        xasprintf("%s/intermediate.key", dir)};
+    _cleanup_(paths_done) struct paths p;
+    paths_of(dir, &p);
     int r = file_mkdirs(dir, 0700, e);
     if (r >= 0)
         r = open_ca(&p, platform, now_ms, ca, e);
@@ -162,6 +171,38 @@ int pki_ca_open(
         return err_wrap(e, "certificate authority");
     *ret = util_steal_ptr(&ca);
     return 0;
+}
+
+int ca_renew(
+    const char *dir, const char *platform, int64_t now_ms, struct pki_ca **ret, struct err *e)
+{
+    _cleanup_pki_ca_ struct pki_ca *ca = xcalloc(1, sizeof *ca);
+    _cleanup_(paths_done) struct paths p;
+    paths_of(dir, &p);
+    int r = pem_read_cert(p.root, &ca->root, e);
+    if (r >= 0)
+        r = make_intermediate(&p, platform, now_ms, ca, e);
+    if (r < 0) {
+        err_fix(e, "name the folder that holds the root and its key, mounted for now");
+        return err_wrap(e, "certificate authority");
+    }
+    *ret = util_steal_ptr(&ca);
+    return 0;
+}
+
+int ca_keep(const struct pki_ca *ca, const char *dir, struct err *e)
+{
+    _cleanup_(paths_done) struct paths p;
+    paths_of(dir, &p);
+    return keep_intermediate(&p, ca, e);
+}
+
+int ca_check(const struct pki_ca *ca, struct err *e)
+{
+    _cleanup_pkey_ EVP_PKEY *root = X509_get_pubkey(ca->root);
+    bool ok = root && matches(ca->intermediate, ca->key) && X509_verify(ca->intermediate, root) == 1;
+    ERR_clear_error();
+    return ok ? 0 : err_set(e, ERR_INVALID, "root, intermediate and key do not belong together");
 }
 
 static bool is_current(const struct pki_ca *ca, const struct pki_leaf *leaf, const char *pem,

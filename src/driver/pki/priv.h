@@ -71,3 +71,12 @@ char *pem_certs_text(X509 *const *certs, size_t n); /* heap; NULL: OpenSSL fails
 MUST_CHECK int pem_read_key(const char *path, EVP_PKEY **ret, struct err *e);
 MUST_CHECK int pem_write_certs(const char *path, X509 *const *certs, size_t n, struct err *e);
 MUST_CHECK int pem_write_key(const char *path, EVP_PKEY *key, struct err *e);
+
+/* ---- ca.c ---- */
+
+/* The root of a folder with a new intermediate, in memory. */
+MUST_CHECK int ca_renew(
+    const char *dir, const char *platform, int64_t now_ms, struct pki_ca **ret, struct err *e);
+MUST_CHECK int ca_keep(const struct pki_ca *ca, const char *dir, struct err *e);
+/* Key, intermediate and root belong together. */
+MUST_CHECK int ca_check(const struct pki_ca *ca, struct err *e);
