@@ -117,6 +117,50 @@ bool bundle_has(const char *path, X509 *root)
     return found;
 }
 
+static void stack_free_p(STACK_OF(X509) **s)
+{
+    sk_X509_pop_free(*s, X509_free);
+}
+
+static STACK_OF(X509) *read_chain(const char *pem)
+{
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    _cleanup_bio_ BIO *bio = BIO_new_mem_buf(pem, -1);
+    for (int i = 0; chain && bio && i < BUNDLE_CERTS_MAX; i++) {
+        X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (!cert || !sk_X509_push(chain, cert)) {
+            X509_free(cert);
+            break;
+        }
+    }
+    ERR_clear_error();
+    return chain;
+}
+
+int pki_chain_trusted(
+    const char *chain_pem, const char *bundle_path, int64_t now_ms, struct err *e)
+{
+    _cleanup_(stack_free_p) STACK_OF(X509) *chain = read_chain(chain_pem);
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    int r = 0;
+    if (!store || !ctx || X509_STORE_load_file(store, bundle_path) != 1) {
+        r = ssl_err(e, bundle_path);
+    } else if (sk_X509_num(chain) < 1
+               || !X509_STORE_CTX_init(ctx, store, sk_X509_value(chain, 0), chain)) {
+        r = err_set(e, ERR_INVALID, "this is no certificate chain");
+    } else {
+        X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(ctx), (time_t)(now_ms / 1000));
+        if (X509_verify_cert(ctx) != 1)
+            r = err_set(e, ERR_DENIED, "the certificate is not trusted here: %s",
+                X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
+    }
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_free(store);
+    ERR_clear_error();
+    return r;
+}
+
 /* ---- putting a new pair into its place */
 
 static int move(const char *from, const char *to, struct err *e)

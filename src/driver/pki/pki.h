@@ -96,6 +96,10 @@ bool pki_pair_is(const char *pem_path, const char *key_path, const struct pki_le
 /* The same with texts not yet in their places. */
 bool pki_chain_fits(const char *chain_pem, const char *key_path);
 
+/* Its leaf chains, through what else is in the text, to a root of the bundle file, now. */
+MUST_CHECK int pki_chain_trusted(
+    const char *chain_pem, const char *bundle_path, int64_t now_ms, struct err *e);
+
 /* What is renewed is prepared as NAME.pem.next and NAME.key.next; this puts both into their places,
  * the key first. Called again after a crash it goes on, or clears what is half written. */
 MUST_CHECK int pki_install(const char *dir, const char *name, struct err *e);
