@@ -230,6 +230,7 @@ CURL *curl_easy_prepared(const char *url, long timeout_ms)
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L); /* a bundle may change under its name */
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     if (timeout_ms)
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms);

@@ -6,6 +6,7 @@
 #include "driver/pki/priv.h"
 
 #include <openssl/pem.h>
+#include <string.h>
 
 #define FORMAT 1
 
@@ -146,8 +147,17 @@ int pki_authority_seal(const struct pki_authority *a, const char *platform, cons
     return 0;
 }
 
-static int open_box(const json_t *part, const char *aad, const struct seal_key *key, EVP_PKEY **ret,
-    struct err *e)
+int pki_authority_write(const json_t *doc, const char *dir, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/" PKI_AUTHORITY_FILE, dir), *text = json_text(doc);
+    int r = file_write_durable(path, text, strlen(text), 0600, e);
+    if (r >= 0)
+        pem_give_to_folder(path);
+    return r;
+}
+
+static int open_box(
+    const json_t *part, const char *aad, const struct seal_key *key, EVP_PKEY **ret, struct err *e)
 {
     const char *text;
     _cleanup_str_ struct str box = STR_INIT;

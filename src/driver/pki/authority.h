@@ -30,8 +30,7 @@ MUST_CHECK int pki_authority_open(const char *folder, const char *platform, int6
 MUST_CHECK int pki_authority_renew(const char *folder, const char *platform, int64_t now_ms,
     struct pki_authority **ret, struct err *e);
 /* Puts its intermediates into the folder of their roots. */
-MUST_CHECK int pki_authority_keep(
-    const struct pki_authority *a, const char *folder, struct err *e);
+MUST_CHECK int pki_authority_keep(const struct pki_authority *a, const char *folder, struct err *e);
 void pki_authority_free(struct pki_authority *a); /* NULL is fine */
 static inline void pki_authority_free_p(struct pki_authority **a)
 {
@@ -42,6 +41,8 @@ static inline void pki_authority_free_p(struct pki_authority **a)
 /* For that host alone. */
 MUST_CHECK int pki_authority_seal(const struct pki_authority *a, const char *platform,
     const char *host, const uint8_t public_key[SEAL_KEY_SIZE], json_t **ret, struct err *e);
+/* The sealed document as DIR/authority.json, for the folder's owner alone. */
+MUST_CHECK int pki_authority_write(const json_t *doc, const char *dir, struct err *e);
 /* ERR_DENIED: sealed for somebody else, or altered. */
 MUST_CHECK int pki_authority_unseal(const json_t *doc, const char *platform, const char *host,
     const struct seal_key *key, struct pki_authority **ret, struct err *e);

@@ -34,7 +34,8 @@ int pki_csr_make(const char *key_path, const char *common_name, char **ret_pem, 
         || !X509_REQ_set_pubkey(req, key) || !X509_REQ_sign(req, key, EVP_sha256())
         || !PEM_write_bio_X509_REQ(bio, req))
         return ssl_err(e, "certificate request");
-    *ret_pem = xasprintf("%.*s", (int)BIO_get_mem_data(bio, &data), data);
+    long len = BIO_get_mem_data(bio, &data);
+    *ret_pem = xasprintf("%.*s", (int)len, data);
     return 0;
 }
 

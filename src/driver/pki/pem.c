@@ -78,8 +78,7 @@ static int write_bio(const char *path, BIO *bio, mode_t mode, struct err *e)
     return file_write_durable(path, data, (size_t)len, mode, e);
 }
 
-/* Written from outside, a file of a running host belongs to whom its folder belongs to: control. */
-static void give_to_folder(const char *path)
+void pem_give_to_folder(const char *path)
 {
     struct stat st;
     _cleanup_free_ char *dir = xasprintf("%.*s", (int)(strrchr(path, '/') - path), path);
@@ -104,6 +103,6 @@ int pem_write_key(const char *path, EVP_PKEY *key, struct err *e)
         return ssl_err(e, path);
     int r = write_bio(path, bio, 0600, e);
     if (r >= 0 && strchr(path, '/'))
-        give_to_folder(path);
+        pem_give_to_folder(path);
     return r;
 }

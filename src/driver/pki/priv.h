@@ -70,6 +70,8 @@ MUST_CHECK int pem_parse_key(const char *text, const char *what, EVP_PKEY **ret,
 char *pem_certs_text(X509 *const *certs, size_t n); /* heap; NULL: OpenSSL fails */
 MUST_CHECK int pem_read_key(const char *path, EVP_PKEY **ret, struct err *e);
 MUST_CHECK int pem_write_certs(const char *path, X509 *const *certs, size_t n, struct err *e);
+/* Written from outside, a file of a running host belongs to whom its folder belongs to: control. */
+void pem_give_to_folder(const char *path);
 MUST_CHECK int pem_write_key(const char *path, EVP_PKEY *key, struct err *e);
 
 /* ---- ca.c ---- */

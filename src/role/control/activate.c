@@ -98,7 +98,7 @@ static void tell_edge(struct control *c, struct rpc_conn *to)
     struct err e;
     const struct model_host *host = own_host(c);
     json_t *routes;
-    if (!host)
+    if (!host || !file_exists(CONTROL_PKI "edge.pem")) /* told again when there is one */
         return;
     if (control_edge_routes(c, host, &routes, &e) < 0) {
         str_copy(c->alarm, sizeof c->alarm, e.message);
@@ -159,6 +159,7 @@ void control_activate(struct control *c, const json_t *json)
     c->model = revision->model;
     c->number = number;
     set_peers(c);
+    control_pki_model(c);
     if (steer_service_set_model(c->steer, c->model, revision->number, &e) < 0)
         str_copy(c->alarm, sizeof c->alarm, e.message);
     for (size_t i = 0; i < c->n_links; i++)

@@ -4,6 +4,7 @@
 #include "role/control/control.h"
 
 #include "base/clock/clock.h"
+#include "base/file/file.h"
 #include "base/log/log.h"
 #include "base/str/str.h"
 #include "domain/spec/boot.h"
@@ -40,9 +41,14 @@ static int open_etcd(struct control *c, const struct boot *boot, struct err *e)
                 endpoints[n++] = boot->endpoints[i];
     struct kv_etcd_config config = {.endpoints = endpoints,
         .n_endpoints = n,
-        .ca = CONTROL_PKI "ca.pem",
-        .cert = CONTROL_PKI "host.pem",
-        .key = CONTROL_PKI "host.key"};
+        .ca = CONTROL_PKI "state-ca.pem",
+        .cert = CONTROL_PKI "state.pem",
+        .key = CONTROL_PKI "state.key"};
+    if (!file_exists(config.cert)) { /* a state store from before it had an authority of its own */
+        config.ca = CONTROL_PKI "ca.pem";
+        config.cert = CONTROL_PKI "host.pem";
+        config.key = CONTROL_PKI "host.key";
+    }
     c->kv_kind = "etcd";
     return kv_etcd_open(&c->role->loop, &config, &c->kv, e);
 }
@@ -87,6 +93,7 @@ static void on_peer_up(void *ctx, const char *host)
     struct control *c = ctx;
     log_info("mesh", "peer is linked", "host=%s", host);
     peers_send(c->peers, host, "report", control_own_report(c));
+    control_pki_peer_up(c);
 }
 
 static void on_peer_down(void *ctx, const char *host, const struct err *e)
@@ -226,7 +233,9 @@ static void on_host_message(struct role *r, const char *method, json_t *params)
 static int start(struct control *c, const struct boot *boot, struct err *e)
 {
     int fds[ROLE_LISTEN_MAX];
-    int r = open_store(c, boot, e);
+    int r = control_pki_open(c, boot, e);
+    if (r >= 0)
+        r = open_store(c, boot, e);
     if (r >= 0)
         r = control_registry_start(c, e);
     if (r >= 0)
@@ -246,6 +255,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
         return r;
     set_boot_peers(c, boot);
     control_report_start(c);
+    c->started = true;
     control_maintain_start(c);
     _cleanup_free_ char *cache = xasprintf("%s/revision.json", c->role->state_dir);
     struct revisions_config config = {.kv = c->kv, .platform = c->platform, .cache_path = cache};
@@ -279,6 +289,7 @@ static void control_done(struct role *r)
     control_cli_stop(c);
     scrape_free(c->scrape);
     control_registry_stop(c);
+    control_pki_close(c);
     revisions_free(c->revisions);
     control_access_stop(c);
     steer_service_free(c->steer);

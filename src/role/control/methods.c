@@ -163,8 +163,7 @@ void control_answer(struct control *c, struct rpc_req *req, const char *method, 
 
 /* ---- what other controls may ask */
 
-static void peer_timeline(
-    struct control *c, const char *host, struct rpc_req *req, json_t *params)
+static void peer_timeline(struct control *c, const char *host, struct rpc_req *req, json_t *params)
 {
     control_timeline_own(c, req, params);
 }
@@ -188,6 +187,7 @@ static const struct {
 } peer_methods[] = {
     {"timeline", peer_timeline},
     {"agent", peer_agent},
+    {"pki.issue", control_issue},
 };
 
 void control_answer_peer(

@@ -4,6 +4,7 @@
  * decides lives in domain and service. One thread, one loop. */
 #pragma once
 
+#include "domain/capolicy/capolicy.h"
 #include "domain/model/model.h"
 #include "domain/revision/revision.h"
 #include "domain/operator/operator.h"
@@ -38,8 +39,8 @@ struct control {
     const char *kv_kind;
     bool kv_connected;
     char kv_reason[512];
-    struct seal_key *seal_key;  /* this host's; its public half is in the register */
-    struct documents *hosts;    /* the register of hosts */
+    struct seal_key *seal_key; /* this host's; its public half is in the register */
+    struct documents *hosts;   /* the register of hosts */
     struct revisions *revisions;
     struct revision *revision; /* the current one; NULL before the first */
     const struct model *model; /* its model */
@@ -62,6 +63,8 @@ struct control {
     uv_timer_t maintain_timer;
     uv_poll_t cli_poll;
     struct waiter *waiters; /* applies that wait for readiness */
+    struct control_pki *pki;
+    bool started; /* everything is open: reports and notes have somewhere to go */
 };
 
 /* control.c */
@@ -74,6 +77,23 @@ void control_tell_units(
     struct control *c); /* after this host's units changed: names and endpoints */
 
 const char *control_geo_path(const struct control *c);
+
+/* pki.c: this host's certificates, others' if it holds the issuing keys */
+struct boot;
+struct pki_authority;
+MUST_CHECK int control_pki_open(struct control *c, const struct boot *boot, struct err *e);
+void control_pki_close(struct control *c);
+void control_pki_model(struct control *c); /* another revision: who may have what */
+void control_pki_peer_up(struct control *c);
+void control_pki_report(const struct control *c, json_t *report);
+/* NULL: this host holds no issuing keys. */
+const struct pki_authority *control_authority(const struct control *c);
+int64_t control_leaf_life(const struct control *c); /* seconds */
+void control_issue(struct control *c, const char *host, struct rpc_req *req, json_t *params);
+/* Keeps /var/lib/mcp/pki/<name>.pem and .key fresh; of every change the mesh role is told. */
+void control_want_leaf(
+    struct control *c, const char *name, enum leaf_kind kind, const char *module);
+void control_unwant_leaf(struct control *c, const char *name);
 
 /* maintain.c */
 void control_maintain_start(struct control *c);

@@ -36,10 +36,12 @@ json_t *control_own_report(struct control *c)
                                           "the state store does not answer; this host goes on "
                                           "with what it knows: ",
                                           c->kv_reason));
-    return json_pack("{s:s,s:I,s:o,s:o,s:{s:s,s:b,s:s},s:o}", "host", c->host, "revision",
+    json_t *report = json_pack("{s:s,s:I,s:o,s:o,s:{s:s,s:b,s:s},s:o}", "host", c->host, "revision",
         (json_int_t)c->number, "roles", c->roles ? json_deep_copy(c->roles) : json_array(), "units",
         c->units ? json_deep_copy(c->units) : json_array(), "state_store", "kind", c->kv_kind,
         "connected", c->kv_connected, "reason", c->kv_reason, "alarms", alarms);
+    control_pki_report(c, report);
+    return report;
 }
 
 static void broadcast(struct control *c)

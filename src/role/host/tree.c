@@ -31,7 +31,7 @@ static int role_dir(const char *root, const char *role, struct err *e)
     return r < 0 ? r : own(path, sandbox_user_of(role), 0700, e);
 }
 
-/* Made here because the folder is root's: control only reads it. */
+/* Made here so that it is there before anybody asks for its public half. */
 static int make_seal_key(struct err *e)
 {
     _cleanup_seal_key_ struct seal_key *key = NULL;
@@ -40,8 +40,9 @@ static int make_seal_key(struct err *e)
 
 int host_tree_prepare(const struct boot *boot, struct err *e)
 {
-    static const char *const keys[] = {
-        ROLE_STATE_ROOT "/pki/host.key", ROLE_STATE_ROOT "/pki/edge.key", SEAL_KEY_PATH};
+    static const char *const keys[] = {ROLE_STATE_ROOT "/pki/host.key",
+        ROLE_STATE_ROOT "/pki/edge.key", ROLE_STATE_ROOT "/pki/state.key",
+        ROLE_STATE_ROOT "/pki/authority.json", SEAL_KEY_PATH};
     int r = file_mkdirs(ROLE_STATE_ROOT "/pki", 0755, e);
     if (r >= 0)
         r = make_seal_key(e);
@@ -52,6 +53,8 @@ int host_tree_prepare(const struct boot *boot, struct err *e)
         if (r >= 0)
             r = role_dir(ROLE_RUN_ROOT, boot->roles[i], e);
     }
+    if (r >= 0) /* control renews what lies there */
+        r = own(ROLE_STATE_ROOT "/pki", sandbox_user_of("control"), 0755, e);
     /* Edge's key too is control's: it goes to edge with the routes. */
     for (size_t i = 0; i < ARRAY_SIZE(keys) && r >= 0; i++)
         r = own(keys[i], sandbox_user_of("control"), 0600, e);

@@ -30,7 +30,7 @@ struct certs_handler {
 
 struct certs_config {
     uv_loop_t *loop;
-    const char *dir;         /* /var/lib/mcp/pki */
+    const char *dir;        /* /var/lib/mcp/pki */
     double (*jitter)(void); /* NULL: of its own */
 };
 
@@ -40,8 +40,7 @@ struct leaf_request {
     const struct capolicy_leaf *expect; /* what it should say as far as we know; NULL: whatever */
 };
 
-struct certs *certs_new(
-    const struct certs_config *c, const struct certs_handler *h, void *ctx);
+struct certs *certs_new(const struct certs_config *c, const struct certs_handler *h, void *ctx);
 void certs_free(struct certs *c); /* NULL is fine; handles close on the loop */
 
 /* From now on that one is kept fresh. Wanted again with other expectations it is renewed at once if
@@ -68,6 +67,7 @@ struct certs_issuer {
     const struct capolicy_facts *facts;
     int64_t life_s; /* 0: PKI_LEAF_S */
 };
-/* For `host`, as its certificate proves it: {"chain": PEM}. ERR_REFUSED by the policy. */
+/* For `host`, as its certificate proves it: {"chain": PEM, "root": PEM}. ERR_REFUSED by the policy.
+ */
 MUST_CHECK int certs_issue(const struct certs_issuer *i, const char *host, const json_t *request,
     int64_t now_ms, json_t **ret, struct err *e);

@@ -18,12 +18,13 @@ int certs_issue(const struct certs_issuer *i, const char *host, const json_t *re
     int kind = leaf_kind_parse(kind_name);
     if (kind < 0)
         return err_set(e, ERR_INVALID, "no kind of certificate is called %.40s", kind_name);
-    r = capolicy_leaf(i->facts, host, (enum leaf_kind)kind, json_opt_str(request, "module", NULL),
-        a, &leaf, e);
+    r = capolicy_leaf(
+        i->facts, host, (enum leaf_kind)kind, json_opt_str(request, "module", NULL), a, &leaf, e);
     if (r < 0)
         return r;
     const struct pki_ca *ca =
         pki_authority_ca(i->authority, kind == LEAF_STATE ? PKI_STATE : PKI_HOSTS);
+    _cleanup_free_ char *root = pki_ca_root_pem(ca);
     struct pki_leaf what = {.common_name = leaf.common_name,
         .uri = leaf.uri,
         .addresses = leaf.addresses,
@@ -34,6 +35,6 @@ int certs_issue(const struct certs_issuer *i, const char *host, const json_t *re
         .life_s = i->life_s};
     r = pki_sign_csr(ca, csr, &what, now_ms, &chain, e);
     if (r >= 0)
-        *ret = json_pack("{s:s}", "chain", chain);
+        *ret = json_pack("{s:s,s:s}", "chain", chain, "root", root);
     return r;
 }

@@ -99,8 +99,7 @@ static void fill_state(
     b->member = is_member(m, self) ? self->name : NULL;
 }
 
-json_t *enrol_boot(
-    const struct model *m, const struct model_host *h, const char *geo, bool is_lab)
+json_t *enrol_boot(const struct model *m, const struct model_host *h, const char *geo, bool is_lab)
 {
     static const char *const roles[] = {"control", "agent", "resolver", "dns", "edge"};
     _cleanup_arena_ struct arena *a = arena_new(0);
@@ -149,19 +148,21 @@ static const char *const *etcd_command(const struct model *m, const struct model
 {
     const char *peer = url(a, &h->addresses.v[0], ETCD_PEER_PORT);
     const char *client = url(a, &h->addresses.v[0], ETCD_CLIENT_PORT);
+    /* An authority of its own: a host's leaf opens nothing here. Members are told from clients by
+     * their common name (domain/capolicy). */
+    static const char ca[] = STATE_ROOT "/pki/state-ca.pem", cert[] = STATE_ROOT "/pki/state.pem",
+                      key[] = STATE_ROOT "/pki/state.key";
     const char *const argv[] = {"/usr/bin/etcd", "--name", h->name, "--data-dir",
         STATE_ROOT "/etcd", "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
         "--listen-client-urls", client, "--advertise-client-urls", client, "--initial-cluster",
         c ? arena_strdup(a, c->initial) : initial_cluster(m, a), "--initial-cluster-state",
         c && c->existing ? "existing" : "new", "--initial-cluster-token",
         arena_printf(a, "mcp-%s", m->platform), "--client-cert-auth", "--peer-client-cert-auth",
-        "--trusted-ca-file", STATE_ROOT "/pki/ca.pem", "--peer-trusted-ca-file",
-        STATE_ROOT "/pki/ca.pem", "--cert-file", STATE_ROOT "/pki/host.pem", "--key-file",
-        STATE_ROOT "/pki/host.key", "--peer-cert-file", STATE_ROOT "/pki/host.pem",
-        "--peer-key-file", STATE_ROOT "/pki/host.key", "--heartbeat-interval", "100",
-        "--election-timeout", "1000", "--quota-backend-bytes", "67108864", "--auto-compaction-mode",
-        "revision", "--auto-compaction-retention", "1000", "--logger", "zap", "--log-level", "warn",
-        NULL};
+        "--trusted-ca-file", ca, "--peer-trusted-ca-file", ca, "--peer-cert-allowed-cn",
+        "mcp-state-member", "--cert-file", cert, "--key-file", key, "--peer-cert-file", cert,
+        "--peer-key-file", key, "--heartbeat-interval", "100", "--election-timeout", "1000",
+        "--quota-backend-bytes", "67108864", "--auto-compaction-mode", "revision",
+        "--auto-compaction-retention", "1000", "--logger", "zap", "--log-level", "warn", NULL};
     const char **copy = arena_alloc(a, sizeof argv);
     memcpy(copy, argv, sizeof argv);
     return copy;
@@ -192,4 +193,3 @@ json_t *enrol_boot_units(
     }
     return json_pack("{s:i,s:o}", "revision", 0, "units", units);
 }
-

@@ -7,6 +7,7 @@
 #include "base/arena/arena.h"
 #include "base/clock/clock.h"
 #include "base/file/file.h"
+#include "domain/capolicy/capolicy.h"
 #include "domain/model/model.h"
 #include "domain/spec/boot.h"
 #include "service/enrol/records.h"
@@ -31,20 +32,70 @@ static int write_if_new(
     return file_write_durable(file, text, strlen(text), 0644, e);
 }
 
+static int issue(const struct provision *p, const struct capolicy_leaf *leaf, const char *host,
+    const char *dir, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    const struct pki_ca *hosts = pki_authority_ca(p->authority, PKI_HOSTS),
+                        *state = pki_authority_ca(p->authority, PKI_STATE);
+    if (leaf->kind == LEAF_HOST)
+        return pki_issue_host(hosts, p->model->platform, host, leaf->addresses, leaf->n_addresses,
+            p->leaf_s, dir, now, NULL, e);
+    if (leaf->kind == LEAF_STATE)
+        return pki_issue_state(state, p->model->platform, host, leaf->addresses, leaf->n_addresses,
+            p->leaf_s, dir, now, NULL, e);
+    return pki_issue_edge(hosts, leaf->names, leaf->n_names, p->leaf_s, dir, now, NULL, e);
+}
+
+/* What a host needs before it can ask for the rest itself. */
 static int write_certificates(
+    const struct provision *p, const struct model_host *h, const char *dir, struct err *e)
+{
+    static const enum leaf_kind kinds[] = {LEAF_HOST, LEAF_STATE, LEAF_EDGE};
+    struct capolicy_facts facts = {.platform = p->model->platform, .model = p->model};
+    int r = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds) && r >= 0; i++) {
+        _cleanup_arena_ struct arena *a = arena_new(0);
+        struct capolicy_leaf leaf;
+        bool wanted = kinds[i] == LEAF_HOST || (kinds[i] == LEAF_STATE && model_has_etcd(p->model))
+                      || (kinds[i] == LEAF_EDGE && h->is_public);
+        if (!wanted)
+            continue;
+        r = capolicy_leaf(&facts, h->name, kinds[i], NULL, a, &leaf, e);
+        if (r >= 0)
+            r = issue(p, &leaf, h->name, dir, e);
+    }
+    return r;
+}
+
+/* The issuing keys, sealed to that host; what it can open stays, for it may have been renewed. */
+static int write_authority(
+    const struct provision *p, const struct model_host *h, const char *dir, struct err *e)
+{
+    struct err ignored;
+    _cleanup_free_ char *key_path = xasprintf("%s/seal.key", dir),
+                        *path = xasprintf("%s/" PKI_AUTHORITY_FILE, dir);
+    _cleanup_seal_key_ struct seal_key *key = NULL;
+    _cleanup_json_ json_t *old = NULL, *doc = NULL;
+    _cleanup_pki_authority_ struct pki_authority *opened = NULL;
+    if (!capolicy_holds(p->model, h->name))
+        return 0;
+    int r = seal_key_load_or_make(key_path, &key, e);
+    if (r < 0)
+        return r;
+    if (file_exists(path) && json_read_file(path, PKI_AUTHORITY_BYTES_MAX, &old, &ignored) >= 0
+        && pki_authority_unseal(old, p->model->platform, h->name, key, &opened, &ignored) >= 0)
+        return 0;
+    r = pki_authority_seal(p->authority, p->model->platform, h->name, seal_public(key), &doc, e);
+    return r < 0 ? r : pki_authority_write(doc, dir, e);
+}
+
+static int write_pki(
     const struct provision *p, const struct model_host *h, const char *root, struct err *e)
 {
-    const struct model *m = p->model;
-    int64_t now = clock_wall_ms();
     _cleanup_free_ char *dir = xasprintf("%s" LAB_STATE_ROOT "/pki", root);
-    size_t n = h->addresses.n + (h->is_public ? h->region->addresses.n : 0);
-    _cleanup_free_ struct ip_addr *all = xcalloc(n, sizeof *all);
-    memcpy(all, h->addresses.v, h->addresses.n * sizeof *all);
-    if (h->is_public)
-        memcpy(all + h->addresses.n, h->region->addresses.v, h->region->addresses.n * sizeof *all);
-    int r = pki_issue_host(p->ca, m->platform, h->name, all, n, 0, dir, now, NULL, e);
-    return r < 0 || !h->is_public ? r
-                                  : pki_issue_edge(p->ca, p->names, p->n_names, 0, dir, now, NULL, e);
+    int r = write_certificates(p, h, dir, e);
+    return r < 0 ? r : write_authority(p, h, dir, e);
 }
 
 int provision_host(const struct provision *p, const struct model_host *h, const char *root,
@@ -53,13 +104,15 @@ int provision_host(const struct provision *p, const struct model_host *h, const 
     _cleanup_json_ json_t *boot = enrol_boot(p->model, h, p->geo, true),
                           *units = enrol_boot_units(p->model, h, NULL);
     _cleanup_free_ char *agent = xasprintf("%s" LAB_STATE_ROOT "/agent", root);
+    if (p->leaf_s)
+        json_object_set_new(boot, "leaf_s", json_integer(p->leaf_s));
     struct boot *check = NULL;
     bool units_changed = false;
     *ret_changed = false;
     int r = boot_parse(boot, &check, e);
     boot_free(check);
     if (r >= 0)
-        r = write_certificates(p, h, root, e);
+        r = write_pki(p, h, root, e);
     if (r >= 0)
         r = file_mkdirs(agent, 0700, e);
     if (r >= 0)
@@ -67,30 +120,4 @@ int provision_host(const struct provision *p, const struct model_host *h, const 
     return r < 0 ? r
                  : write_if_new(
                      root, BOOT_PATH, boot, ret_changed, e); /* last: the host starts by it */
-}
-
-/* ---- names on the edge's certificate ---- */
-
-static void add_name(
-    struct str *seen, struct arena *a, const char **names, size_t *n, const char *name)
-{
-    _cleanup_free_ char *mark = xasprintf("\n%s\n", name);
-    if (*n >= PKI_NAMES_MAX || (seen->len && strstr(seen->buf, mark)))
-        return;
-    str_add(seen, mark);
-    names[(*n)++] = arena_strdup(a, name);
-}
-
-const char *const *provision_edge_names(const struct model *m, struct arena *a, size_t *ret_n)
-{
-    const char **names = arena_alloc(a, PKI_NAMES_MAX * sizeof *names);
-    _cleanup_str_ struct str seen = STR_INIT;
-    *ret_n = 0;
-    add_name(&seen, a, names, ret_n, m->domain);
-    add_name(&seen, a, names, ret_n, arena_printf(a, "*.%s", m->domain));
-    for (size_t i = 0; i < m->n_modules; i++)
-        for (size_t k = 0; k < m->modules[i].n_routes; k++)
-            for (size_t n = 0; n < m->modules[i].routes[k].n_names; n++)
-                add_name(&seen, a, names, ret_n, m->modules[i].routes[k].names[n]);
-    return names;
 }

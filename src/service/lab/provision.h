@@ -6,24 +6,20 @@
 
 #include "base/err/err.h"
 #include "base/json/json.h"
-#include "driver/pki/pki.h"
+#include "driver/pki/authority.h"
 
 #include <limits.h>
 
-struct arena;
 struct model;
 struct model_host;
 
 struct provision { /* the same for every host; read by several threads */
     const struct model *model;
-    const struct pki_ca *ca;
-    const char *geo;          /* path of the country database */
-    const char *const *names; /* on the edge's certificate */
-    size_t n_names;
+    const struct pki_authority *authority;
+    const char *geo; /* path of the country database */
+    int64_t leaf_s;  /* how long certificates live; 0: as usual */
 };
 
-/* The domain, *.domain, and every name that a route has. In the arena. */
-const char *const *provision_edge_names(const struct model *m, struct arena *a, size_t *ret_n);
 /* Writes all of it below `root` ("/proc/PID/root", "" for this machine). *ret_changed: the boot
  * record is another than before, so a running host must read it again. */
 MUST_CHECK int provision_host(const struct provision *p, const struct model_host *h,

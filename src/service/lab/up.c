@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/lab/up.h"
 
-#include "base/arena/arena.h"
 #include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "domain/compile/compile.h"
@@ -259,33 +258,40 @@ static int start_machines(struct lab *l, struct err *e)
 }
 
 /* Before the machines: the client's trusts it from the start. */
-static int open_ca(struct lab *l, struct pki_ca **ret, struct err *e)
+static int open_ca(struct lab *l, struct pki_authority **ret, struct err *e)
 {
     _cleanup_free_ char *dir = xasprintf("%s/ca", l->dir);
     _cleanup_free_ char *root = xasprintf("%s/ca/root.pem", l->dir);
-    int r = pki_ca_open(dir, l->platform, clock_wall_ms(), ret, e);
+    int r = pki_authority_open(dir, l->platform, clock_wall_ms(), ret, e);
     if (r < 0)
         return r;
     json_object_set_new(l->state, "ca", json_string(root));
     return lab_save(l, e);
 }
 
+/* Certificates that live for seconds, so that a test sees them renewed. */
+static int64_t leaf_seconds(void)
+{
+    uint64_t s;
+    const char *text = getenv("MCP_LEAF_SECONDS");
+    return text && str_to_u64(text, INT32_MAX, &s) ? (int64_t)s : 0;
+}
+
 static int provision(
-    struct lab *l, const struct up_params *p, const struct pki_ca *ca, struct err *e)
+    struct lab *l, const struct up_params *p, const struct pki_authority *ca, struct err *e)
 {
     char geo[PATH_MAX];
-    _cleanup_arena_ struct arena *a = arena_new(0);
-    struct provision shared = {.model = p->model, .ca = ca, .geo = geo};
+    struct provision shared = {
+        .model = p->model, .authority = ca, .geo = geo, .leaf_s = leaf_seconds()};
     int r = enrol_find_geo(p->model, p->file, geo, e);
     if (r < 0)
         return r;
-    shared.names = provision_edge_names(p->model, a, &shared.n_names);
     r = for_each_host(l, p, &shared, provision_one, e);
     return r < 0 || !p->files ? r : up_images(l, p, e);
 }
 
 static int make_disks(
-    struct lab *l, const struct up_params *p, struct pki_ca **ret_ca, struct err *e)
+    struct lab *l, const struct up_params *p, struct pki_authority **ret_ca, struct err *e)
 {
     tell(p, UP_DISKS, NULL, "ext4 images, one a host");
     if (p->port)
@@ -301,7 +307,7 @@ static int make_disks(
 }
 
 static int start_hosts(
-    struct lab *l, const struct up_params *p, const struct pki_ca *ca, struct err *e)
+    struct lab *l, const struct up_params *p, const struct pki_authority *ca, struct err *e)
 {
     tell(p, UP_HOSTS, NULL, "certificates, boot records, images");
     int r = provision(l, p, ca, e);
@@ -318,7 +324,7 @@ static int start_hosts(
 
 int up_hosts(struct lab *l, const struct up_params *p, struct err *e)
 {
-    _cleanup_pki_ca_ struct pki_ca *ca = NULL;
+    _cleanup_pki_authority_ struct pki_authority *ca = NULL;
     int r = make_disks(l, p, &ca, e);
     if (r < 0)
         return r;

@@ -41,6 +41,23 @@ void peers_tune_socket(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+int peers_set_tls(struct peers *p, const struct tls_files *f, struct err *e)
+{
+    SSL_CTX *client = NULL, *server = NULL;
+    int r = tls_ctx_mutual_new(f, false, &client, e);
+    if (r >= 0)
+        r = tls_ctx_mutual_new(f, true, &server, e);
+    if (r < 0) {
+        SSL_CTX_free(client);
+        return r;
+    }
+    SSL_CTX_free(p->client_ctx); /* a handshake on its way holds its own reference */
+    SSL_CTX_free(p->server_ctx);
+    p->client_ctx = client;
+    p->server_ctx = server;
+    return 0;
+}
+
 int peers_new(uv_loop_t *loop, const struct peers_config *c, const struct peers_handler *h,
     void *ctx, struct peers **ret, struct err *e)
 {
@@ -49,9 +66,7 @@ int peers_new(uv_loop_t *loop, const struct peers_config *c, const struct peers_
     p->platform = xstrdup(c->platform);
     p->host = xstrdup(c->host);
     p->name = xasprintf("control@%s", c->host);
-    int r = tls_ctx_mutual_new(&c->tls, false, &p->client_ctx, e);
-    if (r >= 0)
-        r = tls_ctx_mutual_new(&c->tls, true, &p->server_ctx, e);
+    int r = peers_set_tls(p, &c->tls, e);
     if (r >= 0)
         r = listeners_start(p, c->listen_fds, c->n_listen, e);
     if (r < 0) {

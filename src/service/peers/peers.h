@@ -45,6 +45,8 @@ MUST_CHECK int peers_new(uv_loop_t *loop, const struct peers_config *c,
     const struct peers_handler *h, void *ctx, struct peers **ret, struct err *e);
 /* Ends every link; its memory goes when the loop has closed the handles. */
 void peers_free(struct peers *p);
+/* For the links to come, each way; those that are up stay. */
+MUST_CHECK int peers_set_tls(struct peers *p, const struct tls_files *f, struct err *e);
 /* Who to keep links to, ourselves left out by name. Links to others are closed. */
 void peers_set(struct peers *p, const struct peers_target *targets, size_t n);
 bool peers_is_up(const struct peers *p, const char *host);

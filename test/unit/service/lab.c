@@ -8,7 +8,6 @@
 #include "domain/spec/boot.h"
 #include "domain/spec/spec.h"
 #include "service/lab/msg.h"
-#include "service/lab/provision.h"
 #include "service/wan/wan.h"
 
 #include "test.h"
@@ -108,20 +107,6 @@ static void test_plan_refuses(void **state)
     struct model *m = load(text.buf);
     assert_int_equal(plan_check(m, &e), ERR_INVALID);
     assert_non_null(strstr(e.message, "wan"));
-    model_free(m);
-}
-
-static void test_edge_names(void **state)
-{
-    struct model *m = load(declaration);
-    struct arena *a = arena_new(0);
-    size_t n;
-    const char *const *names = provision_edge_names(m, a, &n);
-    assert_int_equal(n, 3); /* each once */
-    assert_string_equal(names[0], "labx.example");
-    assert_string_equal(names[1], "*.labx.example");
-    assert_string_equal(names[2], "a.b.labx.example");
-    arena_free(a);
     model_free(m);
 }
 
@@ -250,7 +235,6 @@ int main(void)
         cmocka_unit_test(test_plan_wan),
         cmocka_unit_test(test_plan_hosts),
         cmocka_unit_test(test_plan_refuses),
-        cmocka_unit_test(test_edge_names),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_message_timeout),
         cmocka_unit_test(test_process),

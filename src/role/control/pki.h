@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by pki.c (leaves, issuing) and ca.c (roots, intermediates, their rotation). */
+#pragma once
+
+#include "role/control/priv.h"
+
+#include "service/certs/certs.h"
+
+struct control_pki {
+    struct arena *arena; /* of what the boot record says */
+    struct model_host self;
+    struct model_region self_region;
+    bool is_member, has_etcd;
+    const char **peers;
+    size_t n_peers, turn;
+    struct seal_key *key;
+    struct pki_authority *authority; /* NULL: this host holds none */
+    struct certs *certs;
+    json_t *placements;
+};
+
+/* New certificates or roots: for the connections to come. */
+void control_pki_reload(struct control *c);
