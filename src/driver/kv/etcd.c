@@ -25,9 +25,6 @@ struct etcd {
     struct kv_watch *watches;
 };
 
-/* Parses an answer and completes the caller's callback; e not NULL: failed. */
-typedef void (*answer_fn)(void *op, json_t *answer, const struct err *e);
-
 struct call {
     struct etcd *store;
     const char *path;
@@ -35,7 +32,7 @@ struct call {
     size_t endpoint;
     size_t tried;
     bool idempotent;
-    answer_fn answer;
+    etcd_answer_fn answer;
     void *op;
 };
 
@@ -133,7 +130,7 @@ static void send_call(struct call *c)
 
 /* Takes `body`. */
 static void start(
-    struct etcd *s, const char *path, json_t *body, bool idempotent, answer_fn answer, void *op)
+    struct etcd *s, const char *path, json_t *body, bool idempotent, etcd_answer_fn answer, void *op)
 {
     struct call *c = xcalloc(1, sizeof *c);
     *c = (struct call){.store = s,
@@ -548,6 +545,12 @@ static void etcd_unwatch(struct kv *kv, struct kv_watch *w)
         free_watch(w);
 }
 
+void etcd_call(struct kv *kv, const char *path, json_t *body, bool idempotent,
+    etcd_answer_fn answer, void *op)
+{
+    start(etcd_of(kv), path, body, idempotent, answer, op);
+}
+
 static void etcd_close(struct kv *kv)
 {
     struct etcd *s = etcd_of(kv);
@@ -564,6 +567,7 @@ static void etcd_close(struct kv *kv)
 }
 
 static const struct kv_ops etcd_ops = {
+    .members = etcd_members,
     .range = etcd_range,
     .txn = etcd_txn,
     .lease_grant = etcd_lease_grant,

@@ -139,6 +139,8 @@ static int code_of_grpc(int64_t code)
         return ERR_DENIED;
     case 8:
         return ERR_LIMIT;
+    case 9: /* failed precondition: a member that is behind, too few that have started */
+        return ERR_REFUSED;
     case 11: /* out of range: compacted */
         return ERR_CONFLICT;
     case 14:

@@ -83,6 +83,17 @@ void kv_maintain(struct kv *kv, int64_t keep_from, kv_status_fn fn, void *ctx)
     kv->ops->maintain(kv, keep_from, fn, ctx);
 }
 
+bool kv_has_members(const struct kv *kv)
+{
+    return kv->ops->members != NULL;
+}
+
+void kv_members(struct kv *kv, const struct kv_member_op *op, kv_members_fn fn, void *ctx)
+{
+    ASSERT(kv->ops->members);
+    kv->ops->members(kv, op, fn, ctx);
+}
+
 void kv_close(struct kv *kv)
 {
     if (kv)

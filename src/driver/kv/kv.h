@@ -69,6 +69,26 @@ struct kv_status {
 };
 typedef void (*kv_status_fn)(void *ctx, const struct kv_status *s, const struct err *e);
 
+/* ---- the members of an etcd cluster ---- */
+
+struct kv_member {
+    uint64_t id;
+    const char *name; /* "": it has not started yet */
+    const char *peer_url;
+    bool learner; /* follows, does not count for the quorum */
+};
+/* The members, after the change if one was asked for; valid during the call only. */
+typedef void (*kv_members_fn)(
+    void *ctx, const struct kv_member *members, size_t n, const struct err *e);
+
+enum kv_member_change { KV_MEMBER_LIST, KV_MEMBER_ADD, KV_MEMBER_PROMOTE, KV_MEMBER_REMOVE };
+
+struct kv_member_op {
+    enum kv_member_change change;
+    uint64_t id;          /* promote, remove */
+    const char *peer_url; /* add: as a learner */
+};
+
 struct kv_ops { /* implemented by each store; arguments are copied before the call returns */
     void (*range)(struct kv *kv, const char *prefix, bool exact, kv_range_fn fn, void *ctx);
     void (*txn)(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
@@ -84,6 +104,9 @@ struct kv_ops { /* implemented by each store; arguments are copied before the ca
     /* Compacts history before `keep_from`, gives space back, clears a quota alarm. */
     void (*maintain)(struct kv *kv, int64_t keep_from, kv_status_fn fn, void *ctx);
     void (*close)(struct kv *kv);
+    /* NULL: a store that has no members */
+    void (*members)(
+        struct kv *kv, const struct kv_member_op *op, kv_members_fn fn, void *ctx);
 };
 
 struct kv {
@@ -104,6 +127,10 @@ struct kv_watch *kv_watch(
 void kv_unwatch(struct kv *kv, struct kv_watch *w);
 void kv_status(struct kv *kv, kv_status_fn fn, void *ctx);
 void kv_maintain(struct kv *kv, int64_t keep_from, kv_status_fn fn, void *ctx);
+/* etcd only (kv_has_members()). The outcome of a change that failed with ERR_UNAVAILABLE or
+ * ERR_TIMEOUT is unknown: list again. Promoting one that is still behind is ERR_REFUSED. */
+bool kv_has_members(const struct kv *kv);
+void kv_members(struct kv *kv, const struct kv_member_op *op, kv_members_fn fn, void *ctx);
 void kv_close(struct kv *kv); /* NULL is fine; the rest happens on the loop */
 
 MUST_CHECK int kv_sqlite_open(uv_loop_t *loop, const char *path, struct kv **ret, struct err *e);
