@@ -63,6 +63,7 @@ struct rpc_conn *rpc_conn_new(
     c->handler = handler;
     c->ctx = ctx;
     c->in.max = RPC_HELLO_MAX;
+    c->frame_max = RPC_FRAME_MAX;
     c->out_tail = &c->out;
     c->open_parts = 2;
     ASSERT(uv_timer_init(loop, &c->timer) == 0);
@@ -146,7 +147,7 @@ static void take_hello(struct rpc_conn *c, const struct rpc_msg *m)
     str_copy(c->peer_name, sizeof c->peer_name, m->name);
     c->protocol = version;
     c->hello_at_ms = 0;
-    c->in.max = RPC_FRAME_MAX;
+    c->in.max = c->frame_max;
     if (c->handler->ready)
         c->handler->ready(c->ctx, c);
 }
@@ -255,6 +256,11 @@ void rpc_conn_end(struct rpc_conn *c, int code, const char *fmt, ...)
     err_set(&c->why, code, "%s", text);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
     c->transport->end(c);
+}
+
+void rpc_conn_frame_max(struct rpc_conn *c, size_t bytes)
+{
+    c->frame_max = bytes;
 }
 
 void rpc_conn_close(struct rpc_conn *c)

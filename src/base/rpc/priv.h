@@ -122,6 +122,7 @@ struct rpc_conn {
     unsigned open_parts; /* timer and transport: what the loop still holds */
     struct err why;
     struct rpc_in in;
+    size_t frame_max; /* of in.max once the hello has come */
     int fds[RPC_FDS_MAX];
     size_t n_fds;
     struct rpc_out *out;

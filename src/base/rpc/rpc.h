@@ -58,6 +58,9 @@ MUST_CHECK int rpc_conn_new_tls(struct tls_stream *s, const char *name,
 /* How long the peer may take for its hello (default 10 s, 0: for ever, for a peer of our own that
  * is yet to start). */
 void rpc_conn_hello_timeout(struct rpc_conn *c, uint64_t timeout_ms);
+/* Frames that the peer may send after its hello (default RPC_FRAME_MAX): less for strangers. To be
+ * called before the hello. */
+void rpc_conn_frame_max(struct rpc_conn *c, size_t bytes);
 /* closed() still comes, with ERR_CANCELED, from the loop */
 void rpc_conn_close(struct rpc_conn *c);
 void *rpc_conn_ctx(struct rpc_conn *c);

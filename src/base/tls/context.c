@@ -2,6 +2,7 @@
 #include "base/tls/tls.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 
 static int openssl_error(struct err *e, const char *what)
 {
@@ -66,6 +67,36 @@ int tls_ctx_mutual_new(const struct tls_files *f, bool server, SSL_CTX **ret, st
     if (SSL_CTX_load_verify_locations(ctx, f->ca, NULL) != 1)
         return openssl_error(e, f->ca);
     int r = load_own(ctx, f->cert, f->key, e);
+    if (r < 0)
+        return r;
+    *ret = util_steal_ptr(&ctx);
+    return 0;
+}
+
+static int trust(SSL_CTX *ctx, const char *ca_pem, struct err *e)
+{
+    BIO *bio = BIO_new_mem_buf(ca_pem, -1);
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    size_t n = 0;
+    for (X509 *cert; bio && (cert = PEM_read_bio_X509(bio, NULL, no_password, NULL)); n++) {
+        int added = X509_STORE_add_cert(store, cert);
+        X509_free(cert);
+        if (added != 1)
+            break;
+    }
+    BIO_free(bio);
+    ERR_clear_error(); /* the end of the text is one */
+    return n ? 0 : err_set(e, ERR_INVALID, "no certificate to trust");
+}
+
+int tls_ctx_stranger_new(const char *ca_pem, SSL_CTX **ret, struct err *e)
+{
+    ERR_clear_error();
+    _cleanup_(ctx_free_p) SSL_CTX *ctx = ctx_new(false);
+    SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_verify(ctx, ca_pem ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    int r = ca_pem ? trust(ctx, ca_pem, e) : 0;
     if (r < 0)
         return r;
     *ret = util_steal_ptr(&ctx);

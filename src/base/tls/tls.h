@@ -26,6 +26,11 @@ MUST_CHECK int tls_ctx_mutual_new(
 MUST_CHECK int tls_ctx_server_new(
     const char *cert_pem, const char *key_pem, SSL_CTX **ret, struct err *e);
 
+/* A client that has no certificate yet. ca_pem: the only certificates that the server's chain may
+ * end in; NULL: whoever answers is taken, so nothing may be said to it that not everybody may know.
+ */
+MUST_CHECK int tls_ctx_stranger_new(const char *ca_pem, SSL_CTX **ret, struct err *e);
+
 struct tls_stream_handler {
     /* handshake done, peer verified */
     void (*ready)(void *ctx, struct tls_stream *s);

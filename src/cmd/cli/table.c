@@ -9,6 +9,9 @@ extern const struct cmd cmd_completion;
 extern const struct cmd cmd_down;
 extern const struct cmd cmd_explain_dns;
 extern const struct cmd cmd_host;
+extern const struct cmd cmd_host_join;
+extern const struct cmd cmd_host_list;
+extern const struct cmd cmd_host_token;
 extern const struct cmd cmd_init;
 extern const struct cmd cmd_lab_as;
 extern const struct cmd cmd_lab_cut;
@@ -19,6 +22,7 @@ extern const struct cmd cmd_lab_list;
 extern const struct cmd cmd_lab_mend;
 extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
+extern const struct cmd cmd_lab_wipe;
 extern const struct cmd cmd_man;
 extern const struct cmd cmd_plan;
 extern const struct cmd cmd_revisions;
@@ -43,6 +47,10 @@ const struct cmd *const cmd_table[] = {
     &cmd_timeline,
     &cmd_audit,
     &cmd_explain_dns,
+    /* Hosts. */
+    &cmd_host_token,
+    &cmd_host_join,
+    &cmd_host_list,
     /* A lab on this machine. */
     &cmd_up,
     &cmd_down,
@@ -54,6 +62,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_lab_cut,
     &cmd_lab_slow,
     &cmd_lab_mend,
+    &cmd_lab_wipe,
     /* About the command line itself. */
     &cmd_schema,
     &cmd_completion,

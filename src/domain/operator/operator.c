@@ -37,6 +37,8 @@ static const struct operator_action actions[] = {
     CHANGE("deploy", "Deploy", DEPLOYER, "module"),
     CHANGE("rollback", "Rollback", DEPLOYER, "module"),
     CHANGE("exec", "Exec", ADMIN, "module"),
+    CHANGE("host.token", "HostToken", ADMIN, "host"),
+    CHANGE("host.remove", "HostRemove", ADMIN, "host"),
     CHANGE("operator.add", "OperatorAdd", ADMIN, "name"),
     CHANGE("operator.remove", "OperatorRemove", ADMIN, "name"),
 };

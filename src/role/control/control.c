@@ -249,11 +249,14 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     if (r >= 0)
         r = scrape_new(&c->role->loop, fds, listens(c->role, "metrics", fds), control_scrape, c,
             &c->scrape, e);
+    if (r >= 0)
+        r = control_enrol_start(c, fds, listens(c->role, "enrol", fds), e);
     if (r >= 0 && role_listen_fd(c->role, "cli", 0) >= 0)
         r = control_cli_start(c, role_listen_fd(c->role, "cli", 0), e);
     if (r < 0)
         return r;
     set_boot_peers(c, boot);
+    control_hosts_start(c);
     control_report_start(c);
     c->started = true;
     control_maintain_start(c);
@@ -274,6 +277,7 @@ static int control_init(struct role *r, struct err *e)
     if (code < 0)
         return err_wrap(e, "boot record");
     str_copy(c->platform, sizeof c->platform, boot->platform);
+    c->own_address = boot->addresses.v[0];
     code = start(c, boot, e);
     boot_free(boot);
     return code;
@@ -288,6 +292,8 @@ static void control_done(struct role *r)
     control_maintain_stop(c);
     control_cli_stop(c);
     scrape_free(c->scrape);
+    control_enrol_stop(c);
+    control_hosts_stop(c);
     control_registry_stop(c);
     control_pki_close(c);
     revisions_free(c->revisions);

@@ -148,6 +148,8 @@ static const struct {
     {"exec", do_exec},
     {"timeline", control_timeline},
     {"audit", control_audit},
+    {"host.token", control_enrol_token},
+    {"host.list", control_host_list},
 };
 
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params)
@@ -188,6 +190,7 @@ static const struct {
     {"timeline", peer_timeline},
     {"agent", peer_agent},
     {"pki.issue", control_issue},
+    {"enrol.join", control_enrol_relayed},
 };
 
 void control_answer_peer(

@@ -75,7 +75,7 @@ void control_unwant_leaf(struct control *c, const char *name)
 
 /* ---- issuing */
 
-static int issue(
+int control_issue_leaf(
     struct control *c, const char *host, const json_t *request, json_t **ret, struct err *e)
 {
     struct capolicy_facts facts = facts_of(c);
@@ -90,7 +90,7 @@ void control_issue(struct control *c, const char *host, struct rpc_req *req, jso
 {
     struct err e;
     json_t *answer;
-    if (issue(c, host, params, &answer, &e) < 0) {
+    if (control_issue_leaf(c, host, params, &answer, &e) < 0) {
         log_warn("pki", "certificate not issued", "host=%s kind=%s error=%s", host,
             json_opt_str(params, "kind", "?"), e.message);
         rpc_reply_error(req, &e);
@@ -161,7 +161,7 @@ static void on_ask(void *ctx, const char *name, const json_t *request)
     struct err e;
     if (c->pki->authority) {
         _cleanup_json_ json_t *answer = NULL;
-        int r = issue(c, c->host, request, &answer, &e);
+        int r = control_issue_leaf(c, c->host, request, &answer, &e);
         take_answer(c, name, answer, r < 0 ? &e : NULL);
         return;
     }

@@ -11,6 +11,7 @@
 #include "role/frame/frame.h"
 #include "service/audit/audit.h"
 #include "service/documents/documents.h"
+#include "service/enrol/door.h"
 #include "service/peers/peers.h"
 #include "service/revisions/revisions.h"
 #include "service/scrape/scrape.h"
@@ -41,6 +42,11 @@ struct control {
     char kv_reason[512];
     struct seal_key *seal_key; /* this host's; its public half is in the register */
     struct documents *hosts;   /* the register of hosts */
+    struct documents *denied;   /* hosts that were removed */
+    struct enrol_door *door;    /* for machines that want to join */
+    uint64_t enrol_noted_ms;    /* refusals told since then: */
+    unsigned enrol_notes;
+    struct ip_addr own_address; /* the main private one */
     struct revisions *revisions;
     struct revision *revision; /* the current one; NULL before the first */
     const struct model *model; /* its model */
@@ -89,6 +95,9 @@ void control_pki_report(const struct control *c, json_t *report);
 /* NULL: this host holds no issuing keys. */
 const struct pki_authority *control_authority(const struct control *c);
 int64_t control_leaf_life(const struct control *c); /* seconds */
+/* certs_issue() by the keys that this host holds; ERR_UNAVAILABLE: it holds none. */
+MUST_CHECK int control_issue_leaf(
+    struct control *c, const char *host, const json_t *request, json_t **ret, struct err *e);
 void control_issue(struct control *c, const char *host, struct rpc_req *req, json_t *params);
 /* Keeps /var/lib/mcp/pki/<name>.pem and .key fresh; of every change the mesh role is told. */
 void control_want_leaf(
@@ -103,6 +112,21 @@ void control_maintain_stop(struct control *c);
 MUST_CHECK int control_registry_start(struct control *c, struct err *e);
 void control_registry_stop(struct control *c);
 const json_t *control_registry_host(const struct control *c, const char *host); /* NULL: none */
+
+/* enrol.c: how a machine becomes a host */
+MUST_CHECK int control_enrol_start(struct control *c, const int *fds, size_t n, struct err *e);
+void control_enrol_stop(struct control *c);
+void control_enrol_token(struct control *c, struct rpc_req *req, json_t *params);
+void control_enrol_relayed(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params);
+
+/* hosts.c: those that joined, and those that were removed */
+void control_hosts_start(struct control *c);
+void control_hosts_stop(struct control *c);
+void control_host_list(struct control *c, struct rpc_req *req, json_t *params);
+/* It was removed: what proves to be it is not listened to. */
+bool control_host_denied(const struct control *c, const char *host);
+void control_admit(struct control *c, const char *host); /* it joined (again) */
 
 /* steer.c */
 MUST_CHECK int control_steer_open(struct control *c, const char *region, struct err *e);

@@ -15,6 +15,7 @@
 
 #define LISTEN_PORT_PEER 7400
 #define LISTEN_PORT_METRICS 7402
+#define LISTEN_PORT_ENROL 7403 /* service/enrol/door.h */
 
 struct listen {
     const char *role;

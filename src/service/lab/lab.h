@@ -93,6 +93,10 @@ MUST_CHECK int lab_power_on(struct lab *l, const json_t *hosts, bool start, stru
  * Disks survive. */
 MUST_CHECK int lab_power_off(struct lab *l, const json_t *hosts, struct err *e);
 
+/* Power loss, then new machines with empty disks, on, their service not started: computers fresh
+ * from the shop. */
+MUST_CHECK int lab_wipe(struct lab *l, const json_t *hosts, struct err *e);
+
 /* ---- links ---- */
 
 struct lab_link { /* one direction; unset members leave what is */

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define START_TIMEOUT_MS 20000u /* mounts of a cold disk on a loaded machine */
 #define DEATH_TIMEOUT_MS 10000u
@@ -150,6 +151,35 @@ int lab_power_on(struct lab *l, const json_t *hosts, bool start, struct err *e)
         if (r >= 0 && start)
             r = start_service(l, host, e);
     return r;
+}
+
+/* ---- fresh disks ---- */
+
+static int renew_disk(const struct lab *l, const char *name, struct err *e)
+{
+    struct stat st;
+    _cleanup_free_ char *image = xasprintf("%s/%s.img", l->dir, name);
+    if (stat(image, &st) < 0)
+        return err_errno(e, errno, "disk of %s", name);
+    if (unlink(image) < 0)
+        return err_errno(e, errno, "remove %s", image);
+    return disk_make(image, (uint64_t)st.st_size, e);
+}
+
+int lab_wipe(struct lab *l, const json_t *hosts, struct err *e)
+{
+    size_t i;
+    json_t *host;
+    json_array_foreach (hosts, i, host)
+        if (!lab_host_is(host, "host")) {
+            err_set(e, ERR_USAGE, "%s has no disk", json_opt_str(host, "name", "?"));
+            return ERR_USAGE;
+        }
+    int r = lab_power_off(l, hosts, e);
+    json_array_foreach (hosts, i, host)
+        if (r >= 0)
+            r = renew_disk(l, json_opt_str(host, "name", ""), e);
+    return r < 0 ? r : lab_power_on(l, hosts, false, e);
 }
 
 /* ---- everything ---- */

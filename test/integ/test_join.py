@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machines that join a running platform by token, and those that must not. The machines are lab hosts whose disk was
+wiped: they have the binary, an address and nothing else."""
+import base64
+import hashlib
+import json
+import pathlib
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "lib"))
+from lablib import BINARY, Lab, in_thread, enter_netns, lab_traces, wait_until
+
+FOUR_HOSTS = """
+platform: {name}
+domain: {name}.example
+regions:
+  ra: {{duty: main, address: 203.0.113.20, network: 10.20.0.0/16}}
+hosts:
+  a1: {{region: ra, address: 10.20.0.11, public: true}}
+  a2: {{region: ra, address: 10.20.0.12}}
+  a3: {{region: ra, address: 10.20.0.13}}
+  a4: {{region: ra, address: 10.20.0.14}}
+state: {{members: [a1, a2, a3]}}
+lab:
+  clients: {{KR: 198.51.100.0/28}}
+routing:
+  nameservers: {{ns1: ra}}
+  default: [ra]
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with Lab(FOUR_HOSTS, folder=tmp_path_factory.mktemp("join")) as lab:
+        lab.up()
+        yield lab
+    assert lab_traces(lab.name) == []
+
+
+def hosts(lab):
+    return {h["host"]: h for h in json.loads(lab.mcp("host", "list", "--json").stdout)["hosts"]}
+
+
+def token(lab, *args):
+    return lab.mcp("host", "token", *args).stdout.strip()
+
+
+def wipe(lab, host):
+    """A fresh machine that the others no longer hear."""
+    lab.mcp("lab", "wipe", host)
+    wait_until(lambda: not hosts(lab)[host]["heard"], what=f"{host} is no longer heard")
+
+
+def join(lab, host, token, *args, env=()):
+    return lab.exec(host, "env", *env, BINARY, "host", "join", "10.20.0.11", token, *args, check=False)
+
+
+def change(token, at):
+    """The same token with one bit changed at that byte: 0 to 7 id, 8 to 23 root, 24 to 39 secret."""
+    body = bytearray(base64.b32decode(token.split("-")[1].upper()))
+    body[at] ^= 1
+    text = base64.b32encode(bytes(body)).decode().lower()
+    check = base64.b32encode(hashlib.sha256(bytes(body)).digest()[:5]).decode().lower()[:4]
+    return f"mcp1-{text}-{check}"
+
+
+def refusals(lab):
+    return lab.mcp("timeline", "--kind", "enrol").stdout
+
+
+@pytest.fixture(scope="module")
+def stranger(lab):
+    wipe(lab, "a4")
+    return "a4"
+
+
+def test_refused_with_the_reason(lab, stranger):
+    good = token(lab, "--as", "a4")
+    for what, made, args, env, said in [
+            ("a slip", good[:20] + ("b" if good[20] != "b" else "c") + good[21:], (), (), "has a slip in it"),
+            ("no token", "hello", (), (), "this is no token"),
+            ("another root", change(good, 9), (), (), "another fingerprint; nothing was said"),
+            ("another secret", change(good, 30), (), (), "knows no such token"),
+            ("another id", change(good, 1), (), (), "knows no such token"),
+            ("clock ahead", good, (), ("MCP_CLOCK_OFFSET_MS=6000",), "the clocks differ by more than 5 s"),
+            ("clock behind", good, (), ("MCP_CLOCK_OFFSET_MS=-3600000",), "the clocks differ by more than 5 s"),
+            ("another name", good, ("--as", "a3"), (), "the token is for the host a4, not for a3"),
+    ]:
+        p = join(lab, stranger, made, *args, env=env)
+        assert p.returncode != 0 and said in p.stderr and "fix:" in p.stderr, (what, p.stderr)
+        assert lab.exec(stranger, "test", "-e", "/var/lib/mcp/boot.json", check=False).returncode == 1, what
+    said = refusals(lab)
+    assert "10.20.0.14 was refused" in said and "knows no such token" in said
+    assert good.split("-")[1] not in said  # what is refused is not told on
+    assert "joined from" not in said
+
+
+def test_token_of_another_machine(lab, stranger):
+    p = join(lab, stranger, token(lab), "--as", "a3")
+    assert p.returncode == 3 and "a3 is declared at 10.20.0.13, which this machine does not have" in p.stderr
+    p = lab.mcp("host", "token", "--as", "a3", check=False)
+    assert p.returncode == 3 and "a3 has joined and is heard" in p.stderr
+    p = lab.mcp("host", "token", "--as", "a9", check=False)
+    assert p.returncode == 3 and "no host a9" in p.stderr
+    # a token for anybody does not replace one that joined once
+    p = join(lab, stranger, token(lab))
+    assert p.returncode == 3 and "a4 has joined already" in p.stderr
+
+
+def test_expired(lab, stranger):
+    made = token(lab, "--as", "a4", "--ttl", "1s")
+    p = wait_until(lambda: (p := join(lab, stranger, made, "--as", "a3")) and "expired" in p.stderr and p)
+    assert p.returncode == 3 and "the token expired at" in p.stderr
+
+
+def call_door(lab, frames):
+    """What the enrolment port says to a client without a certificate: until each frame is answered or it hangs up."""
+    def talk():
+        enter_netns(f"/proc/{lab.pid('a4')}/ns/net")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        heard = []
+        with socket.create_connection(("10.20.0.11", 7403), 5) as raw, context.wrap_socket(raw) as s:
+            s.settimeout(10)
+            hello = json.dumps({"protocol": [1, 1], "name": "join"}).encode()
+            try:
+                for frame in [hello, *frames]:
+                    s.sendall(struct.pack("!I", len(frame)) + frame)
+                data = b""
+                while len(heard) < 1 + len(frames):  # its hello comes first
+                    got = s.recv(65536)
+                    if not got:
+                        return heard + ["closed"]
+                    data += got
+                    while len(data) >= 4 and len(data) >= 4 + struct.unpack("!I", data[:4])[0]:
+                        n = struct.unpack("!I", data[:4])[0]
+                        heard.append(json.loads(data[4:4 + n]))
+                        data = data[4 + n:]
+                return heard
+            except (ConnectionError, ssl.SSLError):
+                return heard + ["closed"]
+    return in_thread(talk)
+
+
+def test_a_stranger_may_say_little(lab, stranger):
+    for method in ("status", "apply", "pki.issue", "agent", "timeline", "host.token"):
+        said = call_door(lab, [json.dumps({"id": 1, "method": method, "params": {}}).encode()])
+        assert [a["error"]["code"] for a in said if isinstance(a, dict) and "error" in a] == ["denied"], (method, said)
+    assert call_door(lab, [b"x" * 70000])[-1] == "closed"  # over the size of a frame
+    many = [json.dumps({"id": i + 1, "method": "enrol.hello", "params": {}}).encode() for i in range(12)]
+    said = [a for a in call_door(lab, many) if isinstance(a, dict) and a.get("id")]
+    assert sum("result" in a for a in said) == 8 and said[-1]["error"]["code"] == "limit"
+    nothing = {"id": 1, "method": "enrol.join", "params": {"token": "x", "addresses": [1]}}
+    assert call_door(lab, [json.dumps(nothing).encode()])[-1]["error"]["code"] == "invalid"
+
+
+def test_used_by_one_of_many(lab, stranger):
+    """The same token from many processes at once: one is a host afterwards. Then it runs, is heard, and the token is
+    good for nobody."""
+    made = token(lab, "--as", "a4")
+    command = [BINARY, "lab", "exec", "--platform", lab.name, "a4", "--", BINARY, "host", "join", "10.20.0.11", made]
+    many = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    ends = [p.communicate(timeout=60) + (p.returncode,) for p in many]
+    assert sorted(rc != 0 for _, _, rc in ends) == [False, True, True, True], ends
+    assert all("used already" in err or "already the host" in err for _, err, rc in ends if rc), ends
+    again = join(lab, "a4", made)
+    assert again.returncode == 3 and "already the host a4" in again.stderr
+    boot = json.loads(lab.path("a4", "/var/lib/mcp/boot.json").read_text())
+    assert boot["host"] == "a4" and boot["platform"] == lab.name and "member" in boot["state"]
+    lab.mcp("lab", "heal", "a4")
+    row = wait_until(lambda: (r := hosts(lab)["a4"])["heard"] and r)
+    assert row["joined"] and row["joined_ms"] > 0 and not row["member"]
+    wait_until(lambda: lab.status()["ready"], what="ready again")
+    assert "a4 joined from 10.20.0.14" in refusals(lab)
+    wipe(lab, "a4")
+    p = join(lab, "a4", made)
+    assert p.returncode == 3 and "the token was used already, by a4 from 10.20.0.14" in p.stderr
+
+
+def test_join_through_any_host(lab, stranger):
+    """Through one that cannot sign: it passes the request on."""
+    made = token(lab, "--as", "a4")
+    assert join(lab, "a4", made).returncode == 0
+    lab.mcp("lab", "heal", "a4")
+    wait_until(lambda: hosts(lab)["a4"]["heard"])
+    wipe(lab, "a2")
+    made = token(lab, "--as", "a2")
+    p = lab.exec("a2", BINARY, "host", "join", "10.20.0.14", made)
+    assert "the host a2" in p.stdout and "declared to hold the state store" in p.stdout
+    lab.mcp("lab", "heal", "a2")
+    wait_until(lambda: hosts(lab)["a2"]["heard"])
