@@ -39,12 +39,7 @@ struct placement *placement_get(struct schedule *s, const char *region)
     return p;
 }
 
-const json_t *placement_spec(const struct placement *p, const char *generation)
-{
-    return json_object_get(p->specs, generation);
-}
-
-static int parse_text(const json_t *j, const char *key, char *out, size_t size, struct err *e)
+int doc_text(const json_t *j, const char *key, char *out, size_t size, struct err *e)
 {
     const char *text;
     int r = json_get_str(j, key, &text, e);
@@ -56,10 +51,10 @@ static int parse_text(const json_t *j, const char *key, char *out, size_t size, 
 static int parse_instance(struct instance *i, json_t *j, struct err *e)
 {
     int r;
-    if ((r = parse_text(j, "name", i->name, sizeof i->name, e)) < 0
-        || (r = parse_text(j, "module", i->module, sizeof i->module, e)) < 0
-        || (r = parse_text(j, "host", i->host, sizeof i->host, e)) < 0
-        || (r = parse_text(j, "spec", i->spec, sizeof i->spec, e)) < 0)
+    if ((r = doc_text(j, "name", i->name, sizeof i->name, e)) < 0
+        || (r = doc_text(j, "module", i->module, sizeof i->module, e)) < 0
+        || (r = doc_text(j, "host", i->host, sizeof i->host, e)) < 0
+        || (r = doc_text(j, "spec", i->spec, sizeof i->spec, e)) < 0)
         return r;
     i->json = json_incref(j);
     i->drain = str_eq(json_opt_str(j, "state", "run"), "drain");
@@ -71,7 +66,7 @@ static int parse_instance(struct instance *i, json_t *j, struct err *e)
     return 0;
 }
 
-static int check_format(const json_t *doc, struct err *e)
+int doc_check_format(const json_t *doc, struct err *e)
 {
     int64_t format;
     int r = json_get_int(doc, "format", 1, INT64_MAX, &format, e);
@@ -86,7 +81,7 @@ int placement_parse(struct placement *p, const json_t *doc, struct err *e)
 {
     json_t *instances, *specs, *j;
     int r;
-    if ((r = check_format(doc, e)) < 0
+    if ((r = doc_check_format(doc, e)) < 0
         || (r = json_get_int(doc, "seq", 0, INT64_MAX, &p->seq, e)) < 0
         || (r = json_get_array(doc, "instances", &instances, e)) < 0
         || (r = json_get_obj(doc, "specs", &specs, e)) < 0)
@@ -163,12 +158,14 @@ json_t *placement_write(struct placement *p, const struct step *st)
     json_t *list = json_array();
     for (size_t i = 0; i < p->n; i++)
         json_array_append_new(list, format_instance(&p->v[i], p->seq + 1));
-    json_t *known = json_pack("{s:i,s:s,s:I,s:O,s:o,s:o}", "format", FORMAT, "region", p->region,
-        "revision", (json_int_t)st->in->revision, "lacks", p->lacks, "instances", list, "specs",
-        used_specs(p));
+    json_t *known = json_pack("{s:i,s:s,s:I,s:o,s:o,s:o}", "format", FORMAT, "region", p->region,
+        "revision", (json_int_t)st->in->revision, "lacks", json_copy(p->lacks), "instances", list,
+        "specs", used_specs(p));
     ASSERT(known);
     json_object_update(doc, known);
     json_decref(known);
+    json_decref(p->specs);
+    p->specs = json_copy(json_object_get(doc, "specs"));
     if (p->json && json_equal(p->json, doc)) {
         json_decref(doc);
         return NULL;

@@ -27,7 +27,7 @@ const json_t *step_unit(const struct step *st, const struct instance *i)
     return h ? json_object_get(h->units, i->name) : NULL;
 }
 
-/* An agent that says no "spec" is older than placements: what it runs is what it was told. */
+/* An agent that tells no "spec" is older than placements: what it runs is what it was told. */
 int step_ready(const struct step *st, const struct instance *i)
 {
     const struct host_view *h = step_host(st, i->host);
@@ -43,7 +43,7 @@ int step_ready(const struct step *st, const struct instance *i)
 static void add_load(const struct step *st, const struct placement *p, const struct instance *i)
 {
     struct host_view *h = step_host(st, i->host);
-    const json_t *limits = json_object_get(placement_spec(p, i->spec), "limits");
+    const json_t *limits = json_object_get(json_object_get(p->specs, i->spec), "limits");
     if (!h || i->gone)
         return;
     h->load.memory_bytes += (uint64_t)json_opt_int(limits, "memory_bytes", 0);
@@ -68,13 +68,13 @@ static uint64_t memory_of(const struct host_view *h)
 }
 
 static struct rank rank_of(const struct placement *p, const struct host_view *h,
-    const struct model_module *m, const char *generation)
+    const struct module_view *mv, const char *generation)
 {
+    const struct model_module *m = mv->model;
     struct rank r = {0};
-    for (size_t i = 0; i < p->n; i++) {
+    for (int i = mv->first; i >= 0; i = p->v[i].next) {
         const struct instance *in = &p->v[i];
-        if (in->gone || in->drain || strcmp(in->host, h->model->name) != 0
-            || strcmp(in->module, m->name) != 0)
+        if (in->gone || in->drain || strcmp(in->host, h->model->name) != 0)
             continue;
         r.same_module++;
         r.same_generation += !strcmp(in->spec, generation);
@@ -110,8 +110,8 @@ static const char *refuses(const struct host_view *h, const struct model_module 
     return NULL;
 }
 
-struct host_view *step_place(const struct step *st, const struct placement *p,
-    const struct model_module *m, const char *generation, char why[REASON_SIZE])
+static struct host_view *best_host(const struct step *st, const struct placement *p,
+    const struct module_view *m, const char *generation, char why[REASON_SIZE])
 {
     struct host_view *best = NULL;
     struct rank rank = {0};
@@ -121,7 +121,7 @@ struct host_view *step_place(const struct step *st, const struct placement *p,
         struct host_view *h = &st->hosts[i];
         if (strcmp(h->model->region->name, p->region) != 0)
             continue;
-        const char *no = refuses(h, m);
+        const char *no = refuses(h, m->model);
         if (no) {
             if (len < REASON_SIZE)
                 len += (size_t)snprintf(
@@ -138,39 +138,45 @@ struct host_view *step_place(const struct step *st, const struct placement *p,
 }
 
 /* Free: in no document, and no agent that is heard still has a process of that name. */
-static bool name_free(const struct step *st, const struct placement *p, const char *name)
+static bool name_free(
+    const struct step *st, const struct placement *p, const struct module_view *m, const char *name)
 {
-    for (size_t i = 0; i < p->n; i++)
+    for (int i = m->first; i >= 0; i = p->v[i].next)
         if (!strcmp(p->v[i].name, name))
             return false;
     for (size_t i = 0; i < st->in->model->n_hosts; i++) {
         const struct host_view *h = &st->hosts[i];
         if (!strcmp(h->model->region->name, p->region) && h->seen && h->seen->heard
             && json_object_get(h->units, name))
-            return false;
+            return st->s->guard_off[GUARD_NAMES];
     }
     return true;
 }
 
-struct instance *step_create(struct step *st, struct placement *p, const struct model_module *m,
-    const char *generation, bool standby, char why[REASON_SIZE])
+int step_create(struct step *st, struct placement *p, struct module_view *m,
+    const struct generation *g, bool standby, char why[REASON_SIZE])
 {
-    struct host_view *h = step_place(st, p, m, generation, why);
+    struct host_view *h = best_host(st, p, m, g->id, why);
     if (!h)
-        return NULL;
+        return -1;
     char name[NAME_SIZE];
     unsigned n = 1;
     do
-        snprintf(name, sizeof name, "%s-%u", m->name, n);
-    while (n++ < 1000 && !name_free(st, p, name));
+        snprintf(name, sizeof name, "%s-%u", m->model->name, n);
+    while (!name_free(st, p, m, name) && n++ < 1000);
     struct instance *i = GROW(p->v, p->n, p->cap);
     str_copy(i->name, sizeof i->name, name);
-    str_copy(i->module, sizeof i->module, m->name);
+    str_copy(i->module, sizeof i->module, m->model->name);
     str_copy(i->host, sizeof i->host, h->model->name);
-    str_copy(i->spec, sizeof i->spec, generation);
+    str_copy(i->spec, sizeof i->spec, g->id);
     i->standby = standby;
+    i->kind = standby ? KIND_STANDBY : KIND_GOOD;
+    i->ready = READY_NO;
     i->weight = WEIGHT_FULL;
     i->since_ms = st->wall;
+    i->next = m->first;
+    m->first = (int)p->n - 1;
+    json_object_set(p->specs, g->id, (json_t *)g->spec);
     add_load(st, p, i);
-    return i;
+    return m->first;
 }

@@ -91,3 +91,14 @@ MUST_CHECK int schedule_generation(const struct model *m, const json_t *files,
     const struct model_module *module, json_t **ret_spec, char ret[DIGEST_SIZE], struct err *e);
 /* {"deployments": [deploy documents, running first, then newest]}: of `mcp deploy status --json`. */
 json_t *schedule_status(const json_t *docs);
+
+/* Mutation checks of the simulator, never used elsewhere: without one of these a seed must fail. */
+enum schedule_guard {
+    GUARD_READY,  /* old instances leave when new ones are ready */
+    GUARD_ACKS,   /* a draining instance goes when the edges have left it */
+    GUARD_NAMES,  /* a name is not given again while a process has it */
+    GUARD_KEEP,   /* what nobody else can take stays on its silent host */
+    GUARD_BUDGET, /* a wave is over before the next one begins */
+    SCHEDULE_GUARDS,
+};
+void schedule_guard_off(struct schedule *s, enum schedule_guard guard);

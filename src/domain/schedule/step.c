@@ -2,17 +2,29 @@
 /* One step: the world as it is seen, each module in each region, what changed in the documents. */
 #include "domain/schedule/priv.h"
 
+/* Of a transaction's operations; the caller needs some for itself. */
+#define WRITES_MAX 48u
+#define UNDECLARED_DRAIN_MS 10000u
+#define LACK_RETRY_MS 10000u /* should a host's room change unseen */
+
 struct schedule *schedule_new(void)
 {
     return xcalloc(1, sizeof(struct schedule));
+}
+
+void schedule_guard_off(struct schedule *s, enum schedule_guard guard)
+{
+    s->guard_off[guard] = true;
 }
 
 static void clear(struct schedule *s)
 {
     for (size_t i = 0; i < s->n_places; i++)
         placement_done(&s->places[i]);
+    for (size_t i = 0; i < s->n_deploys; i++)
+        deploy_done(&s->deploys[i]);
     free(s->places);
-    *s = (struct schedule){0};
+    free(s->deploys);
 }
 
 void schedule_free(struct schedule *s)
@@ -28,13 +40,46 @@ static int load(struct schedule *s, const json_t *docs, struct err *e)
     const char *key;
     json_t *doc;
     json_object_foreach ((json_t *)docs, key, doc) {
-        if (!str_starts(key, "placement/"))
-            continue;
-        int r = placement_parse(placement_get(s, key + strlen("placement/")), doc, e);
+        int r = 0;
+        if (str_starts(key, "placement/"))
+            r = placement_parse(placement_get(s, key + strlen("placement/")), doc, e);
+        else if (str_starts(key, "deploy/"))
+            r = deploy_parse(GROW(s->deploys, s->n_deploys, s->cap_deploys), doc, e);
         if (r < 0)
             return err_wrap(e, "%s", key);
     }
     return 0;
+}
+
+/* Timers count on: a lost race is no reason to begin them anew. */
+static void keep_instance_timers(struct placement *to, const struct placement *from)
+{
+    for (size_t i = 0; i < to->n; i++)
+        for (size_t k = 0; k < from->n; k++)
+            if (!strcmp(to->v[i].name, from->v[k].name) && !strcmp(to->v[i].host, from->v[k].host)
+                && to->v[i].drain_seq == from->v[k].drain_seq) {
+                to->v[i].drain_due = from->v[k].drain_due;
+                to->v[i].ready_at = from->v[k].ready_at;
+            }
+}
+
+static void keep_timers(struct schedule *to, struct schedule *from)
+{
+    for (size_t i = 0; i < to->n_places; i++) {
+        const struct placement *p = placement_find(from, to->places[i].region);
+        if (p)
+            keep_instance_timers(&to->places[i], p);
+    }
+    for (size_t i = 0; i < to->n_deploys; i++) {
+        struct deploy *d = &to->deploys[i], *old = deploy_find(from, d->module);
+        if (!old || old->id != d->id || old->state != d->state)
+            continue;
+        d->due = old->deadline_ms == d->deadline_ms ? old->due : 0;
+        for (size_t k = 0; k < d->n_parts; k++) {
+            const struct part *part = deploy_find_part(old, d->parts[k].region);
+            d->parts[k].canary_at = part ? part->canary_at : 0;
+        }
+    }
 }
 
 int schedule_load(struct schedule *s, const json_t *docs, struct err *e)
@@ -45,16 +90,18 @@ int schedule_load(struct schedule *s, const json_t *docs, struct err *e)
         clear(&fresh);
         return r;
     }
+    keep_timers(&fresh, s);
+    memcpy(fresh.guard_off, s->guard_off, sizeof fresh.guard_off);
     clear(s);
     *s = fresh;
     return 0;
 }
 
-void step_note(struct step *st, const char *subject, const char *cause, const char *fmt, ...)
+void step_note(struct step *st, const char *module, const char *cause, const char *fmt, ...)
 {
     struct schedule_actions *out = st->out;
     struct schedule_note *n = GROW(out->notes, out->n_notes, out->cap_notes);
-    str_copy(n->subject, sizeof n->subject, subject);
+    str_copy(n->subject, sizeof n->subject, module);
     str_copy(n->cause, sizeof n->cause, cause);
     va_list ap;
     va_start(ap, fmt);
@@ -65,6 +112,25 @@ void step_note(struct step *st, const char *subject, const char *cause, const ch
 void step_due(struct step *st, uint64_t at_ms)
 {
     st->out->due_ms = MIN(st->out->due_ms, at_ms);
+}
+
+const struct model_instances *module_wanted(
+    const struct model_module *m, const struct model_region *r)
+{
+    static const struct model_instances none;
+    for (size_t i = 0; i < m->n_instances; i++)
+        if (m->instances[i].region == r)
+            return &m->instances[i];
+    return &none;
+}
+
+bool region_silent(const struct step *st, const char *region)
+{
+    for (size_t i = 0; i < st->in->model->n_hosts; i++)
+        if (!strcmp(st->hosts[i].model->region->name, region) && st->hosts[i].seen
+            && st->hosts[i].seen->heard)
+            return false;
+    return true;
 }
 
 static json_t *units_by_name(const json_t *units)
@@ -79,7 +145,7 @@ static json_t *units_by_name(const json_t *units)
     return map;
 }
 
-static void look(struct step *st)
+static void look_at_hosts(struct step *st)
 {
     const struct schedule_input *in = st->in;
     st->hosts = xcalloc(in->model->n_hosts + 1, sizeof *st->hosts);
@@ -92,42 +158,82 @@ static void look(struct step *st)
         h->seen = &in->hosts[i];
         h->units = units_by_name(in->hosts[i].units);
     }
-    st->generations = xcalloc(in->model->n_modules + 1, sizeof *st->generations);
+}
+
+static struct module_view *find_view(const struct step *st, const char *name)
+{
+    const struct model_module *m = model_find_module(st->in->model, name);
+    if (m)
+        return &st->modules[m - st->in->model->modules];
+    for (size_t i = st->in->model->n_modules; i < st->n_modules; i++)
+        if (!strcmp(st->modules[i].model->name, name))
+            return &st->modules[i];
+    return NULL;
+}
+
+/* Its instances leave, its rollout is forgotten. */
+static void add_undeclared(struct step *st, const char *name)
+{
+    if (!*name || find_view(st, name))
+        return;
+    struct module_view *m = GROW(st->modules, st->n_modules, st->cap_modules);
+    m->undeclared.name = xstrdup(name);
+    m->undeclared.rollout.drain_ms = UNDECLARED_DRAIN_MS;
+    m->undeclared.probe.kind = PROBE_NONE;
+    for (size_t i = st->in->model->n_modules; i < st->n_modules; i++) /* they may have moved */
+        st->modules[i].model = &st->modules[i].undeclared;
+}
+
+static void look_at_modules(struct step *st)
+{
+    const struct schedule_input *in = st->in;
     for (size_t i = 0; i < in->model->n_modules; i++) {
+        struct module_view *m = GROW(st->modules, st->n_modules, st->cap_modules);
         struct err ignored; /* a revision without a digest of its image is never accepted */
-        if (schedule_generation(in->model, in->files, &in->model->modules[i],
-                &st->generations[i].spec, st->generations[i].id, &ignored)
-            < 0)
-            st->generations[i].spec = NULL;
+        m->model = &in->model->modules[i];
+        if (schedule_generation(
+                in->model, in->files, m->model, &m->own_spec, m->wanted.id, &ignored)
+            >= 0)
+            m->wanted.spec = m->own_spec;
     }
+    for (size_t r = 0; r < st->s->n_places; r++)
+        for (size_t i = 0; i < st->s->places[r].n; i++)
+            add_undeclared(st, st->s->places[r].v[i].module);
+    for (size_t i = 0; i < st->s->n_deploys; i++)
+        add_undeclared(st, st->s->deploys[i].module);
+    for (size_t i = 0; i < st->n_modules; i++)
+        st->modules[i].deploy = deploy_find(st->s, st->modules[i].model->name);
 }
 
 static void look_away(struct step *st)
 {
     for (size_t i = 0; i < st->in->model->n_hosts; i++)
         json_decref(st->hosts[i].units);
-    for (size_t i = 0; i < st->in->model->n_modules; i++)
-        json_decref(st->generations[i].spec);
+    for (size_t i = 0; i < st->n_modules; i++) {
+        json_decref(st->modules[i].own_spec);
+        if (i >= st->in->model->n_modules)
+            free((char *)st->modules[i].undeclared.name);
+    }
     free(st->hosts);
-    free(st->generations);
+    free(st->modules);
 }
 
 /* A platform older than placements: what its agents run under a name of a declared module stays. */
 static void adopt(struct step *st, struct placement *p, const struct host_view *h, const json_t *u)
 {
-    const struct model_module *m = model_find_module(st->in->model, json_opt_str(u, "module", ""));
+    const struct module_view *m = find_view(st, json_opt_str(u, "module", ""));
     const char *name = json_opt_str(u, "name", "");
-    if (!m || !st->generations[m - st->in->model->modules].spec
-        || !str_eq(json_opt_str(u, "kind", NULL), "module"))
+    if (!m || !m->wanted.spec || !str_eq(json_opt_str(u, "kind", NULL), "module"))
         return;
     for (size_t i = 0; i < p->n; i++)
         if (!strcmp(p->v[i].name, name))
             return;
     struct instance *i = GROW(p->v, p->n, p->cap);
     str_copy(i->name, sizeof i->name, name);
-    str_copy(i->module, sizeof i->module, m->name);
+    str_copy(i->module, sizeof i->module, m->model->name);
     str_copy(i->host, sizeof i->host, h->model->name);
-    str_copy(i->spec, sizeof i->spec, st->generations[m - st->in->model->modules].id);
+    str_copy(i->spec, sizeof i->spec, m->wanted.id);
+    json_object_set(p->specs, m->wanted.id, (json_t *)m->wanted.spec);
     i->standby = json_opt_bool(u, "standby", false);
     i->weight = WEIGHT_FULL;
     i->since_ms = json_opt_int(u, "since_ms", st->wall);
@@ -147,26 +253,37 @@ static void begin_region(struct step *st, const struct model_region *r)
     }
 }
 
-static const struct model_instances *wanted_in(
-    const struct model_module *m, const struct model_region *r)
+/* The instances of each module, as a list through p->v. */
+static void chain(struct step *st, struct placement *p)
 {
-    static const struct model_instances none;
-    for (size_t i = 0; i < m->n_instances; i++)
-        if (m->instances[i].region == r)
-            return &m->instances[i];
-    return &none;
+    for (size_t i = 0; i < st->n_modules; i++)
+        st->modules[i].first = -1;
+    for (size_t i = p->n; i-- > 0;) {
+        struct module_view *m = find_view(st, p->v[i].module);
+        ASSERT(m);
+        p->v[i].next = m->first;
+        m->first = (int)i;
+    }
 }
 
 static void step_region(struct step *st, const struct model_region *r)
 {
     struct placement *p = placement_get(st->s, r->name);
-    json_array_clear(p->lacks);
-    for (size_t i = 0; i < p->n; i++)
-        p->v[i].gone = !model_find_module(st->in->model, p->v[i].module);
-    for (size_t i = 0; i < st->in->model->n_modules; i++)
-        if (st->generations[i].spec)
-            step_module_region(st, p, &st->in->model->modules[i],
-                wanted_in(&st->in->model->modules[i], r), &st->generations[i]);
+    if (!region_silent(st, r->name))
+        json_array_clear(p->lacks);
+    chain(st, p);
+    for (size_t i = 0; i < st->n_modules; i++) {
+        struct aim aim;
+        struct tally t;
+        rollout_aim(st, &st->modules[i], r, &aim);
+        step_module_region(st, p, &aim, &t);
+        if (t.lacking)
+            step_due(st, st->now + LACK_RETRY_MS);
+        struct deploy *d = st->modules[i].deploy;
+        struct part *part = d && deploy_live(d) ? deploy_find_part(d, r->name) : NULL;
+        if (part)
+            part->tally = t;
+    }
 }
 
 static void put(struct step *st, const char *kind, const char *name, json_t *doc)
@@ -179,19 +296,60 @@ static void put(struct step *st, const char *kind, const char *name, json_t *doc
     json_object_set_new(st->out->write, key, doc);
 }
 
+static void write_deploys(struct step *st)
+{
+    struct schedule *s = st->s;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_deploys; i++) {
+        struct deploy *d = &s->deploys[i];
+        if (d->gone) {
+            put(st, "deploy", d->module, json_null());
+            deploy_done(d);
+            continue;
+        }
+        put(st, "deploy", d->module, deploy_write(d));
+        s->deploys[n++] = *d;
+    }
+    s->n_deploys = n;
+}
+
+/* Rollouts begin only as many at a time as one transaction can say. */
+static void decide(struct step *st)
+{
+    size_t room = WRITES_MAX - MIN(WRITES_MAX / 2, st->in->model->n_regions), live = 0;
+    for (size_t i = 0; i < st->n_modules; i++)
+        live += st->modules[i].deploy && deploy_live(st->modules[i].deploy);
+    for (size_t i = 0; i < st->n_modules; i++) {
+        struct module_view *m = &st->modules[i];
+        bool was = m->deploy && deploy_live(m->deploy);
+        m->held = !was && live >= room;
+        if (m->held)
+            continue;
+        rollout_decide(st, m);
+        live += !was && m->deploy && deploy_live(m->deploy);
+    }
+    for (size_t i = 0; i < st->n_modules; i++)
+        rollout_gate(st, &st->modules[i]);
+}
+
 void schedule_step(struct schedule *s, const struct schedule_input *in, uint64_t now_ms,
     int64_t wall_ms, struct schedule_actions *out)
 {
     struct step st = {.s = s, .in = in, .now = now_ms, .wall = wall_ms, .out = out};
     *out = (struct schedule_actions){.due_ms = UINT64_MAX};
-    look(&st);
+    look_at_hosts(&st);
+    look_at_modules(&st);
     for (size_t i = 0; i < in->model->n_regions; i++)
         begin_region(&st, &in->model->regions[i]);
     step_loads(&st);
+    decide(&st);
     for (size_t i = 0; i < in->model->n_regions; i++)
         step_region(&st, &in->model->regions[i]);
+    for (size_t i = 0; i < st.n_modules; i++)
+        rollout_conclude(&st, &st.modules[i]);
     for (size_t i = 0; i < s->n_places; i++)
         put(&st, "placement", s->places[i].region, placement_write(&s->places[i], &st));
+    write_deploys(&st);
     look_away(&st);
 }
 
@@ -200,15 +358,4 @@ void schedule_actions_done(struct schedule_actions *a)
     json_decref(a->write);
     free(a->notes);
     *a = (struct schedule_actions){0};
-}
-
-json_t *schedule_status(const json_t *docs)
-{
-    json_t *list = json_array();
-    const char *key;
-    json_t *doc;
-    json_object_foreach ((json_t *)docs, key, doc)
-        if (str_starts(key, "deploy/"))
-            json_array_append(list, doc);
-    return json_pack("{s:o}", "deployments", list);
 }
