@@ -3,6 +3,7 @@
 
 #include "base/clock/clock.h"
 #include "base/rpc/rpc.h"
+#include "cmd/cli/priv.h"
 #include "domain/model/model.h"
 #include "domain/plan/plan.h"
 #include "domain/revision/revision.h"
@@ -129,7 +130,7 @@ static int show_progress(void *ctx, json_t *part)
     return 0;
 }
 
-static char *who(void)
+char *cmd_who(void)
 {
     char host[HOST_NAME_MAX + 1] = "";
     const char *user = getenv("SUDO_USER");
@@ -165,7 +166,7 @@ static int place_images(struct apply *a, struct err *e)
 static int call(struct apply *a, json_t **ret, struct err *e)
 {
     bool wait = cmd_flag(a->ctx, "wait");
-    _cleanup_free_ char *by = who();
+    _cleanup_free_ char *by = cmd_who();
     json_t *params = json_pack("{s:O,s:O,s:I,s:s,s:s,s:b,s:I}", "platform", a->model->tree, "files",
         a->files, "expect", (json_int_t)a->expect, "note", a->note, "by", by, "wait", wait,
         "timeout_ms", (json_int_t)a->timeout_ms);

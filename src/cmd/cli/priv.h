@@ -26,6 +26,9 @@ void cmd_overview(const struct cmd *const *table, const char *group, struct str 
 /* {"error": {...}}, with "details" when there are any (borrowed). */
 json_t *cmd_error_json(const struct err *e, json_t *details);
 
+/* "ann@laptop": for the timeline and for who looks at revisions. */
+char *cmd_who(void);
+
 extern const char cmd_init_template[]; /* what `mcp init` writes */
 /* The words typed after `mcp`, the last one unfinished, to candidates: one a line, "word" or
  * "word\ttext"; ":files" asks the shell for paths. */

@@ -12,6 +12,8 @@ extern const struct cmd cmd_host;
 extern const struct cmd cmd_host_join;
 extern const struct cmd cmd_host_list;
 extern const struct cmd cmd_host_token;
+extern const struct cmd cmd_host_drain;
+extern const struct cmd cmd_host_undrain;
 extern const struct cmd cmd_init;
 extern const struct cmd cmd_lab_as;
 extern const struct cmd cmd_lab_cut;
@@ -51,6 +53,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_host_token,
     &cmd_host_join,
     &cmd_host_list,
+    &cmd_host_drain,
+    &cmd_host_undrain,
     /* A lab on this machine. */
     &cmd_up,
     &cmd_down,

@@ -36,6 +36,7 @@ static const struct operator_action actions[] = {
     CHANGE("apply", "Apply", DEPLOYER, "note"),
     CHANGE("deploy", "Deploy", DEPLOYER, "module"),
     CHANGE("rollback", "Rollback", DEPLOYER, "module"),
+    CHANGE("host.drain", "HostDrain", ADMIN, "host"),
     CHANGE("exec", "Exec", ADMIN, "module"),
     CHANGE("host.token", "HostToken", ADMIN, "host"),
     CHANGE("host.remove", "HostRemove", ADMIN, "host"),

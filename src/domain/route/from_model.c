@@ -24,13 +24,14 @@ json_t *route_snapshot_from_model(
 }
 
 void route_endpoints_add(json_t *endpoints, const char *module, const char *unit,
-    const char *address, uint16_t port, bool ready)
+    const char *address, uint16_t port, bool ready, unsigned weight)
 {
     json_t *list = json_object_get(endpoints, module);
     if (!list) {
         list = json_array();
         json_object_set_new(endpoints, module, list);
     }
-    json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:b}", "unit", unit, "address", address,
-                                    "port", (int)port, "ready", ready));
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:i, s:b, s:i}", "unit", unit, "address", address, "port",
+                  (int)port, "ready", ready, "weight", (int)weight));
 }

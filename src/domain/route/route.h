@@ -18,8 +18,10 @@
  * Anything else (default "present"): such a route answers 401 until its token can be checked.
  * http: "redirect": port 80 sends to https (308); "serve": it serves like 443.
  *
- * "endpoints" to the edge: {"endpoints": {...}} replaces that member and nothing else. Instances of
- * other regions are never in it: what a region cannot serve itself, steering takes away from it.
+ * "endpoints" to the edge: {"endpoints": {...}, "seq": N} replaces that member and nothing else, and
+ * is answered {"seq": N} once no request is on its way to an instance that is not in it any more.
+ * Instances of other regions are never in it: what a region cannot serve itself, steering takes away
+ * from it.
  *
  * Lookup is pure and takes normal forms (proto/uri): the longest prefix that ends at a "/" or at
  * the path's end. A snapshot lives in one arena; whoever shares it between threads counts its
@@ -35,12 +37,13 @@
 #define ROUTE_NAMES_MAX 4096
 #define ROUTE_ENDPOINTS_MAX 4096 /* of one module */
 #define ROUTE_WEIGHT_DEFAULT 100
+#define ROUTE_WEIGHT_MAX 1000
 
 struct route_endpoint {
     const char *unit;
     struct ip_addr address;
     uint16_t port;
-    uint16_t weight; /* share of requests among the ready ones; not looked at yet */
+    uint16_t weight; /* share of requests among the ready ones; 0: none, it waits for its turn */
     bool ready;
 };
 
@@ -48,7 +51,7 @@ struct route_module { /* of the routes; one that no route names is not kept */
     const char *name;
     size_t index; /* in the snapshot */
     const struct route_endpoint *endpoints;
-    size_t n_endpoints, n_ready;
+    size_t n_endpoints, n_ready; /* ready: and with a weight */
 };
 
 struct route_rule {
@@ -118,4 +121,4 @@ json_t *route_snapshot_from_model(
     const struct model *m, const struct model_region *region, int64_t revision);
 /* Puts an instance into an "endpoints" object. */
 void route_endpoints_add(json_t *endpoints, const char *module, const char *unit,
-    const char *address, uint16_t port, bool ready);
+    const char *address, uint16_t port, bool ready, unsigned weight);

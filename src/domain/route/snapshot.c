@@ -36,8 +36,8 @@ static int read_endpoint(struct build *b, const json_t *j, struct route_endpoint
     int64_t weight = json_opt_int(j, "weight", ROUTE_WEIGHT_DEFAULT);
     if (!ip_parse(address, &ret->address))
         return err_set(b->e, ERR_INVALID, "%s: '%s' is not an address", unit, address);
-    if (weight < 0 || weight > 1000)
-        return err_set(b->e, ERR_INVALID, "%s: weight is 0 to 1000", unit);
+    if (weight < 0 || weight > ROUTE_WEIGHT_MAX)
+        return err_set(b->e, ERR_INVALID, "%s: weight is 0 to %d", unit, ROUTE_WEIGHT_MAX);
     ret->unit = arena_strdup(b->arena, unit);
     ret->port = (uint16_t)port;
     ret->weight = (uint16_t)weight;
@@ -59,7 +59,7 @@ static int read_endpoints(struct build *b, struct route_module *m)
         int r = read_endpoint(b, json_array_get(list, i), &v[i]);
         if (r < 0)
             return err_wrap(b->e, "endpoints.%s[%zu]", m->name, i);
-        m->n_ready += v[i].ready;
+        m->n_ready += v[i].ready && v[i].weight;
     }
     m->endpoints = v;
     m->n_endpoints = n;

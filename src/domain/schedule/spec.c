@@ -4,8 +4,15 @@
 
 #include "base/arena/arena.h"
 #include "base/str/str.h"
+#include "domain/compile/compile.h"
 #include "domain/revision/revision.h"
 #include "domain/spec/spec.h"
+
+/* Where a module with `egress` finds its way out; both spellings are in use among programs. What is
+ * inside needs no proxy. */
+static const char *const proxy_env[] = {"HTTP_PROXY=" COMPILE_PROXY, "HTTPS_PROXY=" COMPILE_PROXY,
+    "http_proxy=" COMPILE_PROXY, "https_proxy=" COMPILE_PROXY,
+    "NO_PROXY=localhost,127.0.0.1,.mcp.internal"};
 
 /* The declared environment first, then what the platform tells every instance of the module. */
 static const char *const *environment(struct arena *a, const struct model_module *module)
@@ -13,12 +20,14 @@ static const char *const *environment(struct arena *a, const struct model_module
     size_t n = 0;
     while (module->env && module->env[n])
         n++;
-    const char **env = arena_alloc(a, (n + 3) * sizeof *env);
+    const char **env = arena_alloc(a, (n + 3 + ARRAY_SIZE(proxy_env)) * sizeof *env);
     for (size_t i = 0; i < n; i++)
         env[i] = module->env[i];
     env[n++] = arena_printf(a, "MCP_MODULE=%s", module->name);
     if (module->port)
         env[n++] = arena_printf(a, "PORT=%u", module->port);
+    for (size_t i = 0; module->n_egress && i < ARRAY_SIZE(proxy_env); i++)
+        env[n++] = proxy_env[i];
     return env;
 }
 

@@ -202,11 +202,13 @@ static int check_runtime(struct unit_spec *s, const json_t *obj, struct err *e)
     return 0;
 }
 
-/* What a process is made from: admission of a standby starts one, it does not make another of it. */
+/* What a process is made from: admission of a standby starts one, it does not make another of it,
+ * and what the generation is called is no part of what runs. */
 static void digest_of(const json_t *obj, char out[DIGEST_SIZE])
 {
     _cleanup_json_ json_t *copy = json_copy((json_t *)obj);
     json_object_del(copy, "standby");
+    json_object_del(copy, "spec");
     char *text = json_text(copy);
     digest_mem(text, strlen(text), out);
     free(text);
@@ -233,6 +235,7 @@ static int parse_unit(struct arena *a, json_t *obj, struct unit_spec *s, struct 
     s->runtime = (enum unit_runtime)runtime;
     s->port = (uint16_t)port;
     s->standby = json_opt_bool(obj, "standby", false);
+    s->generation = json_opt_str(obj, "spec", NULL);
     s->json = obj;
     if (s->port == 0 && (s->probe.kind == PROBE_HTTP || s->probe.kind == PROBE_TCP))
         return err_set(

@@ -8,7 +8,8 @@
  *     "probe": {"kind": "http|tcp|exec|none", "path", "command", "interval_ms", "timeout_ms", "start_timeout_ms",
  *       "failures"},
  *     "limits": {"memory_bytes", "cpu_milli", "pids"}, "stop_timeout_ms", "standby": false,
- *     "secrets": [{"name", "file", "mode": 256, "on_change": "watch|restart|signal", "signal": 1}, ...]}, ...]}
+ *     "secrets": [{"name", "file", "mode": 256, "on_change": "watch|restart|signal", "signal": 1}, ...],
+ *     "spec": "sha256:..."}, ...]}
  *
  * Every number has a range, every name is one DNS label; unknown members are ignored. Texts live in the arena of
  * the `struct unit_specs` that parsed them. `digest` names the content: another digest means another process. */
@@ -43,7 +44,8 @@ struct unit_spec {
     const struct model_secret *secrets; /* names and files, never values */
     size_t n_secrets;
     bool standby;
-    char digest[DIGEST_SIZE]; /* of the canonical JSON, `standby` left out */
+    const char *generation; /* "spec": what the placement calls it; NULL: it does not say */
+    char digest[DIGEST_SIZE]; /* of the canonical JSON, `standby` and `spec` left out */
     json_t *json;             /* borrowed from the document */
 };
 

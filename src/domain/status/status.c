@@ -3,7 +3,7 @@
 
 #include "base/str/str.h"
 #include "base/units/units.h"
-#include "domain/compile/compile.h"
+#include "domain/schedule/schedule.h"
 
 static json_t *addresses(const struct model_addrs *list)
 {
@@ -65,11 +65,12 @@ static json_t *hosts(const struct status_input *in)
         const json_t *roles =
             in->hosts[i].up ? json_object_get(in->hosts[i].report, "roles") : NULL;
         json_array_append_new(
-            out, json_pack("{s:s,s:s,s:s,s:I,s:I,s:o}", "name", h->name, "region", h->region->name,
-                     "state", host_state(&in->hosts[i]), "revision",
+            out, json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:b}", "name", h->name, "region",
+                     h->region->name, "state", host_state(&in->hosts[i]), "revision",
                      (json_int_t)json_opt_int(in->hosts[i].report, "revision", 0), "age_ms",
                      (json_int_t)in->hosts[i].age_ms, "roles",
-                     roles ? json_deep_copy(roles) : json_array()));
+                     roles ? json_deep_copy(roles) : json_array(), "drained",
+                     (int)in->hosts[i].drained));
     }
     return out;
 }
@@ -126,33 +127,6 @@ static json_t *names(const struct status_input *in)
     return out;
 }
 
-static json_t *alarms(const struct status_input *in)
-{
-    json_t *out = json_array();
-    for (size_t i = 0; i < in->model->n_hosts; i++) {
-        size_t index;
-        json_t *a;
-        json_array_foreach (json_object_get(in->hosts[i].report, "alarms"), index, a) {
-            _cleanup_free_ char *text =
-                xasprintf("%s: %s", in->model->hosts[i].name, json_opt_str(a, "text", ""));
-            json_array_append_new(out, json_pack("{s:s}", "text", text));
-        }
-    }
-    return out;
-}
-
-static unsigned ready_units(const json_t *report)
-{
-    unsigned n = 0;
-    size_t index;
-    json_t *u;
-    json_array_foreach (json_object_get(report, "units"), index, u)
-        n += str_eq(json_opt_str(u, "kind", NULL), "module")
-             && str_eq(json_opt_str(u, "state", NULL), "ready")
-             && !json_opt_bool(u, "standby", false);
-    return n;
-}
-
 static unsigned engines_not_ready(const json_t *report)
 {
     unsigned n = 0;
@@ -168,23 +142,170 @@ static void host_not_ready(const struct status_input *in, size_t i, struct str *
 {
     const struct model_host *h = &in->model->hosts[i];
     const struct status_report *report = &in->hosts[i];
-    unsigned wanted = compile_wanted(in->model, h);
     const char *sep = why->len ? "; " : "";
     if (!report->up)
         str_addf(why, "%s%s is not heard", sep, h->name);
     else if (json_opt_int(report->report, "revision", 0) != in->revision)
         str_addf(why, "%s%s is at revision %lld", sep, h->name,
             (long long)json_opt_int(report->report, "revision", 0));
-    else if (ready_units(report->report) < wanted)
-        str_addf(why, "%s%s: %u of %u instances ready", sep, h->name, ready_units(report->report),
-            wanted);
     else if (engines_not_ready(report->report))
         str_addf(
             why, "%s%s: %u engines not ready", sep, h->name, engines_not_ready(report->report));
 }
 
-/* Why the platform is not ready, "" when it is: every host heard and at the revision, every
- * instance ready, every name up in each region that serves it. */
+/* ---- is what was placed there? */
+
+static const json_t *placement_of(const struct status_input *in, const char *region)
+{
+    _cleanup_free_ char *key = xasprintf("placement/%s", region);
+    return json_object_get(in->docs, key);
+}
+
+static const json_t *unit_of(const struct status_input *in, const char *host, const char *name)
+{
+    const struct model_host *h = model_find_host(in->model, host);
+    size_t i;
+    json_t *u;
+    if (!h || !in->hosts[h->index].up)
+        return NULL;
+    json_array_foreach (json_object_get(in->hosts[h->index].report, "units"), i, u)
+        if (str_eq(json_opt_str(u, "name", NULL), name))
+            return u;
+    return NULL;
+}
+
+static bool is_carried_out(const struct status_input *in, const json_t *instance)
+{
+    const char *spec = json_opt_str(instance, "spec", "");
+    const json_t *unit =
+        unit_of(in, json_opt_str(instance, "host", ""), json_opt_str(instance, "name", ""));
+    return unit && str_eq(json_opt_str(unit, "state", NULL), "ready")
+           && str_eq(json_opt_str(unit, "spec", spec), spec);
+}
+
+struct carried { /* of the active instances of a region */
+    unsigned wanted, ready, draining, without_place;
+};
+
+static struct carried carried_out(const struct status_input *in, const json_t *placement)
+{
+    struct carried n = {0};
+    size_t i;
+    json_t *j;
+    json_array_foreach (json_object_get(placement, "instances"), i, j) {
+        bool drains = str_eq(json_opt_str(j, "state", NULL), "drain");
+        n.draining += drains;
+        if (drains || json_opt_bool(j, "standby", false))
+            continue;
+        n.wanted++;
+        n.ready += is_carried_out(in, j);
+    }
+    json_array_foreach (json_object_get(placement, "lacks"), i, j)
+        n.without_place += (unsigned)json_opt_int(j, "count", 1);
+    n.wanted += n.without_place;
+    return n;
+}
+
+static bool has_instances(const struct model *m, const struct model_region *r)
+{
+    for (size_t i = 0; i < m->n_modules; i++)
+        for (size_t k = 0; k < m->modules[i].n_instances; k++)
+            if (m->modules[i].instances[k].region == r)
+                return true;
+    return false;
+}
+
+static void region_not_ready(
+    const struct status_input *in, const struct model_region *r, struct str *why)
+{
+    const json_t *placement = placement_of(in, r->name);
+    const char *sep = why->len ? "; " : "";
+    if (!placement || json_opt_int(placement, "revision", 0) != in->revision) {
+        if (placement || has_instances(in->model, r))
+            str_addf(why, "%s%s: not placed yet", sep, r->name);
+        return;
+    }
+    struct carried n = carried_out(in, placement);
+    if (n.ready < n.wanted)
+        str_addf(why, "%s%s: %u of %u instances ready", sep, r->name, n.ready, n.wanted);
+    else if (n.draining)
+        str_addf(why, "%s%s: %u instances leave", sep, r->name, n.draining);
+    if (n.without_place)
+        str_addf(why, " (%s)",
+            json_opt_str(json_array_get(json_object_get(placement, "lacks"), 0), "reason", ""));
+}
+
+static bool is_over(const char *state)
+{
+    static const char *const over[] = {"done", "rolled-back", "failed", "superseded"};
+    for (size_t i = 0; i < ARRAY_SIZE(over); i++)
+        if (!strcmp(state, over[i]))
+            return true;
+    return false;
+}
+
+static void rollouts_not_ready(const struct status_input *in, struct str *why)
+{
+    const char *key;
+    json_t *d;
+    json_object_foreach ((json_t *)(uintptr_t)in->docs, key, d)
+        if (str_starts(key, "deploy/") && !is_over(json_opt_str(d, "state", "done")))
+            str_addf(why, "%s%s: %s", why->len ? "; " : "", key + strlen("deploy/"),
+                json_opt_str(d, "step", "is rolled out"));
+}
+
+static json_t *placements(const struct status_input *in)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < in->model->n_regions; i++) {
+        const json_t *p = placement_of(in, in->model->regions[i].name);
+        if (!p)
+            continue;
+        struct carried n = carried_out(in, p);
+        const json_t *lacks = json_object_get(p, "lacks");
+        json_array_append_new(
+            out, json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:i,s:o}", "region",
+                     in->model->regions[i].name, "seq", (json_int_t)json_opt_int(p, "seq", 0),
+                     "revision", (json_int_t)json_opt_int(p, "revision", 0), "epoch",
+                     (json_int_t)json_opt_int(p, "epoch", 0), "instances", (int)n.wanted, "ready",
+                     (int)n.ready, "drains", (int)n.draining, "lacks",
+                     lacks ? json_deep_copy(lacks) : json_array()));
+    }
+    return out;
+}
+
+static void add_lack_alarms(const struct status_input *in, json_t *out)
+{
+    for (size_t i = 0; i < in->model->n_regions; i++) {
+        const char *region = in->model->regions[i].name;
+        size_t k;
+        json_t *lack;
+        json_array_foreach (json_object_get(placement_of(in, region), "lacks"), k, lack) {
+            _cleanup_free_ char *text = xasprintf("%s: no place for %lld instances of %s: %s",
+                region, (long long)json_opt_int(lack, "count", 1),
+                json_opt_str(lack, "module", "?"), json_opt_str(lack, "reason", ""));
+            json_array_append_new(out, json_pack("{s:s}", "text", text));
+        }
+    }
+}
+
+static json_t *alarms(const struct status_input *in)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < in->model->n_hosts; i++) {
+        size_t index;
+        json_t *a;
+        json_array_foreach (json_object_get(in->hosts[i].report, "alarms"), index, a) {
+            _cleanup_free_ char *text =
+                xasprintf("%s: %s", in->model->hosts[i].name, json_opt_str(a, "text", ""));
+            json_array_append_new(out, json_pack("{s:s}", "text", text));
+        }
+    }
+    add_lack_alarms(in, out);
+    return out;
+}
+
+/* Why the platform is not ready, "" when it is. */
 static char *not_ready(const struct status_input *in)
 {
     struct str why = STR_INIT;
@@ -192,6 +313,9 @@ static char *not_ready(const struct status_input *in)
         str_add(&why, "nothing was applied yet");
     for (size_t i = 0; i < in->model->n_hosts; i++)
         host_not_ready(in, i, &why);
+    for (size_t i = 0; i < in->model->n_regions; i++)
+        region_not_ready(in, &in->model->regions[i], &why);
+    rollouts_not_ready(in, &why);
     for (size_t i = 0; i < in->n_names && why.len < 1024; i++)
         if (!str_eq(in->names[i].state, "up"))
             str_addf(&why, "%s%s is %s in %s", why.len ? "; " : "", in->names[i].name,
@@ -206,9 +330,13 @@ json_t *status_compose(const struct status_input *in)
     for (size_t i = 0; i < in->model->n_hosts; i++)
         if (str_eq(in->model->hosts[i].name, in->asked_host))
             store = json_object_get(in->hosts[i].report, "state_store");
-    return json_pack("{s:s,s:I,s:b,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:s}", "platform",
+    json_t *status = json_pack("{s:s,s:I,s:b,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o}", "platform",
         in->model->platform, "revision", (json_int_t)in->revision, "ready", !*why, "not_ready", why,
         "regions", regions(in), "hosts", hosts(in), "units", units(in), "state_store",
         store ? json_deep_copy(store) : json_object(), "names", names(in), "alarms", alarms(in),
-        "asked_host", in->asked_host);
+        "asked_host", in->asked_host, "placements", placements(in));
+    _cleanup_json_ json_t *deployments =
+        in->docs ? schedule_status(in->docs) : json_pack("{s:[]}", "deployments");
+    json_object_update(status, deployments);
+    return status;
 }

@@ -15,6 +15,7 @@ struct status_report {
     const json_t *report; /* NULL: never heard */
     bool up;              /* the host is heard now */
     uint64_t age_ms;      /* of the report */
+    bool drained;         /* operators asked to empty it */
 };
 
 struct status_name { /* of one routed name in one region, as steering acts on it */
@@ -31,9 +32,14 @@ struct status_input {
     const struct status_report *hosts; /* [model->n_hosts] */
     const struct status_name *names;
     size_t n_names;
+    const json_t *docs; /* domain/schedule: placement/… and deploy/…; NULL: none yet */
 };
 
 /* The object of `mcp status --json`: platform, revision, ready, regions[], hosts[], units[],
- * state_store, names[], alarms[], not_ready (why, "" when ready), asked_host. Keys are never
- * renamed. */
+ * state_store, names[], alarms[], not_ready (why, "" when ready), asked_host, placements[{region,
+ * seq, revision, epoch, instances, drains, lacks}], deployments[]. Keys are never renamed.
+ *
+ * Ready: every host heard and at the revision, each region's placement made for it and carried out
+ * (every instance ready in the generation it was given, nothing draining, nothing without a place),
+ * no rollout on its way, every name up in each region that serves it. */
 json_t *status_compose(const struct status_input *in);

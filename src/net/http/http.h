@@ -29,6 +29,9 @@ struct http_target {
     struct ip_addr address;
     uint16_t port;
     const char *unit;
+    /* The sum of the weights up to and including this one: its share of the requests is its part of
+     * the last one's. 0 in the last one: no weights, the least loaded is taken. */
+    uint32_t weight_sum;
 };
 
 /* How a transaction ended. */
@@ -86,6 +89,8 @@ struct http_reply {
  * least load and tries another when one cannot be reached and nothing was lost; at least one. */
 void http_tx_reply(struct http_tx *tx, const struct http_reply *reply);
 void http_tx_forward(struct http_tx *tx, const struct http_target *targets, size_t n);
+/* From within retarget() only. */
+void http_tx_retarget(struct http_tx *tx, const struct http_target *targets, size_t n);
 /* A reply with the status, the text and the request's id as JSON. `text`: no characters that JSON
  * escapes; `fields`: more field lines, or NULL. */
 void http_tx_error(struct http_tx *tx, unsigned status, const char *text, const char *fields);
@@ -97,6 +102,9 @@ struct http_app { /* callbacks run on the engine's threads; `thread` is what thr
     void (*thread_stop)(void *thread);
     void (*loop)(void *thread); /* once per loop iteration, before anything else */
     void (*request)(void *thread, struct http_tx *tx);
+    /* A forwarded request is about to get its first upstream; its content may have taken a while:
+     * the application may give it other targets by http_tx_retarget(). May be NULL. */
+    void (*retarget)(void *thread, struct http_tx *tx);
     void (*done)(void *thread, struct http_tx *tx); /* of every transaction, refused ones too */
     /* The context with the certificate for a server name (NULL: none sent); NULL: none, the
      * handshake fails. */
@@ -146,6 +154,9 @@ void http_server_wake(struct http_server *s);
 /* Waits for the threads (drains at once, without a deadline, if that was not asked before) and
  * frees. */
 void http_server_free(struct http_server *s);
+/* Requests of that thread that are on their way to the target. From a callback on it only. */
+unsigned http_server_busy(
+    const struct http_server *s, unsigned thread, const struct http_target *target);
 
 #define HTTP_STATS(X)                                                                              \
     X(ACCEPTED, "connections accepted")                                                            \

@@ -172,6 +172,14 @@ void http_tx_reply(struct http_tx *pub, const struct http_reply *reply)
     http_reply_write(tx, reply);
 }
 
+void http_tx_retarget(struct http_tx *pub, const struct http_target *targets, size_t n)
+{
+    struct tx *tx = (struct tx *)pub;
+    ASSERT(tx->step == TX_ACQUIRE && !pub->attempts && n > 0);
+    tx->targets = targets;
+    tx->n_targets = n;
+}
+
 void http_tx_forward(struct http_tx *pub, const struct http_target *targets, size_t n)
 {
     struct tx *tx = (struct tx *)pub;
@@ -340,6 +348,9 @@ static enum step_result step_collect(struct tx *tx)
 
 static enum step_result step_acquire(struct tx *tx)
 {
+    struct thread *t = tx->conn->t;
+    if (!tx->pub.attempts && t->calls->retarget)
+        t->calls->retarget(t->app, &tx->pub);
     const struct http_target *target =
         tx->pub.attempts < ATTEMPTS_MAX ? http_upstream_pick(tx) : NULL;
     if (!target) {

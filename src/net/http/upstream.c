@@ -68,9 +68,41 @@ static bool was_tried(const struct tx *tx, const struct http_target *target)
     return false;
 }
 
+unsigned http_server_busy(
+    const struct http_server *s, unsigned thread, const struct http_target *target)
+{
+    for (struct peer *p = s->threads[thread].peers[peer_hash(target)]; p; p = p->next)
+        if (p->port == target->port && ip_eq(&p->address, &target->address))
+            return p->n_busy;
+    return 0;
+}
+
+/* By weight: the multiples of the golden ratio fall evenly into any division of the interval, so
+ * that shares hold over a handful of requests, not only over thousands. NULL: the one whose turn it
+ * is cannot take it, any other may. */
+static const struct http_target *pick_by_weight(struct tx *tx)
+{
+    struct thread *t = tx->conn->t;
+    uint64_t total = tx->targets[tx->n_targets - 1].weight_sum;
+    uint64_t at = (t->next_target++ * 2654435769u) * total >> 32;
+    for (size_t i = 0; i < tx->n_targets; i++) {
+        const struct http_target *target = &tx->targets[i];
+        if (at < target->weight_sum)
+            return !was_tried(tx, target) && peer_of(t, target)->ejected_until_ms <= t->now_ms
+                       ? target
+                       : NULL;
+    }
+    return NULL;
+}
+
 const struct http_target *http_upstream_pick(struct tx *tx)
 {
     struct thread *t = tx->conn->t;
+    if (tx->targets[tx->n_targets - 1].weight_sum) {
+        const struct http_target *target = pick_by_weight(tx);
+        if (target)
+            return target;
+    }
     const struct http_target *best = NULL;
     uint64_t best_score = UINT64_MAX;
     size_t start = t->next_target++;

@@ -19,6 +19,7 @@ struct agent_role {
     struct boot *boot;
     json_t *status; /* as told last */
     json_t *notes;  /* not told yet */
+    int64_t seq;    /* of the placement that was taken over last; 0: none since the start */
 };
 
 static struct agent_role *self(struct role *r)
@@ -30,7 +31,8 @@ static void tell_status(struct role *r)
 {
     struct agent_role *s = self(r);
     if (r->control && s->status)
-        rpc_notify(r->control, "status", json_pack("{s:O}", "units", s->status));
+        rpc_notify(r->control, "status",
+            json_pack("{s:O,s:I}", "units", s->status, "seq", (json_int_t)s->seq));
 }
 
 static void on_status(void *ctx, const json_t *units)
@@ -128,11 +130,21 @@ static int init(struct role *r, struct err *e)
 static void notify(
     struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
 {
+    struct agent_role *s = self(r);
     struct err e = {0};
     if (fd >= 0)
         close(fd);
-    if (!strcmp(method, "units") && agent_apply(self(r)->agent, params, &e) < 0)
+    if (strcmp(method, "units") != 0)
+        return;
+    if (agent_apply(s->agent, params, &e) < 0) {
         log_error("agent", "snapshot refused", "error=\"%s\"", e.message);
+        return;
+    }
+    int64_t seq = json_opt_int(params, "seq", 0);
+    if (seq != s->seq) { /* also when no unit of this host changes with it */
+        s->seq = seq;
+        tell_status(r);
+    }
 }
 
 static void call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)

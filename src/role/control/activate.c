@@ -30,8 +30,11 @@ static void tell_agent(struct control *c, struct rpc_conn *to)
             to, "units", json_pack("{s:I,s:[]}", "revision", (json_int_t)c->number, "units"));
         return;
     }
-    if (compile_units(c->model, c->revision->files, host, c->number, &snapshot, &e) < 0) {
-        str_copy(c->alarm, sizeof c->alarm, e.message);
+    if (!control_placement(c)) /* not decided yet: what runs goes on */
+        return;
+    if (schedule_units(control_placement(c), c->host, &snapshot, &e) < 0) {
+        str_copy(c->placement_alarm, sizeof c->placement_alarm, e.message);
+        log_error("placement", "not usable", "error=%s", e.message);
         return;
     }
     rpc_notify(to, "units", snapshot);
@@ -88,7 +91,8 @@ static json_t *upstreams(const struct control *c)
 
 static void tell_resolver(struct control *c, struct rpc_conn *to)
 {
-    json_t *names = compile_names(c->model, c->units);
+    _cleanup_json_ json_t *units = control_units_serving(c);
+    json_t *names = compile_names(c->model, units);
     json_object_set_new(names, "forward", upstreams(c));
     rpc_notify(to, "names", names);
 }
@@ -106,6 +110,7 @@ static void tell_edge(struct control *c, struct rpc_conn *to)
         return;
     }
     rpc_notify(to, "routes", routes);
+    control_edge_tell(c);
 }
 
 void control_tell_role(struct control *c, const char *role)
@@ -125,10 +130,10 @@ void control_tell_role(struct control *c, const char *role)
 
 void control_tell_units(struct control *c)
 {
-    struct rpc_conn *edge = control_link(c, "edge");
+    if (!c->model)
+        return;
     control_tell_role(c, "resolver");
-    if (edge && c->model)
-        rpc_notify(edge, "endpoints", control_edge_endpoints(c));
+    control_edge_tell(c);
 }
 
 static void set_peers(struct control *c)
@@ -164,6 +169,7 @@ void control_activate(struct control *c, const json_t *json)
         str_copy(c->alarm, sizeof c->alarm, e.message);
     for (size_t i = 0; i < c->n_links; i++)
         control_tell_role(c, c->links[i].name);
+    scheduler_poke(c->scheduler);
     revision_free(old);
     log_info("revision", "active", "revision=%lld", (long long)number);
     char message[64];

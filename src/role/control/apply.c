@@ -64,14 +64,37 @@ static void on_cancelled(void *ctx)
     finish(ctx, false, &e);
 }
 
+/* A rollout of the revision that was taken back: waiting longer brings nothing. */
+static bool gave_up(const struct waiter *w, const json_t *status, struct err *e)
+{
+    size_t i;
+    json_t *d;
+    json_array_foreach (json_object_get(status, "deployments"), i, d) {
+        const char *state = json_opt_str(d, "state", "");
+        if (json_opt_int(d, "revision", 0) != w->number
+            || (strcmp(state, "rolled-back") != 0 && strcmp(state, "failed") != 0))
+            continue;
+        err_set(e, ERR_FAILED, "revision %lld: the rollout of %s %s: %s", (long long)w->number,
+            json_opt_str(d, "module", "?"), !strcmp(state, "failed") ? "failed" : "was rolled back",
+            json_opt_str(d, "reason", "no reason is known"));
+        err_fix(e, "`mcp logs %s` tells more; mend it and apply again",
+            json_opt_str(d, "module", "MODULE"));
+        return true;
+    }
+    return false;
+}
+
 static void check(struct waiter *w, const json_t *status)
 {
+    struct err e;
     const char *why = json_opt_str(status, "not_ready", "");
     int64_t revision = json_opt_int(status, "revision", 0);
     /* Numbers begin anew after a lost state store, and another apply may come in first: ours is
      * what runs, or it is something else than before. */
     bool taken = revision == w->number || revision != w->before;
-    if (taken && json_opt_bool(status, "ready", false)) {
+    if (gave_up(w, status, &e)) {
+        finish(w, false, &e);
+    } else if (taken && json_opt_bool(status, "ready", false)) {
         finish(w, true, NULL);
     } else if (!str_eq(why, w->last)) {
         str_copy(w->last, sizeof w->last, why);

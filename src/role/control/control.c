@@ -109,6 +109,8 @@ static void on_peer_notify(void *ctx, const char *host, const char *method, json
         control_hear_report(ctx, host, params);
     else if (!strcmp(method, "view"))
         control_hear_view(ctx, host, params);
+    else if (!strcmp(method, "beat"))
+        control_hear_beat(ctx, host, params);
 }
 
 static void on_peer_call(
@@ -184,12 +186,16 @@ static void on_role_unlinked(struct role *r, struct rpc_conn *peer)
 static void on_units(struct control *c, json_t *params)
 {
     json_t *units = json_object_get(params, "units");
-    if (!json_is_array(units) || json_equal(units, c->units))
+    c->units_seq = json_opt_int(params, "seq", 0);
+    if (!json_is_array(units) || json_equal(units, c->units)) {
+        control_report_soon(c);
         return;
+    }
     json_decref(c->units);
     c->units = json_incref(units);
     control_tell_units(c);
     control_report_soon(c);
+    scheduler_poke(c->scheduler);
 }
 
 static void on_role_notify(
@@ -263,7 +269,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     _cleanup_free_ char *cache = xasprintf("%s/revision.json", c->role->state_dir);
     struct revisions_config config = {.kv = c->kv, .platform = c->platform, .cache_path = cache};
     struct revisions_handler handler = {.changed = on_revision, .connected = on_store};
-    return revisions_new(&c->role->loop, &config, &handler, c, &c->revisions, e);
+    r = control_fleet_start(c, e);
+    return r < 0 ? r : revisions_new(&c->role->loop, &config, &handler, c, &c->revisions, e);
 }
 
 static int control_init(struct role *r, struct err *e)
@@ -291,6 +298,7 @@ static void control_done(struct role *r)
     control_report_stop(c);
     control_maintain_stop(c);
     control_cli_stop(c);
+    control_fleet_stop(c);
     scrape_free(c->scrape);
     control_enrol_stop(c);
     control_hosts_stop(c);

@@ -13,24 +13,114 @@
 #define EDGE_CERT "/var/lib/mcp/pki/edge.pem"
 #define EDGE_KEY "/var/lib/mcp/pki/edge.key"
 
-static json_t *endpoints(const struct control *c)
+static const json_t *unit_named(const json_t *units, const char *name)
 {
-    json_t *out = json_object();
     size_t i;
     json_t *u;
-    json_array_foreach (c->units, i, u) {
-        const char *address = json_opt_str(u, "address", "");
-        int64_t port = json_opt_int(u, "port", 0);
-        if (*address && port > 0 && port <= UINT16_MAX)
-            route_endpoints_add(out, json_opt_str(u, "module", ""), json_opt_str(u, "name", ""),
-                address, (uint16_t)port, str_eq(json_opt_str(u, "state", NULL), "ready"));
+    json_array_foreach (units, i, u)
+        if (str_eq(json_opt_str(u, "name", NULL), name))
+            return u;
+    return NULL;
+}
+
+/* Drained instances are not in it at all, and weight 0 is an instance that waits for its turn. */
+static bool serves(const json_t *instance)
+{
+    return str_eq(json_opt_str(instance, "state", NULL), "run")
+           && !json_opt_bool(instance, "standby", false)
+           && json_opt_int(instance, "weight", ROUTE_WEIGHT_DEFAULT) > 0;
+}
+
+/* What is placed, not what a host that comes back still runs under that name. */
+static bool is_placed(const json_t *instance, const json_t *unit)
+{
+    const char *spec = json_opt_str(instance, "spec", "");
+    return unit && str_eq(json_opt_str(unit, "spec", spec), spec);
+}
+
+/* The unit as its host tells; `ret` is where this host's edge reaches it. NULL: nowhere. */
+static const json_t *reach(struct control *c, const json_t *instance, struct ip_addr *ret)
+{
+    const char *host = json_opt_str(instance, "host", ""),
+               *name = json_opt_str(instance, "name", "");
+    const json_t *unit;
+    if (!strcmp(host, c->host)) {
+        unit = unit_named(c->units, name);
+        return is_placed(instance, unit) && ip_parse(json_opt_str(unit, "address", ""), ret) ? unit
+                                                                                             : NULL;
+    }
+    const struct host_report *r = control_find_report(c, host);
+    unit = r ? unit_named(json_object_get(r->report, "units"), name) : NULL;
+    return is_placed(instance, unit) && control_hears(c, host)
+                   && control_mesh_address(c, host, name, ret)
+               ? unit
+               : NULL;
+}
+
+static void add_endpoint(struct control *c, json_t *out, const json_t *instance)
+{
+    struct ip_addr at;
+    char address[IP_TEXT_SIZE];
+    const json_t *unit = serves(instance) ? reach(c, instance, &at) : NULL;
+    int64_t port = json_opt_int(unit, "port", 0);
+    if (!unit || port <= 0 || port > UINT16_MAX)
+        return;
+    ip_format(&at, address);
+    route_endpoints_add(out, json_opt_str(instance, "module", ""),
+        json_opt_str(instance, "name", ""), address, (uint16_t)port,
+        str_eq(json_opt_str(unit, "state", NULL), "ready"),
+        (unsigned)MIN(json_opt_int(instance, "weight", ROUTE_WEIGHT_DEFAULT), ROUTE_WEIGHT_MAX));
+}
+
+static json_t *endpoints(struct control *c)
+{
+    json_t *out = json_object(), *instance;
+    size_t i;
+    json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance)
+        add_endpoint(c, out, instance);
+    return out;
+}
+
+json_t *control_units_serving(struct control *c)
+{
+    json_t *out = json_array(), *instance;
+    size_t i;
+    json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance) {
+        const json_t *unit = unit_named(c->units, json_opt_str(instance, "name", ""));
+        if (serves(instance) && is_placed(instance, unit)
+            && str_eq(json_opt_str(instance, "host", NULL), c->host))
+            json_array_append(out, (json_t *)(uintptr_t)unit);
     }
     return out;
 }
 
-json_t *control_edge_endpoints(const struct control *c)
+struct telling { /* an "endpoints" call that the edge has not answered yet */
+    struct control *c;
+    int64_t seq;
+};
+
+/* It answers once no request is on its way to what was taken out. A later call's answer stands for
+ * the earlier ones. */
+static void on_edge_answer(void *ctx, json_t *result, bool more, const struct err *e)
 {
-    return json_pack("{s:o}", "endpoints", endpoints(c));
+    struct telling *t = ctx;
+    if (more)
+        return;
+    if (!e)
+        control_acked(t->c, "edge", t->seq);
+    free(t);
+}
+
+void control_edge_tell(struct control *c)
+{
+    struct rpc_conn *edge = control_link(c, "edge");
+    const json_t *placement = control_placement(c);
+    if (!edge || !placement)
+        return;
+    struct telling *t = xcalloc(1, sizeof *t);
+    *t = (struct telling){c, json_opt_int(placement, "seq", 0)};
+    json_t *params = json_pack("{s:o,s:I}", "endpoints", endpoints(c), "seq", (json_int_t)t->seq);
+    rpc_call(edge, "endpoints", params, 0, on_edge_answer, t);
 }
 
 static json_t *certificate_names(const struct model *m)
@@ -43,8 +133,15 @@ static json_t *certificate_names(const struct model *m)
     return names;
 }
 
+/* Until there is a mesh: instances of other hosts are not reached from here. */
+__attribute__((weak)) bool control_mesh_address(
+    struct control *c, const char *host, const char *unit, struct ip_addr *ret)
+{
+    return false;
+}
+
 int control_edge_routes(
-    const struct control *c, const struct model_host *host, json_t **ret, struct err *e)
+    struct control *c, const struct model_host *host, json_t **ret, struct err *e)
 {
     _cleanup_str_ struct str cert = STR_INIT, key = STR_INIT;
     int r = file_read(EDGE_CERT, PEM_MAX, &cert, e);

@@ -146,6 +146,7 @@ static const struct {
     {"explain.dns", do_explain_dns},
     {"logs", do_logs},
     {"exec", do_exec},
+    {"host.drain", control_host_drain},
     {"timeline", control_timeline},
     {"audit", control_audit},
     {"host.token", control_enrol_token},

@@ -39,7 +39,7 @@ static struct capolicy_facts facts_of(const struct control *c)
 {
     return (struct capolicy_facts){.platform = c->platform,
         .model = c->model,
-        .placements = c->pki->placements,
+        .placements = c->placements,
         .self = &c->pki->self,
         .self_is_member = c->pki->is_member};
 }

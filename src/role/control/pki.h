@@ -16,7 +16,6 @@ struct control_pki {
     struct seal_key *key;
     struct pki_authority *authority; /* NULL: this host holds none */
     struct certs *certs;
-    json_t *placements;
 };
 
 /* New certificates or roots: for the connections to come. */

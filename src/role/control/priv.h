@@ -14,6 +14,7 @@
 #include "service/enrol/door.h"
 #include "service/peers/peers.h"
 #include "service/revisions/revisions.h"
+#include "service/scheduler/scheduler.h"
 #include "service/scrape/scrape.h"
 #include "service/steer/steer.h"
 #include "service/timeline/timeline.h"
@@ -28,9 +29,14 @@ struct role_link { /* a role of this host that is linked now */
 
 struct host_report { /* what another host said last */
     char host[64];
-    json_t *report;
+    json_t *report; /* NULL: only beats yet */
     uint64_t heard_ms;
+    json_t *hears; /* {host: ms since it heard it}, at beat_ms */
+    uint64_t beat_ms;
 };
+
+#define CONTROL_ACK_ROLES 2
+extern const char *const control_ack_roles[CONTROL_ACK_ROLES]; /* who sends requests to instances */
 
 struct control {
     struct role *role;
@@ -71,6 +77,18 @@ struct control {
     struct waiter *waiters; /* applies that wait for readiness */
     struct control_pki *pki;
     bool started; /* everything is open: reports and notes have somewhere to go */
+    struct scheduler *scheduler;
+    json_t *placements; /* {"<region>": placement document} */
+    json_t *placed;    /* the placement of this host's region that its roles were told last */
+    int64_t units_seq; /* of the placement that the agent follows */
+    int64_t acks[CONTROL_ACK_ROLES]; /* seq of the placement that each of these has taken over */
+    struct schedule_host *seen;      /* of the step that is being made */
+    json_t *seen_own;
+    uint64_t started_ms, silent;
+    unsigned checks;
+    uv_timer_t fleet_timer;
+    char placement_alarm[512]; /* the leader cannot decide: why; "" */
+    struct drain *drains;      /* commands that wait for a host to be empty */
 };
 
 /* control.c */
@@ -148,6 +166,8 @@ json_t *control_own_report(struct control *c);
 json_t *control_status(struct control *c); /* of `mcp status --json` */
 void control_report_soon(struct control *c);
 void control_hear_report(struct control *c, const char *host, json_t *report);
+struct host_report *control_find_report(struct control *c, const char *host); /* NULL: none */
+struct host_report *control_get_report(struct control *c, const char *host);  /* NULL: too many */
 void control_report_start(struct control *c);
 void control_report_stop(struct control *c);
 
@@ -163,6 +183,25 @@ void control_ask(struct control *c, const struct control_caller *by, struct rpc_
     const char *method, json_t *params);
 void control_audit(struct control *c, struct rpc_req *req, json_t *params);
 
+/* fleet.c: where instances run */
+MUST_CHECK int control_fleet_start(struct control *c, struct err *e);
+void control_fleet_stop(struct control *c);
+const json_t *control_placement(const struct control *c); /* of our region; NULL: none yet */
+bool control_hears(struct control *c, const char *host);  /* we, or somebody that we hear */
+void control_hear_beat(struct control *c, const char *host, const json_t *beat);
+void control_fleet_host_changed(struct control *c);           /* a registry document */
+void control_fleet_report(struct control *c, json_t *report); /* adds what leaders look at */
+/* The role ("edge", "mesh") of this host sends nothing more to what placement `seq` took out. */
+void control_acked(struct control *c, const char *role, int64_t seq);
+
+/* drain.c: `mcp host drain|undrain` */
+void control_host_drain(struct control *c, struct rpc_req *req, json_t *params);
+void control_drains_check(struct control *c);
+
+/* mesh.c: the local address at which this host's mesh forwards to an instance of another host */
+bool control_mesh_address(
+    struct control *c, const char *host, const char *unit, struct ip_addr *ret);
+
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
 void control_answer_peer(
@@ -170,8 +209,10 @@ void control_answer_peer(
 
 /* edge.c */
 MUST_CHECK int control_edge_routes(
-    const struct control *c, const struct model_host *host, json_t **ret, struct err *e);
-json_t *control_edge_endpoints(const struct control *c);
+    struct control *c, const struct model_host *host, json_t **ret, struct err *e);
+void control_edge_tell(struct control *c); /* the instances, after they changed */
+/* Those of this host's units that serve: not drained, and the placement's. New reference. */
+json_t *control_units_serving(struct control *c);
 
 /* apply.c */
 void control_apply(struct control *c, struct rpc_req *req, json_t *params);

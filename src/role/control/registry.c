@@ -47,9 +47,14 @@ static void on_synced(void *ctx)
         documents_merge(c->hosts, c->host, json_incref(members), on_merged, c);
 }
 
+static void on_changed(void *ctx, const char *name, const json_t *doc)
+{
+    control_fleet_host_changed(ctx);
+}
+
 int control_registry_start(struct control *c, struct err *e)
 {
-    struct documents_handler h = {.synced = on_synced};
+    struct documents_handler h = {.changed = on_changed, .synced = on_synced};
     int r = seal_key_load(CONTROL_PKI "seal.key", &c->seal_key, e);
     if (r < 0)
         return err_wrap(e, "this host's sealing key");

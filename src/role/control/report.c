@@ -36,11 +36,16 @@ json_t *control_own_report(struct control *c)
                                           "the state store does not answer; this host goes on "
                                           "with what it knows: ",
                                           c->kv_reason));
+    if (*c->placement_alarm)
+        json_array_append_new(
+            alarms, json_pack("{s:s+}", "text",
+                        "where instances run cannot be decided: ", c->placement_alarm));
     json_t *report = json_pack("{s:s,s:I,s:o,s:o,s:{s:s,s:b,s:s},s:o}", "host", c->host, "revision",
         (json_int_t)c->number, "roles", c->roles ? json_deep_copy(c->roles) : json_array(), "units",
         c->units ? json_deep_copy(c->units) : json_array(), "state_store", "kind", c->kv_kind,
         "connected", c->kv_connected, "reason", c->kv_reason, "alarms", alarms);
     control_pki_report(c, report);
+    control_fleet_report(c, report);
     return report;
 }
 
@@ -48,6 +53,8 @@ static void broadcast(struct control *c)
 {
     _cleanup_json_ json_t *report = control_own_report(c);
     peers_broadcast(c->peers, "report", report);
+    scheduler_poke(c->scheduler);
+    control_drains_check(c);
     control_waiters_check(c);
 }
 
@@ -64,7 +71,7 @@ void control_report_soon(struct control *c)
         uv_timer_start(&c->report_timer, on_report_timer, GATHER_MS, 0);
 }
 
-static struct host_report *find_report(struct control *c, const char *host)
+struct host_report *control_find_report(struct control *c, const char *host)
 {
     for (size_t i = 0; i < c->n_reports; i++)
         if (!strcmp(c->reports[i].host, host))
@@ -72,18 +79,38 @@ static struct host_report *find_report(struct control *c, const char *host)
     return NULL;
 }
 
-void control_hear_report(struct control *c, const char *host, json_t *report)
+struct host_report *control_get_report(struct control *c, const char *host)
 {
-    struct host_report *r = find_report(c, host);
+    struct host_report *r = control_find_report(c, host);
     if (!r && c->n_reports < REPORTS_MAX) {
         r = GROW(c->reports, c->n_reports, c->cap_reports);
         str_copy(r->host, sizeof r->host, host);
     }
+    return r;
+}
+
+static bool is_neighbour(const struct control *c, const char *host)
+{
+    const struct model_host *own = c->model ? model_find_host(c->model, c->host) : NULL;
+    const struct model_host *other = c->model ? model_find_host(c->model, host) : NULL;
+    return own && other && own != other && own->region == other->region;
+}
+
+void control_hear_report(struct control *c, const char *host, json_t *report)
+{
+    struct host_report *r = control_get_report(c, host);
     if (!r)
         return;
+    bool moved =
+        is_neighbour(c, host)
+        && !json_equal(json_object_get(r->report, "units"), json_object_get(report, "units"));
     json_decref(r->report);
     r->report = json_incref(report);
     r->heard_ms = clock_boot_ms();
+    if (moved)
+        control_tell_units(c);
+    scheduler_poke(c->scheduler);
+    control_drains_check(c);
     control_waiters_check(c);
 }
 
@@ -91,8 +118,8 @@ static struct status_report status_of(struct control *c, const struct model_host
 {
     if (!strcmp(h->name, c->host))
         return (struct status_report){.report = own, .up = true};
-    struct host_report *r = find_report(c, h->name);
-    if (!r)
+    struct host_report *r = control_find_report(c, h->name);
+    if (!r || !r->report)
         return (struct status_report){0};
     uint64_t age = clock_boot_ms() - r->heard_ms;
     return (struct status_report){
@@ -126,8 +153,12 @@ json_t *control_status(struct control *c)
         hosts[i] = status_of(c, &c->model->hosts[i], own);
     struct names names = {0};
     steer_service_each_name(c->steer, add_name, &names);
+    for (size_t i = 0; i < c->model->n_hosts; i++)
+        hosts[i].drained =
+            json_opt_bool(control_registry_host(c, c->model->hosts[i].name), "drained", false);
     struct status_input in = {.model = c->model,
         .revision = c->number,
+        .docs = scheduler_docs(c->scheduler),
         .asked_host = c->host,
         .hosts = hosts,
         .names = names.v,
@@ -156,7 +187,9 @@ void control_report_stop(struct control *c)
 {
     uv_close((uv_handle_t *)&c->report_timer, NULL);
     uv_close((uv_handle_t *)&c->measure_timer, NULL);
-    for (size_t i = 0; i < c->n_reports; i++)
+    for (size_t i = 0; i < c->n_reports; i++) {
         json_decref(c->reports[i].report);
+        json_decref(c->reports[i].hears);
+    }
     free(c->reports);
 }

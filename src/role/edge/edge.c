@@ -7,12 +7,19 @@
 #include "service/edge/edge.h"
 
 #define STORE_SOON_MS 200 /* instances change in bursts: one write for all of a burst */
+#define QUIET_MS 5        /* between two questions whether those that left are free of requests */
+#define WAITING_MAX 256
 
 struct edge_role {
     struct role *role;
     struct edge *edge;
     uv_async_t stopped;
-    uv_timer_t store_timer;
+    uv_timer_t store_timer, quiet_timer;
+    struct waiting { /* calls of control that are answered when it is quiet */
+        struct rpc_req *req;
+        int64_t seq;
+    } waiting[WAITING_MAX];
+    size_t n_waiting;
     unsigned open_handles;
     char warned[256]; /* the last warning that was logged */
 };
@@ -43,28 +50,59 @@ static void on_store(uv_timer_t *t)
         log_error("edge", "the routes cannot be stored", "error=\"%s\"", e.message);
 }
 
+static int take(struct edge_role *er, const char *method, json_t *params, struct err *e)
+{
+    int k = str_eq(method, "routes") ? edge_set_routes(er->edge, params, e)
+                                     : edge_set_endpoints(er->edge, params, e);
+    if (k < 0) {
+        log_error(
+            "edge", "not taken, the old ones serve on", "what=%s error=\"%s\"", method, e->message);
+        return k;
+    }
+    warn(er);
+    uv_timer_start(&er->store_timer, on_store, STORE_SOON_MS, 0);
+    log_info("edge", "taken", "what=%s", method);
+    return 0;
+}
+
 static void on_notify(
     struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
 {
     struct edge_role *er = r->ctx;
     struct err e = {0};
-    int k = 0;
     if (fd >= 0)
         close(fd);
-    if (str_eq(method, "routes"))
-        k = edge_set_routes(er->edge, params, &e);
-    else if (str_eq(method, "endpoints"))
-        k = edge_set_endpoints(er->edge, params, &e);
-    else
+    if (str_eq(method, "routes") && take(er, method, params, &e) < 0)
         return;
-    if (k < 0) {
-        log_error(
-            "edge", "not taken, the old ones serve on", "what=%s error=\"%s\"", method, e.message);
+}
+
+static void on_quiet_timer(uv_timer_t *t)
+{
+    struct edge_role *er = t->data;
+    if (!edge_quiet(er->edge))
+        return;
+    for (size_t i = 0; i < er->n_waiting; i++)
+        rpc_reply(er->waiting[i].req, json_pack("{s:I}", "seq", (json_int_t)er->waiting[i].seq));
+    er->n_waiting = 0;
+    uv_timer_stop(t);
+}
+
+/* Answered when nothing is on its way to what the new ones lack. */
+static void on_endpoints(struct edge_role *er, struct rpc_req *req, json_t *params)
+{
+    struct err e;
+    if (take(er, "endpoints", params, &e) < 0) {
+        rpc_reply_error(req, &e);
         return;
     }
-    warn(er);
-    uv_timer_start(&er->store_timer, on_store, STORE_SOON_MS, 0);
-    log_info("edge", "taken", "what=%s", method);
+    if (er->n_waiting == WAITING_MAX) { /* the newer call stands for the oldest */
+        err_set(&e, ERR_LIMIT, "too many changes of instances wait for an answer");
+        rpc_reply_error(er->waiting[0].req, &e);
+        memmove(er->waiting, er->waiting + 1, (WAITING_MAX - 1) * sizeof *er->waiting);
+        er->n_waiting--;
+    }
+    er->waiting[er->n_waiting++] = (struct waiting){req, json_opt_int(params, "seq", 0)};
+    uv_timer_start(&er->quiet_timer, on_quiet_timer, 0, QUIET_MS);
 }
 
 static void on_call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
@@ -75,6 +113,10 @@ static void on_call(struct role *r, struct rpc_req *req, const char *method, jso
         close(fd);
     if (str_eq(method, "status")) {
         rpc_reply(req, edge_status(er->edge));
+        return;
+    }
+    if (str_eq(method, "endpoints")) {
+        on_endpoints(er, req, params);
         return;
     }
     err_set(&e, ERR_NOT_FOUND, "edge has no method %s", method);
@@ -118,8 +160,9 @@ static int init(struct role *r, struct err *e)
     r->ctx = er;
     uv_async_init(&r->loop, &er->stopped, on_stopped);
     uv_timer_init(&r->loop, &er->store_timer);
-    er->stopped.data = er->store_timer.data = er;
-    er->open_handles = 2;
+    uv_timer_init(&r->loop, &er->quiet_timer);
+    er->stopped.data = er->store_timer.data = er->quiet_timer.data = er;
+    er->open_handles = 3;
     struct http_listen listens[ROLE_LISTEN_MAX];
     struct edge_config config = {
         .listens = listens,
@@ -162,6 +205,7 @@ static void on_done(struct role *r)
     edge_free(er->edge);
     uv_close((uv_handle_t *)&er->stopped, on_closed);
     uv_close((uv_handle_t *)&er->store_timer, on_closed);
+    uv_close((uv_handle_t *)&er->quiet_timer, on_closed);
 }
 
 const struct role_def role_edge = {

@@ -211,7 +211,8 @@ static void want(struct agent *a, const struct unit_spec *s)
         agent_unit_take_spec(u, s);
     } else {
         const struct unit_spec *latest = agent_unit_latest(u);
-        if (strcmp(latest->digest, s->digest) != 0 || latest->standby != s->standby)
+        if (strcmp(latest->digest, s->digest) != 0 || latest->standby != s->standby
+            || !str_eq(latest->generation, s->generation))
             agent_unit_take_spec(u, s);
     }
     u->wanted = true;

@@ -41,8 +41,8 @@ MUST_CHECK int agent_new(const struct agent_config *cfg, struct agent **ret, str
 void agent_free(struct agent *a);
 /* A snapshot of control, {"revision", "units"}; ERR_INVALID leaves what is wanted as it was. */
 MUST_CHECK int agent_apply(struct agent *a, json_t *doc, struct err *e);
-/* [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port", "since_ms", "standby"}];
- * since_ms is wall time. */
+/* [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port", "since_ms", "standby",
+ * "spec"}]; since_ms is wall time, spec what the snapshot called the process that runs (or of the next start). */
 json_t *agent_status(struct agent *a);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */
 

@@ -16,6 +16,9 @@ static json_t *unit_status(const struct agent_unit *u)
         waits ? "standby: admitted by promotion" : l->reason, "address", address, "port",
         (int)s->port, "since_ms", (json_int_t)u->since_wall_ms, "standby", (int)s->standby);
     ASSERT(j);
+    /* Of what runs, not of what is to take its place. */
+    if (u->spec->generation)
+        json_object_set_new(j, "spec", json_string(u->spec->generation));
     return j;
 }
 

@@ -81,6 +81,7 @@ int edge_set_routes(struct edge *edge, json_t *doc, struct err *e)
         return r;
     json_t *old = edge->doc;
     edge->doc = json_copy(doc);
+    edge_left(edge, json_object_get(old, "endpoints"), json_object_get(doc, "endpoints"));
     json_decref(old);
     return 0;
 }
@@ -94,9 +95,11 @@ int edge_set_endpoints(struct edge *edge, const json_t *params, struct err *e)
     if (!edge->doc)
         return err_set(e, ERR_NOT_FOUND, "instances came before routes");
     r = replace(edge, edge->doc, endpoints, e);
-    if (r >= 0)
-        json_object_set(edge->doc, "endpoints", endpoints);
-    return r;
+    if (r < 0)
+        return r;
+    edge_left(edge, json_object_get(edge->doc, "endpoints"), endpoints);
+    json_object_set(edge->doc, "endpoints", endpoints);
+    return 0;
 }
 
 int edge_store(struct edge *edge, struct err *e)
@@ -157,6 +160,8 @@ void edge_free(struct edge *edge)
         return;
     http_server_free(edge->server);
     edge->server = NULL;
+    edge_leave_done(edge);
+    free(edge->left);
     access_log_close(edge->log);
     struct edge_snapshot *s = atomic_load(&edge->current);
     if (s)

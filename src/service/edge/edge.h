@@ -36,6 +36,9 @@ MUST_CHECK int edge_start(const struct edge_config *config, struct edge **ret, s
 MUST_CHECK int edge_set_routes(struct edge *edge, json_t *doc, struct err *e);
 /* {"endpoints": {...}}: instances alone. ERR_NOT_FOUND before the first snapshot. */
 MUST_CHECK int edge_set_endpoints(struct edge *edge, const json_t *params, struct err *e);
+/* Is no request on its way to an instance that the newest snapshot does not have? Asks the threads:
+ * false until they have answered, call again in some milliseconds. */
+bool edge_quiet(struct edge *edge);
 /* Writes the snapshot that serves to state_dir. Fails when the disk does; serving is not touched by
  * that. */
 MUST_CHECK int edge_store(struct edge *edge, struct err *e);

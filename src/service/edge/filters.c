@@ -139,3 +139,15 @@ void edge_filter(struct http_tx *tx, struct edge_request *r)
             return;
     ASSERT(!"the last filter answers");
 }
+
+bool edge_filter_again(struct http_tx *tx, struct edge_request *r)
+{
+    find_name(tx, r);
+    if (!r->route_name)
+        return false;
+    r->rule = route_find_rule(r->route_name, tx->path.p, tx->path.len);
+    if (!r->rule || !r->rule->module->n_ready)
+        return false;
+    http_tx_retarget(tx, r->view->s->targets[r->rule->module->index], r->rule->module->n_ready);
+    return true;
+}

@@ -41,8 +41,20 @@ struct edge_view { /* a snapshot as one thread uses it */
     unsigned requests;
 };
 
+/* A question to every thread: how many of its requests are on their way to what has left? A thread
+ * answers once, with the snapshot that was in force when it was asked, or a newer one. */
+struct edge_check {
+    size_t n;
+    _Atomic unsigned waiting; /* threads that have not answered; the last thing they touch */
+    struct edge_leaver {
+        struct http_target target;
+        _Atomic unsigned busy;
+    } v[];
+};
+
 struct edge_thread {
     struct edge *edge;
+    unsigned answered; /* the last question: edge->question */
     unsigned index;
     struct edge_view *view; /* the newest; NULL: none yet */
     struct metric_set *unnamed;
@@ -56,6 +68,11 @@ struct edge {
     _Atomic(struct edge_snapshot *) current;
     _Atomic(struct edge_snapshot *) garbage; /* pushed by threads, freed by the main thread */
     json_t *doc;                             /* of current, endpoints included */
+    _Atomic unsigned question;               /* its number; changes after `check` was set */
+    struct edge_check *check; /* until every thread has answered; NULL: nothing is asked */
+    struct http_target *left; /* not known to be free of requests yet */
+    size_t n_left, cap_left;
+    bool asked_before; /* the check on its way is about an older snapshot */
     struct name_stats *stats;
     struct access_log *log;
     struct http_server *server;
@@ -70,6 +87,11 @@ void edge_snapshot_publish(struct edge *edge, struct edge_snapshot *s);
 void edge_snapshot_unref(struct edge *edge, struct edge_snapshot *s); /* any thread */
 void edge_garbage_collect(struct edge *edge);
 
+/* leave.c */
+void edge_left(struct edge *edge, const json_t *before, const json_t *now); /* endpoints */
+void edge_leave_answer(struct edge_thread *t, unsigned question);           /* HOT PATH */
+void edge_leave_done(struct edge *edge);
+
 /* view.c: the callbacks of net/http */
 extern const struct http_app edge_app;
 
@@ -82,6 +104,8 @@ struct edge_request { /* what filters know and find out; lives with the transact
     bool quiet; /* a probe that was answered well: not logged, not counted */
 };
 void edge_filter(struct http_tx *tx, struct edge_request *r);
+/* The targets of a request that was forwarded before, from r's view; false: that has none. */
+bool edge_filter_again(struct http_tx *tx, struct edge_request *r);
 
 /* metrics.c */
 struct metric_set **edge_metrics_sets(struct edge *edge, const char *name);

@@ -56,10 +56,18 @@ static void add_targets(struct edge_snapshot *s, const struct route_module *m)
 {
     struct http_target *v = xcalloc(m->n_ready + 1, sizeof *v);
     size_t n = 0;
-    for (size_t i = 0; i < m->n_endpoints; i++)
-        if (m->endpoints[i].ready)
-            v[n++] = (struct http_target){
-                m->endpoints[i].address, m->endpoints[i].port, m->endpoints[i].unit};
+    uint32_t sum = 0;
+    bool equal = true;
+    for (size_t i = 0; i < m->n_endpoints; i++) {
+        const struct route_endpoint *p = &m->endpoints[i];
+        if (!p->ready || !p->weight)
+            continue;
+        sum += p->weight;
+        equal = equal && sum == (n + 1) * p->weight;
+        v[n++] = (struct http_target){p->address, p->port, p->unit, sum};
+    }
+    for (size_t i = 0; equal && i < n; i++)
+        v[i].weight_sum = 0;
     s->targets[m->index] = v;
 }
 

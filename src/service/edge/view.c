@@ -26,9 +26,8 @@ static void thread_stop(void *thread)
     free(t);
 }
 
-static void on_loop(void *thread)
+static void take_newest(struct edge_thread *t)
 {
-    struct edge_thread *t = thread;
     struct edge_snapshot *s = atomic_load_explicit(&t->edge->current, memory_order_acquire);
     if (!s || (t->view && t->view->s == s))
         return;
@@ -37,6 +36,16 @@ static void on_loop(void *thread)
     t->view->s = s;
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
     view_release(t, old); /* or the last of its requests does */
+}
+
+static void on_loop(void *thread)
+{
+    struct edge_thread *t = thread;
+    /* Read first: it was asked after the snapshot that it is about was put in force. */
+    unsigned question = atomic_load_explicit(&t->edge->question, memory_order_acquire);
+    take_newest(t);
+    if (question != t->answered)
+        edge_leave_answer(t, question);
 }
 
 static void on_request(void *thread, struct http_tx *tx)
@@ -52,6 +61,23 @@ static void on_request(void *thread, struct http_tx *tx)
         t->view->requests++;
     tx->app = r;
     edge_filter(tx, r);
+}
+
+/* What was chosen when the head came may have left while the content came. */
+static void on_retarget(void *thread, struct http_tx *tx)
+{
+    struct edge_thread *t = thread;
+    struct edge_request *r = tx->app;
+    if (!r || r->view == t->view)
+        return;
+    struct edge_request now = {.view = t->view};
+    if (!edge_filter_again(tx, &now))
+        return; /* it is served nowhere any more: by the old one, as begun */
+    struct edge_view *old = r->view;
+    t->view->requests++;
+    *r = now;
+    old->requests--;
+    view_release(t, old);
 }
 
 static void on_done(void *thread, struct http_tx *tx)
@@ -91,6 +117,7 @@ const struct http_app edge_app = {
     .thread_stop = thread_stop,
     .loop = on_loop,
     .request = on_request,
+    .retarget = on_retarget,
     .done = on_done,
     .certificate = on_certificate,
     .stopped = on_stopped,

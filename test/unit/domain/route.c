@@ -127,8 +127,8 @@ static void test_endpoints_replace(void **state)
 {
     _cleanup_json_ json_t *doc = parse(platform);
     _cleanup_json_ json_t *endpoints = json_object();
-    route_endpoints_add(endpoints, "admin", "admin-1", "2001:db8::1", 80, true);
-    route_endpoints_add(endpoints, "admin", "admin-2", "2001:db8::2", 80, false);
+    route_endpoints_add(endpoints, "admin", "admin-1", "2001:db8::1", 80, true, 100);
+    route_endpoints_add(endpoints, "admin", "admin-2", "2001:db8::2", 80, false, 100);
     struct route_snapshot *s;
     struct err e;
     assert_int_equal(route_snapshot_new(doc, endpoints, &s, &e), 0);

@@ -43,6 +43,13 @@ static json_t *report(int64_t revision, const char *units)
     "[{\"name\":\"api-1\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":7,\"restarts\":0}," \
     "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"ready\",\"pid\":8,\"restarts\":1}]"
 
+static const char docs[] =
+    "{\"placement/ap-a\":{\"revision\":3,\"seq\":1,\"instances\":["
+    "{\"name\":\"api-1\",\"host\":\"a1\",\"spec\":\"sha256:1\",\"state\":\"run\"},"
+    "{\"name\":\"api-2\",\"host\":\"a1\",\"spec\":\"sha256:1\",\"state\":\"run\"}]},"
+    "\"placement/ap-b\":{\"revision\":3,\"seq\":1,\"instances\":["
+    "{\"name\":\"api-1\",\"host\":\"b1\",\"spec\":\"sha256:1\",\"state\":\"run\",\"standby\":true}]}}";
+
 static int setup(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof *f);
@@ -64,7 +71,8 @@ static int setup(void **state)
         .asked_host = "a1",
         .hosts = f->hosts,
         .names = &f->name,
-        .n_names = 1};
+        .n_names = 1,
+        .docs = json_loads(docs, 0, NULL)};
     *state = f;
     return 0;
 }
@@ -74,6 +82,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     for (int i = 0; i < 3; i++)
         json_decref((json_t *)f->hosts[i].report);
+    json_decref((json_t *)f->in.docs);
     model_free(f->model);
     free(f);
     return 0;
@@ -125,7 +134,7 @@ static void test_an_instance_less_or_a_revision_behind_is_not_ready(void **state
         "{\"name\":\"api-2\",\"kind\":\"module\",\"module\":\"api\",\"state\":\"backoff\"}]");
     json_t *kept = (json_t *)f->hosts[0].report;
     f->hosts[0].report = one;
-    json_decref(compose(f, false, "a1: 1 of 2 instances ready"));
+    json_decref(compose(f, false, "ap-a: 1 of 2 instances ready"));
     f->hosts[0].report = kept;
     json_decref(one);
     json_t *behind = report(2, "[]");
@@ -146,32 +155,63 @@ static void test_a_name_that_is_down_somewhere(void **state)
     json_decref(s);
 }
 
-static void test_units_of_a_host(void **state)
+static json_t *instance(const char *name, const char *host, const char *state, const char *spec)
+{
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:b}", "name", name, "module", "api", "host", host,
+        "state", state, "spec", spec, "standby", 0);
+}
+
+static json_t *placement_a(struct fixture *f)
+{
+    return json_object_get((json_t *)f->in.docs, "placement/ap-a");
+}
+
+static void test_what_was_placed_must_be_there(void **state)
 {
     struct fixture *f = *state;
-    json_t *snapshot;
-    struct err e;
-    json_t *files = json_object();
-    const struct model_host *a1 = model_find_host(f->model, "a1");
-    assert_int_equal(compile_units(f->model, files, a1, 3, &snapshot, &e), ERR_NOT_FOUND);
-    json_object_set_new(files, "images/api",
-        json_string("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
-    assert_int_equal(compile_units(f->model, files, a1, 3, &snapshot, &e), 0);
-    json_t *units = json_object_get(snapshot, "units");
-    assert_int_equal(json_array_size(units), 2);
-    assert_string_equal(json_opt_str(json_array_get(units, 1), "name", ""), "api-2");
-    assert_string_equal(
-        json_opt_str(json_object_get(json_array_get(units, 0), "env"), "MCP_REGION", ""), "ap-a");
-    json_decref(snapshot);
-    assert_int_equal(
-        compile_units(f->model, files, model_find_host(f->model, "b1"), 3, &snapshot, &e), 0);
-    units = json_object_get(snapshot, "units");
-    assert_int_equal(json_array_size(units), 1);
-    assert_true(json_opt_bool(json_array_get(units, 0), "standby", false));
-    json_decref(snapshot);
-    json_decref(files);
-    assert_int_equal(compile_wanted(f->model, a1), 2);
-    assert_int_equal(compile_wanted(f->model, model_find_host(f->model, "b1")), 0);
+    json_t *list = json_object_get(placement_a(f), "instances");
+    json_object_set_new(json_array_get(list, 1), "spec", json_string("sha256:2"));
+    json_decref(compose(f, true, "")); /* an agent that does not say what it runs is believed */
+    json_t *u = json_array_get(json_object_get((json_t *)f->hosts[0].report, "units"), 1);
+    json_object_set_new(u, "spec", json_string("sha256:1"));
+    json_decref(compose(f, false, "ap-a: 1 of 2 instances ready"));
+    json_object_set_new(u, "spec", json_string("sha256:2"));
+    json_decref(compose(f, true, ""));
+    json_array_append_new(list, instance("api-3", "a1", "drain", "sha256:1"));
+    json_decref(compose(f, false, "ap-a: 1 instances leave"));
+}
+
+static void test_a_placement_of_another_revision_or_with_a_lack_is_not_ready(void **state)
+{
+    struct fixture *f = *state;
+    json_object_set_new(placement_a(f), "lacks",
+        json_pack("[{s:s,s:i,s:s}]", "module", "api", "count", 1, "reason", "a2 is drained"));
+    json_t *s = compose(f, false, "ap-a: 2 of 3 instances ready (a2 is drained)");
+    assert_string_equal(json_opt_str(json_array_get(json_object_get(s, "alarms"), 3), "text", ""),
+        "ap-a: no place for 1 instances of api: a2 is drained");
+    json_decref(s);
+    json_object_set_new(placement_a(f), "revision", json_integer(2));
+    json_decref(compose(f, false, "ap-a: not placed yet"));
+    json_object_del((json_t *)f->in.docs, "placement/ap-a");
+    json_decref(compose(f, false, "ap-a: not placed yet"));
+}
+
+static void test_a_rollout_on_its_way_is_not_ready(void **state)
+{
+    static const struct {
+        const char *state;
+        bool ready;
+    } rows[] = {{"running", false}, {"rolling-back", false}, {"done", true}, {"rolled-back", true},
+        {"failed", true}, {"superseded", true}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_object_set_new((json_t *)f->in.docs, "deploy/api",
+            json_pack("{s:i,s:i,s:s,s:s,s:s}", "format", 1, "id", 1, "module", "api", "state",
+                rows[i].state, "step", "1 of 2 replaced"));
+        json_t *s = compose(f, rows[i].ready, rows[i].ready ? "" : "api: 1 of 2 replaced");
+        assert_int_equal(json_array_size(json_object_get(s, "deployments")), 1);
+        json_decref(s);
+    }
 }
 
 static void test_internal_names_hold_ready_units_only(void **state)
@@ -198,7 +238,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_an_instance_less_or_a_revision_behind_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_name_that_is_down_somewhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_units_of_a_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_was_placed_must_be_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_placement_of_another_revision_or_with_a_lack_is_not_ready, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_rollout_on_its_way_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_internal_names_hold_ready_units_only, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

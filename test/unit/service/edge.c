@@ -249,9 +249,9 @@ static void set_instances(const struct upstream *web, const struct upstream *api
 {
     _cleanup_json_ json_t *endpoints = json_object();
     if (web)
-        route_endpoints_add(endpoints, "web", web->name, "127.0.0.1", web->port, true);
+        route_endpoints_add(endpoints, "web", web->name, "127.0.0.1", web->port, true, 100);
     if (api)
-        route_endpoints_add(endpoints, "api", api->name, "127.0.0.1", api->port, true);
+        route_endpoints_add(endpoints, "api", api->name, "127.0.0.1", api->port, true, 100);
     _cleanup_json_ json_t *params = json_pack("{s:O}", "endpoints", endpoints);
     struct err e;
     if (edge_set_endpoints(fx.edge, params, &e) < 0)
@@ -442,7 +442,7 @@ static void test_swaps_lose_nothing(void **state)
         if (i % 50 == 49) {
             _cleanup_json_ json_t *doc = routes_doc("");
             json_t *endpoints = json_object();
-            route_endpoints_add(endpoints, "web", "web-1", "127.0.0.1", u[0]->port, true);
+            route_endpoints_add(endpoints, "web", "web-1", "127.0.0.1", u[0]->port, true, 100);
             json_object_set_new(doc, "endpoints", endpoints);
             struct err e;
             assert_int_equal(edge_set_routes(fx.edge, doc, &e), 0);
