@@ -31,6 +31,26 @@ MUST_CHECK int tls_ctx_server_new(
  */
 MUST_CHECK int tls_ctx_stranger_new(const char *ca_pem, SSL_CTX **ret, struct err *e);
 
+struct tls_pem { /* PEM texts */
+    const char *ca, *cert, *key;
+};
+
+/* As tls_ctx_mutual_new(). cert NULL: the caller chooses one for each connection. With `resume`
+ * connections may go on from an earlier one; who accepts those judges the peer's certificate again
+ * with tls_peer_check(), and makes a new context when what it trusts changes. */
+MUST_CHECK int tls_ctx_pem_new(
+    const struct tls_pem *p, bool server, bool resume, SSL_CTX **ret, struct err *e);
+
+#define TLS_ID_MAX 255u
+
+/* The only URI name of the certificate; ERR_DENIED when there is none, more than one, or no SPIFFE
+ * id. */
+MUST_CHECK int tls_spiffe_id(const X509 *cert, char out[TLS_ID_MAX + 1], struct err *e);
+/* The id of the peer of a finished handshake, whose certificate must be valid at now_ms: also that
+ * of a resumed one. */
+MUST_CHECK int tls_peer_check(
+    const SSL *ssl, int64_t now_ms, char out[TLS_ID_MAX + 1], struct err *e);
+
 struct tls_stream_handler {
     /* handshake done, peer verified */
     void (*ready)(void *ctx, struct tls_stream *s);
