@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HOT PATH. One end of a flow: registered once with epoll, edge triggered, so what is known of the
+ * socket is remembered until a call would block. */
+#include "net/splice/priv.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+/* A peer that went away silently is noticed by these, not by the idle time. */
+#define KEEPALIVE_S 20
+#define SILENCE_MS 30000u
+
+static void tune(int fd)
+{
+    int on = 1, idle = KEEPALIVE_S, interval = 5, count = 3;
+    unsigned silence = SILENCE_MS;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence, sizeof silence);
+}
+
+int side_open(struct splice_thread *t, struct side *s, int fd)
+{
+    s->fd = fd;
+    s->can_read = s->can_write = s->eof = s->shut = false;
+    tune(fd);
+    struct epoll_event ev = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = &s->source};
+    return epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+int side_connect(struct splice_thread *t, struct side *s, const struct splice_dial *d)
+{
+    struct sockaddr_storage sa;
+    socklen_t len;
+    ip_to_sockaddr(&d->address, d->port, &sa, &len);
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int r = connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS ? -errno : 0;
+    if (r == 0)
+        r = side_open(t, s, fd);
+    else
+        close(fd);
+    return r;
+}
+
+void side_close(struct side *s, bool broken)
+{
+    if (s->ssl) {
+        SSL_free(s->ssl);
+        s->ssl = NULL;
+    }
+    if (s->fd < 0)
+        return;
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    if (broken) /* the peer learns that it did not end as it should */
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(s->fd);
+    s->fd = -1;
+}
+
+void side_events(struct side *s, uint32_t events)
+{
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->can_read = true;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        s->can_write = true;
+}
+
+static enum io ssl_outcome(struct side *s, int n)
+{
+    switch (SSL_get_error(s->ssl, n)) {
+    case SSL_ERROR_WANT_READ:
+        s->can_read = false;
+        return IO_WAIT;
+    case SSL_ERROR_WANT_WRITE:
+        s->can_write = false;
+        return IO_WAIT;
+    case SSL_ERROR_ZERO_RETURN:
+        s->eof = true;
+        return IO_EOF;
+    default:
+        return IO_ERROR;
+    }
+}
+
+static enum io read_plain(struct side *s, char *p, size_t room, size_t *got)
+{
+    ssize_t n;
+    do
+        n = read(s->fd, p, room);
+    while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        *got = (size_t)n;
+        return IO_OK;
+    }
+    s->can_read = false;
+    if (n == 0) {
+        s->eof = true;
+        return IO_EOF;
+    }
+    return errno == EAGAIN ? IO_WAIT : IO_ERROR;
+}
+
+enum io side_read(struct side *s, char *p, size_t room, size_t *got)
+{
+    *got = 0;
+    if (s->eof)
+        return IO_EOF;
+    if (!s->ssl)
+        return s->can_read ? read_plain(s, p, room, got) : IO_WAIT;
+    if (!s->can_read && !SSL_has_pending(s->ssl))
+        return IO_WAIT;
+    ERR_clear_error();
+    int n = SSL_read(s->ssl, p, (int)room);
+    if (n <= 0)
+        return ssl_outcome(s, n);
+    *got = (size_t)n;
+    return IO_OK;
+}
+
+enum io side_write(struct side *s, const char *p, size_t len, size_t *sent)
+{
+    *sent = 0;
+    if (!s->can_write)
+        return IO_WAIT;
+    if (s->ssl) {
+        ERR_clear_error();
+        int n = SSL_write(s->ssl, p, (int)len);
+        if (n <= 0)
+            return ssl_outcome(s, n) == IO_WAIT ? IO_WAIT : IO_ERROR;
+        *sent = (size_t)n;
+        return IO_OK;
+    }
+    ssize_t n;
+    do
+        n = send(s->fd, p, len, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        s->can_write = false;
+        return errno == EAGAIN ? IO_WAIT : IO_ERROR;
+    }
+    *sent = (size_t)n;
+    return IO_OK;
+}
+
+enum io side_shut(struct side *s)
+{
+    if (s->shut)
+        return IO_OK;
+    if (s->ssl) {
+        ERR_clear_error();
+        int n = SSL_shutdown(s->ssl);
+        if (n < 0) {
+            enum io r = ssl_outcome(s, n);
+            return r == IO_WAIT && !s->can_write ? IO_WAIT : IO_ERROR;
+        }
+    } else if (shutdown(s->fd, SHUT_WR) < 0) {
+        return IO_ERROR;
+    }
+    s->shut = true;
+    return IO_OK;
+}
+
+enum io side_handshake(struct side *s, bool server)
+{
+    if (!s->can_read && !s->can_write)
+        return IO_WAIT;
+    ERR_clear_error();
+    int n = server ? SSL_accept(s->ssl) : SSL_connect(s->ssl);
+    if (n == 1)
+        return IO_OK;
+    enum io r = ssl_outcome(s, n);
+    return r == IO_WAIT ? IO_WAIT : IO_ERROR;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Joins connections: each one that is accepted is given a second one, and bytes flow both ways until
+ * both ends have ended. Either side may be TLS. A thread per core, each with its own epoll, waits on
+ * all listening sockets; a flow lives and dies on the thread that accepted it.
+ *
+ * What is allowed and where it goes is the application's: the engine calls it when a connection
+ * comes, when its head can be read, and for each attempt to reach the other side, and calls it from
+ * the flow's own thread only. Nothing grows: a direction has one buffer, held while it has content;
+ * a full one stops the reading at its source. The end of one direction is passed on as such, a
+ * broken connection as a broken one. Flows end when nothing moved for idle_ms. */
+#pragma once
+
+#include "base/err/err.h"
+#include "base/ip/ip.h"
+
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+
+#define SPLICE_THREADS_MAX 64
+#define SPLICE_HEAD_MAX (16u * 1024)
+#define SPLICE_HELLO_MAX 160
+#define SPLICE_ANSWER_MAX 8
+
+struct splice_server;
+struct splice_thread;
+struct splice_flow;
+
+enum splice_stat {
+    SPLICE_STAT_ACCEPTED,
+    SPLICE_STAT_OPEN,
+    SPLICE_STAT_REFUSED,    /* closed at once by the application's word, or for want of room */
+    SPLICE_STAT_JOINED,
+    SPLICE_STAT_FAILED,     /* no attempt succeeded */
+    SPLICE_STAT_DIALS,
+    SPLICE_STAT_DIAL_FAILURES,
+    SPLICE_STAT_HANDSHAKES, /* TLS, either side */
+    SPLICE_STAT_RESUMED,    /* of them */
+    SPLICE_STAT_BYTES_OUT,  /* from who connected to whom it wanted */
+    SPLICE_STAT_BYTES_IN,
+    SPLICE_STAT_BROKEN,     /* joined, and ended by an error of one side */
+    SPLICE_STAT_IDLE,       /* ended because nothing moved */
+    SPLICE_STATS,
+};
+
+struct splice_tag { /* of a listening socket: the application's own */
+    uint32_t kind, key;
+};
+
+enum splice_verdict {
+    SPLICE_REFUSE, /* closed at once, as if nobody listened */
+    SPLICE_DIAL,   /* dial() is asked */
+    SPLICE_HEAD,   /* head() is asked whenever bytes came */
+    SPLICE_WAIT,   /* the application calls splice_resume(), which asks dial() */
+    SPLICE_REPLY,  /* the bytes of splice_reply() are sent, then it is closed */
+};
+
+struct splice_dial { /* one attempt */
+    struct ip_addr address;
+    uint16_t port;
+    unsigned timeout_ms; /* of all of the attempt */
+    SSL *ssl;            /* becomes the flow's; NULL: plain */
+    uint8_t hello[SPLICE_HELLO_MAX]; /* sent first */
+    size_t n_hello;
+    size_t n_answer; /* bytes that come back before anything else; 0: none */
+};
+
+struct splice_app {
+    /* At the start of each turn of a thread's loop. */
+    void (*turn)(void *ctx, unsigned thread);
+    /* A connection came. With *ssl set it begins with a handshake as server, then secured(). */
+    enum splice_verdict (*accepted)(void *ctx, struct splice_flow *f, struct splice_tag tag,
+        const struct ip_addr *from, SSL **ssl);
+    enum splice_verdict (*secured)(void *ctx, struct splice_flow *f, SSL *ssl);
+    /* What came so far of the head. *used: how much of it is dropped (splice_reply() and
+     * splice_forward() say what goes out instead); the rest follows to the other side. */
+    enum splice_verdict (*head)(
+        void *ctx, struct splice_flow *f, const char *p, size_t len, size_t *used);
+    /* The next attempt; false: there is none left. */
+    bool (*dial)(void *ctx, struct splice_flow *f, struct splice_dial *d);
+    /* The other side of the attempt is proven by TLS. False: not the right one. May be NULL. */
+    bool (*proven)(void *ctx, struct splice_flow *f, SSL *ssl);
+    bool (*answered)(void *ctx, struct splice_flow *f, const uint8_t *answer, size_t len);
+    /* Joined, or every attempt failed: the last moment for a splice_reply(). */
+    void (*joined)(void *ctx, struct splice_flow *f);
+    void (*failed)(void *ctx, struct splice_flow *f);
+    void (*closed)(void *ctx, struct splice_flow *f); /* of every flow that accepted() saw */
+    void (*thread_done)(void *ctx, unsigned thread);
+    void (*stopped)(void *ctx); /* drained; from the last thread */
+    size_t flow_size; /* of the application's part of a flow, zeroed for each */
+};
+
+struct splice_config {
+    unsigned threads;   /* 0: one per core */
+    unsigned max_flows; /* 0: by RLIMIT_NOFILE */
+    unsigned setup_ms, idle_ms, half_ms, drain_ms; /* 0: 10 s, 1 h, 5 min, 8 s */
+    const struct splice_app *app;
+    void *ctx;
+};
+
+MUST_CHECK int splice_start(
+    const struct splice_config *config, struct splice_server **ret, struct err *e);
+unsigned splice_threads(const struct splice_server *s);
+/* Any thread. The descriptor is listening and becomes the server's; threads take it up soon. */
+void splice_listen(struct splice_server *s, int fd, struct splice_tag tag);
+void splice_unlisten(struct splice_server *s, struct splice_tag tag);
+void splice_wake(struct splice_server *s); /* every thread takes a turn soon */
+uint64_t splice_stat(const struct splice_server *s, enum splice_stat stat);
+/* No new connections; those that are there have drain_ms to end. stopped() follows. */
+void splice_drain(struct splice_server *s);
+void splice_free(struct splice_server *s); /* ends what is left, waits for the threads */
+
+/* The following from the flow's thread. */
+void *splice_app_of(struct splice_flow *f);
+unsigned splice_thread_of(const struct splice_flow *f);
+uint64_t splice_now_ms(const struct splice_flow *f);
+/* Bytes for who connected, in front of what the other side sends. False: no room. */
+bool splice_reply(struct splice_flow *f, const char *p, size_t len);
+/* Bytes for the other side, in front of what is left of the head. */
+bool splice_forward(struct splice_flow *f, const char *p, size_t len);
+void splice_resume(struct splice_flow *f);
+
+/* A descriptor of the application on a thread's loop, level triggered; from turn() or later. */
+struct splice_source {
+    void (*ready)(struct splice_source *s, uint32_t events);
+};
+MUST_CHECK int splice_watch(
+    struct splice_server *s, unsigned thread, int fd, struct splice_source *source);
