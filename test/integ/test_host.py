@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 import hostlib  # noqa: E402
 
-UNPRIVILEGED = ["control", "dns", "resolver", "edge"]
+UNPRIVILEGED = ["control", "dns", "resolver", "edge", "mesh"]
 
 
 @pytest.fixture

@@ -252,7 +252,7 @@ def role(lab, host, name):
     return next((r for r in roles if r["name"] == name), {"pid": 0})
 
 
-@pytest.mark.parametrize("name", ["agent", "dns", "resolver", "edge", "control"])
+@pytest.mark.parametrize("name", ["agent", "dns", "resolver", "edge", "mesh", "control"])
 def test_a_killed_role_is_back_and_containers_are_untouched(lab, name):
     containers = {u["name"]: u["pid"] for u in units(lab, host="hk1")}
     before = role(lab, "hk1", name)["pid"]

@@ -7,6 +7,7 @@
 #include "role/dns/dns.h"
 #include "role/edge/edge.h"
 #include "role/frame/stub.h"
+#include "role/mesh/mesh.h"
 #include "role/resolver/resolver.h"
 
 static const struct role_def *const roles[] = {
@@ -15,6 +16,7 @@ static const struct role_def *const roles[] = {
     &role_dns,
     &role_resolver,
     &role_edge,
+    &role_mesh,
 };
 
 /* With MCP_STUB_ROLES=1 in the environment of `mcp host`: its own tests. */
@@ -24,6 +26,7 @@ static const struct role_def *const stubs[] = {
     &role_stub_dns,
     &role_stub_resolver,
     &role_stub_edge,
+    &role_stub_mesh,
 };
 
 static const struct role_def *find(const struct role_def *const *v, size_t n, const char *name)

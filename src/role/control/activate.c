@@ -92,7 +92,8 @@ static json_t *upstreams(const struct control *c)
 static void tell_resolver(struct control *c, struct rpc_conn *to)
 {
     _cleanup_json_ json_t *units = control_units_serving(c);
-    json_t *names = compile_names(c->model, units);
+    json_t *names =
+        control_mesh_is_here(c) ? control_mesh_names(c) : compile_names(c->model, units);
     json_object_set_new(names, "forward", upstreams(c));
     rpc_notify(to, "names", names);
 }
@@ -126,6 +127,8 @@ void control_tell_role(struct control *c, const char *role)
         tell_resolver(c, to);
     else if (!strcmp(role, "edge"))
         tell_edge(c, to);
+    else if (!strcmp(role, "mesh"))
+        control_mesh_tell(c);
 }
 
 void control_tell_units(struct control *c)
@@ -133,6 +136,7 @@ void control_tell_units(struct control *c)
     if (!c->model)
         return;
     control_tell_role(c, "resolver");
+    control_mesh_tell(c);
     control_edge_tell(c);
 }
 

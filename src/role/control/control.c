@@ -100,6 +100,7 @@ static void on_peer_down(void *ctx, const char *host, const struct err *e)
 {
     struct control *c = ctx;
     log_warn("mesh", "peer is gone", "host=%s error=%s", host, e->message);
+    control_mesh_tell(c);
     control_waiters_check(c);
 }
 
@@ -168,7 +169,10 @@ static void on_role_linked(struct role *r, struct rpc_conn *peer)
     struct role_link *l = &c->links[c->n_links++];
     role_of_peer(peer, l->name);
     l->conn = peer;
-    control_tell_role(c, l->name);
+    if (str_eq(l->name, "mesh"))
+        control_mesh_linked(c);
+    else
+        control_tell_role(c, l->name);
     control_report_soon(c);
 }
 
@@ -239,6 +243,7 @@ static void on_host_message(struct role *r, const char *method, json_t *params)
 static int start(struct control *c, const struct boot *boot, struct err *e)
 {
     int fds[ROLE_LISTEN_MAX];
+    control_mesh_open(c, boot);
     int r = control_pki_open(c, boot, e);
     if (r >= 0)
         r = open_store(c, boot, e);
@@ -304,6 +309,7 @@ static void control_done(struct role *r)
     control_hosts_stop(c);
     control_registry_stop(c);
     control_pki_close(c);
+    control_mesh_close(c);
     revisions_free(c->revisions);
     control_access_stop(c);
     steer_service_free(c->steer);

@@ -38,6 +38,23 @@ static bool is_placed(const json_t *instance, const json_t *unit)
     return unit && str_eq(json_opt_str(unit, "spec", spec), spec);
 }
 
+enum control_duty control_duty_of(
+    const struct control *c, const struct model_host *host, const json_t *unit)
+{
+    const json_t *placement = json_object_get(c->placements, host->region->name);
+    const char *name = json_opt_str(unit, "name", "");
+    size_t i;
+    json_t *instance;
+    if (!placement) /* not decided yet: what runs goes on */
+        return CONTROL_DUTY_SERVES;
+    json_array_foreach (json_object_get(placement, "instances"), i, instance)
+        if (str_eq(json_opt_str(instance, "name", NULL), name)
+            && str_eq(json_opt_str(instance, "host", NULL), host->name)
+            && is_placed(instance, unit))
+            return serves(instance) ? CONTROL_DUTY_SERVES : CONTROL_DUTY_LEAVES;
+    return CONTROL_DUTY_NONE;
+}
+
 /* The unit as its host tells; `ret` is where this host's edge reaches it. NULL: nowhere. */
 static const json_t *reach(struct control *c, const json_t *instance, struct ip_addr *ret)
 {
@@ -131,13 +148,6 @@ static json_t *certificate_names(const struct model *m)
             for (size_t n = 0; n < m->modules[i].routes[k].n_names; n++)
                 json_array_append_new(names, json_string(m->modules[i].routes[k].names[n]));
     return names;
-}
-
-/* Until there is a mesh: instances of other hosts are not reached from here. */
-__attribute__((weak)) bool control_mesh_address(
-    struct control *c, const char *host, const char *unit, struct ip_addr *ret)
-{
-    return false;
 }
 
 int control_edge_routes(

@@ -76,6 +76,7 @@ struct control {
     uv_poll_t cli_poll;
     struct waiter *waiters; /* applies that wait for readiness */
     struct control_pki *pki;
+    struct control_mesh *mesh;
     bool started; /* everything is open: reports and notes have somewhere to go */
     struct scheduler *scheduler;
     json_t *placements; /* {"<region>": placement document} */
@@ -121,6 +122,18 @@ void control_issue(struct control *c, const char *host, struct rpc_req *req, jso
 void control_want_leaf(
     struct control *c, const char *name, enum leaf_kind kind, const char *module);
 void control_unwant_leaf(struct control *c, const char *name);
+
+/* mesh.c: calls of modules to modules, and of this host's edge to instances elsewhere */
+void control_mesh_open(struct control *c, const struct boot *boot);
+void control_mesh_close(struct control *c);
+bool control_mesh_is_here(const struct control *c); /* this host has the role */
+void control_mesh_linked(struct control *c);        /* the role starts anew: all of it */
+void control_mesh_tell(struct control *c);          /* what may have changed */
+json_t *control_mesh_names(struct control *c);      /* for the resolver */
+/* The local address at which this host's mesh forwards to that instance of another host, on the
+ * module's port. False: not (yet). */
+bool control_mesh_address(
+    struct control *c, const char *host, const char *unit, struct ip_addr *ret);
 
 /* maintain.c */
 void control_maintain_start(struct control *c);
@@ -198,10 +211,6 @@ void control_acked(struct control *c, const char *role, int64_t seq);
 void control_host_drain(struct control *c, struct rpc_req *req, json_t *params);
 void control_drains_check(struct control *c);
 
-/* mesh.c: the local address at which this host's mesh forwards to an instance of another host */
-bool control_mesh_address(
-    struct control *c, const char *host, const char *unit, struct ip_addr *ret);
-
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
 void control_answer_peer(
@@ -211,6 +220,14 @@ void control_answer_peer(
 MUST_CHECK int control_edge_routes(
     struct control *c, const struct model_host *host, json_t **ret, struct err *e);
 void control_edge_tell(struct control *c); /* the instances, after they changed */
+/* What a unit that `host` tells of is to callers, by the placement of its region. */
+enum control_duty {
+    CONTROL_DUTY_NONE,   /* not placed: a host that comes back still runs it */
+    CONTROL_DUTY_LEAVES, /* drained, or waits for its turn: no new calls */
+    CONTROL_DUTY_SERVES,
+};
+enum control_duty control_duty_of(
+    const struct control *c, const struct model_host *host, const json_t *unit);
 /* Those of this host's units that serve: not drained, and the placement's. New reference. */
 json_t *control_units_serving(struct control *c);
 

@@ -109,6 +109,8 @@ void control_hear_report(struct control *c, const char *host, json_t *report)
     r->heard_ms = clock_boot_ms();
     if (moved)
         control_tell_units(c);
+    else
+        control_mesh_tell(c);
     scheduler_poke(c->scheduler);
     control_drains_check(c);
     control_waiters_check(c);

@@ -30,6 +30,7 @@ static const struct kind kinds[] = {
     {"dns", "dns-tcp", SOCK_STREAM, 53, ON_BOTH, false},
     {"edge", "edge-https", SOCK_STREAM, 443, ON_PUBLIC, true},
     {"edge", "edge-http", SOCK_STREAM, 80, ON_PUBLIC, false},
+    {"mesh", "mesh", SOCK_STREAM, LISTEN_PORT_MESH, ON_PRIVATE, false},
     {"resolver", "resolver-udp", SOCK_DGRAM, 53, ON_BRIDGE, false},
     {"resolver", "resolver-tcp", SOCK_STREAM, 53, ON_BRIDGE, false},
 };

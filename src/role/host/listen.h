@@ -14,6 +14,7 @@
 #define LISTEN_THREADS_MAX 64
 
 #define LISTEN_PORT_PEER 7400
+#define LISTEN_PORT_MESH 7401
 #define LISTEN_PORT_METRICS 7402
 #define LISTEN_PORT_ENROL 7403 /* service/enrol/door.h */
 

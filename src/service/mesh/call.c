@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HOT PATH. Calls of units of this host, and connections of its edge to instances elsewhere: who
+ * calls is told by the address it comes from, what is wanted by the one it goes to. */
+#include "service/mesh/priv.h"
+
+#include "base/clock/clock.h"
+#include "base/str/str.h"
+
+#define LOCAL_MS 1000u  /* an instance of this host takes a connection at once, or is down */
+#define REMOTE_MS 3000u /* connection, handshake and answer, over the longest cable */
+#define BAD_FIRST_MS 1000u
+#define BAD_MAX_MS 30000u
+
+/* -- load of one caller ------------------------------------------------------------------------ */
+
+bool load_take(struct worker *w, struct flow *flow, uint32_t key)
+{
+    uint32_t at = (key * UINT32_C(2654435761)) >> 20;
+    for (unsigned i = 0; i < 16; i++) {
+        struct load *l = &w->load[(at + i) % LOAD_SLOTS];
+        if (l->flows && l->key != key)
+            continue;
+        if (l->flows && l->flows >= FLOWS_PER_CALLER)
+            return false;
+        l->key = key;
+        l->flows++;
+        flow->load_key = (at + i) % LOAD_SLOTS + 1;
+        return true;
+    }
+    return true; /* more callers than a bridge holds: not counted */
+}
+
+void load_give(struct worker *w, struct flow *flow)
+{
+    if (flow->load_key)
+        w->load[flow->load_key - 1].flows--;
+    flow->load_key = 0;
+}
+
+/* -- targets that refused lately --------------------------------------------------------------- */
+
+static uint64_t target_key(const struct mesh_target *t)
+{
+    return hash_text(hash_text(t->local, t->host), t->local ? t->unit : "") | 1;
+}
+
+static struct bad *bad_of(struct worker *w, const struct mesh_target *t)
+{
+    uint64_t key = target_key(t);
+    struct bad *b = &w->bad[key % BAD_SLOTS];
+    return b->key == key ? b : NULL;
+}
+
+static bool is_bad(void *ctx, const struct mesh_target *t)
+{
+    struct worker *w = ctx;
+    const struct bad *b = bad_of(w, t);
+    return b && b->until_ms > w->now_ms;
+}
+
+static void note_failure(struct worker *w, const struct mesh_target *t)
+{
+    uint64_t key = target_key(t);
+    struct bad *b = &w->bad[key % BAD_SLOTS];
+    if (b->key != key)
+        *b = (struct bad){.key = key};
+    b->until_ms = w->now_ms + MIN(BAD_MAX_MS, BAD_FIRST_MS << MIN(b->failures, 10u));
+    b->failures++;
+}
+
+static void note_success(struct worker *w, const struct mesh_target *t)
+{
+    struct bad *b = bad_of(w, t);
+    if (b)
+        *b = (struct bad){0};
+}
+
+/* -- a call comes ------------------------------------------------------------------------------ */
+
+static enum splice_verdict refuse(struct worker *w, enum mesh_metric why)
+{
+    metric_add(w->metrics, why, 1);
+    return SPLICE_REFUSE;
+}
+
+static enum splice_verdict refuse_stranger(
+    struct worker *w, const struct mesh_module *m, const struct ip_addr *from)
+{
+    char text[IP_TEXT_SIZE];
+    ip_format(from, text);
+    refused_tell(w->m, w->now_ms, text, "%s tried to call %s: no unit of this host", text, m->name);
+    return refuse(w, M_REFUSED_STRANGER);
+}
+
+static const char *const edge_prefix = "edge/", *const module_prefix = "module/";
+
+static void name_caller(struct flow *flow, const char *prefix, const char *name)
+{
+    snprintf(flow->caller, sizeof flow->caller, "%s%s", prefix, name);
+    flow->identity = keys_find(flow->view->keys, flow->caller);
+}
+
+static enum splice_verdict host_connects(
+    struct worker *w, struct flow *flow, const struct mesh_listen *l, const struct ip_addr *from)
+{
+    const struct mesh_view *v = flow->view->v;
+    if (!ip_eq(from, &v->gateway) && !ip_eq(from, &l->address))
+        return refuse_stranger(w, l->module, from);
+    name_caller(flow, edge_prefix, v->host);
+    flow->order[0] = l->target;
+    flow->n_order = 1;
+    return SPLICE_DIAL;
+}
+
+static enum splice_verdict unit_calls(
+    struct worker *w, struct flow *flow, const struct mesh_listen *l, const struct ip_addr *from)
+{
+    const struct mesh_caller *c = mesh_view_caller(flow->view->v, from);
+    if (!c)
+        return refuse_stranger(w, l->module, from);
+    if (!mesh_may_call(c->module->name, l->module)) {
+        refused_tell(w->m, w->now_ms, c->module->name, "%s tried to call %s: not in its needs",
+            c->module->name, l->module->name);
+        return refuse(w, M_REFUSED_NEEDS);
+    }
+    uint32_t key;
+    memcpy(&key, from->bytes, sizeof key);
+    if (!load_take(w, flow, key)) {
+        refused_tell(w->m, w->now_ms, c->unit, "%s holds more than %u connections at once",
+            c->unit, FLOWS_PER_CALLER);
+        return refuse(w, M_REFUSED_LOAD);
+    }
+    name_caller(flow, module_prefix, c->module->name);
+    flow->n_order = mesh_order(l->module, w->next++, is_bad, w, flow->order);
+    metric_add(w->metrics, M_CALLS, 1);
+    return SPLICE_DIAL;
+}
+
+enum splice_verdict call_accepted(
+    struct worker *w, struct splice_flow *f, uint32_t key, const struct ip_addr *from)
+{
+    struct flow *flow = splice_app_of(f);
+    struct ip_addr address = {.family = 4};
+    memcpy(address.bytes, &key, sizeof key);
+    const struct mesh_listen *l = mesh_view_listen(flow->view->v, &address);
+    if (!l)
+        return SPLICE_REFUSE; /* of an older view */
+    flow->module = l->module;
+    return l->target ? host_connects(w, flow, l, from) : unit_calls(w, flow, l, from);
+}
+
+/* -- where it goes ----------------------------------------------------------------------------- */
+
+static void dial_local(const struct flow *flow, const struct mesh_target *t, struct splice_dial *d)
+{
+    d->address = t->addresses[0];
+    d->port = flow->module->port;
+    d->timeout_ms = LOCAL_MS;
+}
+
+static bool dial_remote(
+    struct worker *w, struct flow *flow, const struct mesh_target *t, struct splice_dial *d)
+{
+    struct mesh_hello hello = {0};
+    char name[MESH_NAME_MAX + 32];
+    if (!flow->identity || !str_copy(hello.module, sizeof hello.module, flow->module->name)
+        || !str_copy(hello.unit, sizeof hello.unit, t->unit) || !mesh_is_name(hello.module)
+        || !mesh_is_name(hello.unit)) {
+        metric_add(w->metrics, M_NO_IDENTITY, 1);
+        return false;
+    }
+    snprintf(name, sizeof name, "%s.mcp.internal", flow->module->name);
+    d->ssl = SSL_new(flow->identity->client);
+    if (!d->ssl || SSL_set_tlsext_host_name(d->ssl, name) != 1)
+        return false; /* whoever owns d frees it */
+    uint64_t key = hash_text(hash_text(hash_text(7, flow->caller), t->host), flow->module->name);
+    keys_resume(w, flow->view->keys, key, d->ssl);
+    d->address = t->addresses[0];
+    d->port = MESH_PORT;
+    d->timeout_ms = REMOTE_MS;
+    d->n_hello = mesh_hello_format(&hello, d->hello);
+    d->n_answer = MESH_ANSWER_SIZE;
+    return true;
+}
+
+bool call_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d)
+{
+    struct flow *flow = splice_app_of(f);
+    if (flow->at) /* asked again: the one before failed */
+        note_failure(w, flow->order[flow->at - 1]);
+    while (flow->at < flow->n_order) {
+        const struct mesh_target *t = flow->order[flow->at++];
+        if (t->local) {
+            dial_local(flow, t, d);
+            return true;
+        }
+        if (dial_remote(w, flow, t, d))
+            return true;
+        SSL_free(d->ssl);
+        *d = (struct splice_dial){0};
+    }
+    return false;
+}
+
+bool call_proven(struct worker *w, struct splice_flow *f, SSL *ssl)
+{
+    struct flow *flow = splice_app_of(f);
+    char id[TLS_ID_MAX + 1], expected[TLS_ID_MAX + 1];
+    struct err e;
+    snprintf(expected, sizeof expected, "spiffe://%s/module/%s", flow->view->v->platform,
+        flow->module->name);
+    int r = tls_peer_check(ssl, clock_wall_ms(), id, &e);
+    if (r >= 0 && !strcmp(id, expected))
+        return true;
+    metric_add(w->metrics, M_REFUSED_PROOF, 1);
+    refused_tell(w->m, w->now_ms, flow->module->name,
+        "the mesh of %s did not prove to be module %s: %s", flow->order[flow->at - 1]->host,
+        flow->module->name, r < 0 ? e.message : id);
+    return false;
+}
+
+bool call_answered(const uint8_t *p, size_t len)
+{
+    enum mesh_status s;
+    return mesh_answer_parse(p, len, &s) && s == MESH_OK;
+}
+
+void call_joined(struct worker *w, struct splice_flow *f)
+{
+    struct flow *flow = splice_app_of(f);
+    note_success(w, flow->order[flow->at - 1]);
+}

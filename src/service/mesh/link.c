@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HOT PATH. Connections of other hosts' meshes: proven by certificate, checked against who may call
+ * the module that they name, joined with an instance of this host. */
+#include "service/mesh/priv.h"
+
+#include "base/clock/clock.h"
+#include "base/str/str.h"
+
+#define LOCAL_MS 1000u
+
+enum splice_verdict link_accepted(struct worker *w, struct splice_flow *f, SSL **ssl)
+{
+    struct flow *flow = splice_app_of(f);
+    if (!flow->view->keys)
+        return SPLICE_REFUSE;
+    *ssl = SSL_new(flow->view->keys->server);
+    if (!*ssl)
+        return SPLICE_REFUSE;
+    SSL_set_accept_state(*ssl);
+    return SPLICE_HEAD;
+}
+
+enum splice_verdict link_secured(struct worker *w, struct splice_flow *f, SSL *ssl)
+{
+    struct flow *flow = splice_app_of(f);
+    struct err e;
+    if (tls_peer_check(ssl, clock_wall_ms(), flow->target_id, &e) < 0) {
+        metric_add(w->metrics, M_REFUSED_PROOF, 1);
+        refused_tell(w->m, w->now_ms, "mesh", "a connection of another host: %s", e.message);
+        return SPLICE_REFUSE;
+    }
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    str_copy(flow->caller, sizeof flow->caller, name ? name : "");
+    return SPLICE_HEAD;
+}
+
+/* What was asked for in the handshake, by whose certificate it was answered. */
+static bool is_secured_as(const struct flow *flow, const char *module)
+{
+    size_t n = strlen(module);
+    return !strncmp(flow->caller, module, n) && !strcmp(flow->caller + n, ".mcp.internal");
+}
+
+static enum mesh_status find_target(
+    struct worker *w, struct flow *flow, const struct mesh_hello *hello)
+{
+    const struct mesh_view *v = flow->view->v;
+    flow->module = mesh_view_module(v, hello->module);
+    if (!flow->module || !is_secured_as(flow, hello->module))
+        return MESH_UNKNOWN;
+    if (!mesh_may_link(v, flow->target_id, flow->module)) {
+        metric_add(w->metrics, M_REFUSED_NEEDS, 1);
+        refused_tell(w->m, w->now_ms, flow->target_id, "%s tried to call %s: not in its needs",
+            flow->target_id, flow->module->name);
+        return MESH_DENIED;
+    }
+    flow->order[0] = mesh_local_target(flow->module, hello->unit, w->next++);
+    if (!flow->order[0])
+        return MESH_UNKNOWN;
+    flow->n_order = 1;
+    return MESH_OK;
+}
+
+void link_answer(struct splice_flow *f, enum mesh_status s)
+{
+    uint8_t answer[MESH_ANSWER_SIZE];
+    mesh_answer_format(s, answer);
+    splice_reply(f, (const char *)answer, sizeof answer);
+}
+
+enum splice_verdict link_head(
+    struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used)
+{
+    struct mesh_hello hello;
+    int n = mesh_hello_parse((const uint8_t *)p, len, &hello);
+    if (n == 0)
+        return SPLICE_HEAD;
+    if (n < 0)
+        return SPLICE_REFUSE;
+    *used = (size_t)n;
+    enum mesh_status s = find_target(w, splice_app_of(f), &hello);
+    if (s == MESH_OK) {
+        metric_add(w->metrics, M_LINKS, 1);
+        return SPLICE_DIAL;
+    }
+    link_answer(f, s);
+    return SPLICE_REPLY;
+}
+
+bool link_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d)
+{
+    struct flow *flow = splice_app_of(f);
+    if (flow->at == flow->n_order)
+        return false;
+    d->address = flow->order[flow->at++]->addresses[0];
+    d->port = flow->module->port;
+    d->timeout_ms = LOCAL_MS;
+    return true;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sockets on virtual addresses follow the view. Each address stands for one thing and has one
+ * port, so no socket is in another's way. Bound freely: the address may become local later. */
+#include "service/mesh/priv.h"
+
+#include "base/str/str.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#define BACKLOG 1024
+
+static uint32_t key_of(const struct ip_addr *a)
+{
+    uint32_t key;
+    memcpy(&key, a->bytes, sizeof key);
+    return key;
+}
+
+static int open_socket(const struct ip_addr *a, uint16_t port)
+{
+    struct sockaddr_storage sa;
+    socklen_t len;
+    int on = 1;
+    ip_to_sockaddr(a, port, &sa, &len);
+    _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0
+        || setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on) < 0
+        || bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, BACKLOG) < 0)
+        return -errno;
+    return util_steal_fd(&fd);
+}
+
+static struct open_listen *find(struct mesh *m, const struct mesh_listen *l)
+{
+    for (size_t i = 0; i < m->n_listens; i++)
+        if (ip_eq(&m->listens[i].address, &l->address) && m->listens[i].port == l->module->port)
+            return &m->listens[i];
+    return NULL;
+}
+
+static void close_unwanted(struct mesh *m)
+{
+    for (size_t i = 0; i < m->n_listens; i++) {
+        struct open_listen *o = &m->listens[i];
+        if (o->wanted)
+            continue;
+        splice_unlisten(m->splice, (struct splice_tag){TAG_CALL, key_of(&o->address)});
+        *o = m->listens[--m->n_listens];
+        i--;
+    }
+}
+
+static void open_new(struct mesh *m, const struct mesh_listen *l)
+{
+    char text[IP_TEXT_SIZE];
+    int fd = open_socket(&l->address, l->module->port);
+    if (fd < 0) {
+        ip_format(&l->address, text);
+        snprintf(m->listen_warning, sizeof m->listen_warning,
+            "calls of module %s cannot be taken: listen on %s port %u: %s", l->module->name, text,
+            l->module->port, strerror(-fd));
+        return;
+    }
+    splice_listen(m->splice, fd, (struct splice_tag){TAG_CALL, key_of(&l->address)});
+    *GROW(m->listens, m->n_listens, m->cap_listens) =
+        (struct open_listen){l->address, l->module->port, true};
+}
+
+void listen_follow(struct mesh *m, const struct mesh_view *v)
+{
+    m->listen_warning[0] = '\0';
+    for (size_t i = 0; i < m->n_listens; i++)
+        m->listens[i].wanted = false;
+    for (size_t i = 0; i < v->n_listens; i++) {
+        struct open_listen *o = find(m, &v->listens[i]);
+        if (o)
+            o->wanted = true;
+    }
+    close_unwanted(m);
+    for (size_t i = 0; i < v->n_listens; i++)
+        if (!find(m, &v->listens[i]))
+            open_new(m, &v->listens[i]);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The mesh of one host: carries the calls of modules to modules. A unit connects to a virtual
+ * address of its bridge; where that call may go, and whether, the view says (domain/mesh). An
+ * instance of this host is reached directly, one of another host through that host's mesh over
+ * TLS 1.3, with the certificate of the calling module on one end and of the called one on the
+ * other. Calls that nobody declared are closed at once and told.
+ *
+ * Views and identities are immutable and swapped whole; each flow keeps the ones it began with, so
+ * that neither a new view nor new certificates end a connection. The main thread makes and frees
+ * them. The last ones lie in state_dir (mode 0600: they hold keys), so that the mesh starts without
+ * control. */
+#pragma once
+
+#include "base/err/err.h"
+#include "base/ip/ip.h"
+#include "base/json/json.h"
+
+struct mesh;
+struct metrics;
+
+struct mesh_config {
+    unsigned threads;   /* 0: one per core */
+    unsigned max_flows; /* 0: by RLIMIT_NOFILE */
+    const int *links;   /* listening for other hosts' meshes; stay the caller's */
+    size_t n_links;
+    const char *state_dir; /* view.json, identities.json */
+    struct metrics *metrics;
+    /* Something was refused, once a minute for one caller and one target: "web tried to call
+     * payment: not in its needs". From any thread. */
+    void (*refused)(void *ctx, const char *subject, const char *message);
+    void (*stopped)(void *ctx); /* drained; from another thread */
+    void *ctx;
+};
+
+/* Takes what is stored, starts the threads. */
+MUST_CHECK int mesh_start(const struct mesh_config *config, struct mesh **ret, struct err *e);
+
+/* All of the following: the thread that called mesh_start(). On failure the old one stays. */
+
+MUST_CHECK int mesh_set_view(struct mesh *m, json_t *doc, struct err *e);
+/* {"ca": PEM bundle, "identities": [{"id": "module/api", "cert": PEM chain, "key": PEM}]} */
+MUST_CHECK int mesh_set_identities(struct mesh *m, json_t *doc, struct err *e);
+MUST_CHECK int mesh_store(struct mesh *m, struct err *e); /* what is not stored yet */
+/* {"seq", "listens", "identities": [...], "flows", "warnings": [...]} */
+json_t *mesh_status(struct mesh *m);
+void mesh_metrics_collect(struct mesh *m); /* before metrics_format() */
+const char *mesh_start_warning(const struct mesh *m); /* the stored ones cannot be used: why */
+void mesh_drain(struct mesh *m);
+void mesh_free(struct mesh *m); /* waits for the threads */

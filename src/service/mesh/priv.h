@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of service/mesh. */
+#pragma once
+
+#include "service/mesh/mesh.h"
+
+#include "base/metrics/metrics.h"
+#include "base/tls/tls.h"
+#include "domain/mesh/mesh.h"
+#include "net/splice/splice.h"
+#include "proto/mesh/mesh.h"
+
+#include <pthread.h>
+
+#define IDENTITY_MAX 80 /* "module/NAME" */
+#define BAD_SLOTS 256   /* per thread: targets that failed lately */
+#define SESSION_SLOTS 512
+#define LOAD_SLOTS 4096
+#define FLOWS_PER_CALLER 2048 /* per thread */
+#define REFUSED_SLOTS 256
+#define REFUSED_EVERY_MS 60000u
+
+enum tag_kind { TAG_CALL, TAG_LINK };
+
+struct identity {
+    char id[IDENTITY_MAX];
+    SSL_CTX *client; /* holds certificate, chain and key for the server side too */
+};
+
+struct keys { /* counted; immutable */
+    _Atomic unsigned refs;
+    SSL_CTX *server;
+    struct identity *v; /* by id */
+    size_t n;
+};
+
+struct view { /* counted; immutable */
+    _Atomic unsigned refs;
+    struct mesh_view *v;
+    struct keys *keys; /* NULL: none yet */
+};
+
+struct flow {
+    struct view *view;
+    const struct mesh_module *module; /* the called one */
+    const struct mesh_target *order[MESH_ORDER_MAX];
+    size_t n_order, at;
+    const struct identity *identity;  /* of the caller, for other hosts */
+    char caller[IDENTITY_MAX];
+    uint32_t load_key; /* 0: not counted */
+    enum tag_kind kind;
+    enum mesh_status status; /* of a link */
+    char target_id[TLS_ID_MAX + 1];
+};
+
+struct bad { /* a target that refused lately */
+    uint64_t key, until_ms;
+    unsigned failures;
+};
+
+struct session { /* to go on from */
+    uint64_t key;
+    const struct keys *keys;
+    SSL_SESSION *session;
+};
+
+struct load {
+    uint32_t key, flows;
+};
+
+struct worker { /* of one thread */
+    struct mesh *m;
+    struct view *view; /* pinned */
+    unsigned seen;
+    unsigned next; /* turns among equals */
+    uint64_t now_ms;
+    struct bad bad[BAD_SLOTS];
+    struct session sessions[SESSION_SLOTS];
+    struct load load[LOAD_SLOTS];
+    struct metric_set *metrics;
+};
+
+enum mesh_metric {
+    M_CALLS,         /* of units, allowed */
+    M_LINKS,         /* of other hosts, allowed */
+    M_REFUSED_NEEDS, /* by cause */
+    M_REFUSED_STRANGER,
+    M_REFUSED_LOAD,
+    M_REFUSED_PROOF,
+    M_NO_IDENTITY,
+    M_COUNT
+};
+
+struct refusal {
+    uint64_t key, at_ms;
+};
+
+struct open_listen {
+    struct ip_addr address;
+    uint16_t port;
+    bool wanted;
+};
+
+struct mesh {
+    struct mesh_config config;
+    struct splice_server *splice;
+    struct worker *workers;
+    pthread_mutex_t lock; /* current */
+    struct view *current;
+    _Atomic unsigned generation;
+    json_t *doc, *identities; /* as set last */
+    bool view_dirty, identities_dirty;
+    struct keys *keys;
+    struct open_listen *listens;
+    size_t n_listens, cap_listens;
+    char warning[256];       /* of the start */
+    char listen_warning[256];
+    struct refusal refused[REFUSED_SLOTS];
+    pthread_mutex_t refused_lock;
+    struct metric_set *metrics; /* of what is read, not counted */
+};
+
+/* keys.c */
+MUST_CHECK int keys_new(const json_t *doc, struct keys **ret, struct err *e);
+void keys_unref(struct keys *k);
+const struct identity *keys_find(const struct keys *k, const char *id);
+/* The session of the last connection to there, and where the next is kept. */
+void keys_resume(struct worker *w, const struct keys *k, uint64_t key, SSL *ssl);
+void keys_forget(struct worker *w);
+
+/* view.c */
+struct view *view_ref(struct view *v);
+void view_unref(struct view *v);
+MUST_CHECK int view_new(json_t *doc, struct keys *keys, struct view **ret, struct err *e);
+void view_publish(struct mesh *m, struct view *v); /* takes it */
+void view_pin(struct worker *w);
+
+/* listen.c */
+void listen_follow(struct mesh *m, const struct mesh_view *v);
+
+/* refused.c */
+void refused_tell(struct mesh *m, uint64_t now_ms, const char *subject, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+
+/* call.c: of units, and of this host's edge */
+enum splice_verdict call_accepted(
+    struct worker *w, struct splice_flow *f, uint32_t key, const struct ip_addr *from);
+bool call_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
+bool call_proven(struct worker *w, struct splice_flow *f, SSL *ssl);
+bool call_answered(const uint8_t *p, size_t len);
+void call_joined(struct worker *w, struct splice_flow *f);
+bool load_take(struct worker *w, struct flow *flow, uint32_t key);
+void load_give(struct worker *w, struct flow *flow);
+uint64_t hash_text(uint64_t h, const char *text);
+
+/* link.c: of other hosts' meshes */
+enum splice_verdict link_accepted(struct worker *w, struct splice_flow *f, SSL **ssl);
+enum splice_verdict link_secured(struct worker *w, struct splice_flow *f, SSL *ssl);
+enum splice_verdict link_head(
+    struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used);
+bool link_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
+void link_answer(struct splice_flow *f, enum mesh_status s);
+
+/* metrics.c */
+void mesh_metrics_open(struct mesh *m);
+void mesh_metrics_close(struct mesh *m);

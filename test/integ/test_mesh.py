@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mesh roles as processes, locked in as in production: two hosts with a cable between them, units that are addresses
+on their loopbacks, certificates made here. Who may call whom, by which certificate, and what is told of the rest."""
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test/lib"))
+from role import Machine, Role  # noqa: E402
+
+MCP = os.environ.get("MCP_BINARY", str(ROOT / "build/mcp"))
+PLATFORM = "reindeers"
+REQUESTS = int(os.environ.get("MCP_MESH_REQUESTS", "20000"))
+
+
+class Pki:
+    """A CA and leaves by SPIFFE id, through the openssl command."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key",
+                 "-out", "ca.pem", "-subj", "/CN=test CA", "-days", "2")
+        self.ca = (folder / "ca.pem").read_text()
+        self.made = {}
+
+    def run(self, *words):
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+
+    def leaf(self, name, uri=None, expired=False):
+        """{"id", "cert", "key"} for "module/api" and the like."""
+        uri = uri or f"spiffe://{PLATFORM}/{name}"
+        if (uri, expired) not in self.made:
+            base = f"leaf{len(self.made)}"
+            (self.folder / "ext").write_text(f"subjectAltName=URI:{uri}\nbasicConstraints=CA:FALSE\n"
+                                             "extendedKeyUsage=serverAuth,clientAuth\n")
+            self.run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                     base + ".key", "-out", base + ".csr", "-subj", "/CN=x")
+            days = ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"]
+            if expired:
+                self.run("ca", "-batch", "-config", self._ca_config(), "-in", base + ".csr", "-out", base + ".pem",
+                         "-startdate", days[1], "-enddate", days[3], "-extfile", "ext", "-notext")
+            else:
+                self.run("x509", "-req", "-in", base + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                         "-days", "2", "-extfile", "ext", "-out", base + ".pem")
+            self.made[uri, expired] = ((self.folder / (base + ".pem")).read_text(),
+                                       (self.folder / (base + ".key")).read_text())
+        cert, key = self.made[uri, expired]
+        return {"id": name, "cert": cert, "key": key}
+
+    def _ca_config(self):
+        (self.folder / "index").write_text("")
+        (self.folder / "ca.conf").write_text(
+            "[ca]\ndefault_ca=x\n[x]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n"
+            "certificate=ca.pem\nprivate_key=ca.key\n[p]\ncommonName=optional\n")
+        return "ca.conf"
+
+
+class Server:
+    """An instance: says its name and echoes what comes, to the end."""
+
+    def __init__(self, machine, name, address, port):
+        self.name, self.count = name, 0
+        self.listener = machine.listener(socket.SOCK_STREAM, address, port)
+        self.listener.setblocking(True)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                conn, _ = self.listener.accept()
+            except OSError:
+                return
+            self.count += 1
+            threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
+
+    def _serve(self, conn):
+        with conn, contextlib.suppress(OSError):
+            conn.sendall(self.name.encode() + b"\n")
+            while data := conn.recv(65536):
+                conn.sendall(data)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Host:
+    """A machine with a mesh role; its bridge is 100.N.0.0/16."""
+
+    def __init__(self, name, address, n):
+        self.name, self.address, self.net = name, address, f"100.{n}"
+        # The upper half of the bridge is this host's own, as the agent's local route makes it.
+        self.machine = Machine([f"{self.net}.0.1"] + [f"{self.net}.0.{i}" for i in range(2, 12)])
+        self.machine.run("ip", "route", "add", "local", f"{self.net}.128.0/17", "dev", "lo")
+        self.servers, self.targets, self.seq = {}, {}, 0
+        self.role = None
+
+    def gateway(self):
+        return f"{self.net}.0.1"
+
+    def vip(self, i):
+        return f"{self.net}.128.{i}"
+
+    def start(self):
+        if not self.role:
+            self.links = [("mesh", 0, self.machine.listener(socket.SOCK_STREAM, self.address, 7401))]
+        boot = {"format": 1, "platform": PLATFORM, "host": self.name, "region": "ap-hongkong"}
+        self.role = Role(self.machine, MCP, "mesh", boot, self.links)
+
+    def identities(self, ca, *leaves):
+        self.role.call("identities", {"ca": ca, "identities": list(leaves)})
+
+    def view(self, modules, listens, callers=None, egress=None):
+        self.seq += 1
+        doc = {"format": 1, "seq": self.seq, "platform": PLATFORM, "host": self.name, "region": "ap-hongkong",
+               "gateway": self.gateway(), "callers": callers or {}, "modules": modules, "listens": listens,
+               "egress": egress or {}}
+        assert self.role.call("view", doc)["seq"] == self.seq
+
+    def connect(self, source, address, port=8080, timeout=20):
+        """A connection of the unit with that address."""
+        s = self.machine.inside(lambda: socket.create_connection((address, port), timeout, (source, 0)))
+        s.settimeout(timeout)
+        return s
+
+    def refusals(self):
+        self.role.call("status")
+        return [m["params"]["message"] for m in self.role.said if m.get("method") == "timeline"]
+
+    def close(self):
+        if self.role:
+            self.role.close()
+            for _, _, s in self.links:
+                s.close()
+        for s in self.servers.values():
+            s.close()
+        self.machine.close()
+
+
+def name_of(conn):
+    """What the instance says first; raises when the connection is refused."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = conn.recv(1)
+        if not part:
+            raise ConnectionResetError("closed")
+        line += part
+    return line.decode().strip()
+
+
+def is_refused(connect):
+    """The connection that connect() makes ends without a byte."""
+    try:
+        with connect() as conn:
+            conn.sendall(b"x")
+            return conn.recv(10) == b""
+    except OSError:
+        return True
+
+
+class Pair:
+    """hk1 and hk2. web, api and ai: api needs ai. web-1 and api-1 run on hk1; ai-1 on hk1, ai-2 on hk2."""
+    WEB, API, AI1 = "100.127.0.2", "100.127.0.3", "100.127.0.4"
+    AI2 = "100.126.0.4"
+
+    def __init__(self, folder):
+        self.pki = Pki(folder / "pki")
+        self.foreign = None
+        self.folder = folder
+        self.a, self.b = Host("hk1", "10.20.0.11", 127), Host("hk2", "10.20.0.12", 126)
+        subprocess.run(["ip", "link", "add", "eth0", "netns", str(self.a.machine.holder.pid), "type", "veth", "peer",
+                        "name", "eth0", "netns", str(self.b.machine.holder.pid)], check=True)
+        for h in (self.a, self.b):
+            h.machine.run("ip", "addr", "add", h.address + "/24", "dev", "eth0")
+            h.machine.run("ip", "link", "set", "eth0", "up")
+            h.start()
+        self.a.servers["ai-1"] = Server(self.a.machine, "ai-1", self.AI1, 8080)
+        self.b.servers["ai-2"] = Server(self.b.machine, "ai-2", self.AI2, 8080)
+        self.tell()
+
+    def modules(self, host, targets=("ai-1", "ai-2"), callers=("api",)):
+        all_targets = {
+            "ai-1": {"unit": "ai-1", "host": "hk1", "addresses": [self.AI1 if host is self.a else self.a.address]},
+            "ai-2": {"unit": "ai-2", "host": "hk2", "addresses": [self.AI2 if host is self.b else self.b.address]}}
+        for t in all_targets.values():
+            t["tier"] = 0 if t["host"] == host.name else 1
+        return {"web": {"port": 8080, "callers": [], "edges": ["hk1"], "targets": []},
+                "api": {"port": 8080, "callers": [], "edges": [], "targets": []},
+                "ai": {"port": 8080, "callers": list(callers), "edges": ["hk1"],
+                       "targets": [all_targets[t] for t in targets]}}
+
+    def tell(self, targets=("ai-1", "ai-2"), callers=("api",), identities=True):
+        if identities:
+            self.a.identities(self.pki.ca, *[self.pki.leaf(n) for n in ("module/web", "module/api", "module/ai",
+                                                                        "edge/hk1")])
+            self.b.identities(self.pki.ca, self.pki.leaf("module/ai"))
+        self.a.view(self.modules(self.a, targets, callers),
+                    [{"address": self.a.vip(1), "module": "ai"},
+                     {"address": self.a.vip(2), "module": "ai", "target":
+                      {"unit": "ai-2", "host": "hk2", "addresses": [self.b.address]}}],
+                    {self.WEB: {"unit": "web-1", "module": "web"}, self.API: {"unit": "api-1", "module": "api"}})
+        self.b.view(self.modules(self.b, targets, callers), [])
+
+    def call(self, source=None, vip=1):
+        return self.a.connect(source or self.API, self.a.vip(vip))
+
+    def close(self):
+        self.a.close()
+        self.b.close()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    p = Pair(tmp_path_factory.mktemp("mesh"))
+    yield p
+    p.close()
+
+
+@pytest.fixture
+def pair(both):
+    both.tell()
+    return both
+
+
+def test_the_instance_of_the_same_host_is_called_first(pair):
+    for _ in range(4):
+        with pair.call() as c:
+            assert name_of(c) == "ai-1"
+            c.sendall(b"hello")
+            assert c.recv(10) == b"hello"
+
+
+def test_an_instance_of_another_host_is_called_over_tls(pair):
+    pair.tell(targets=["ai-2"])
+    before = pair.b.role.metric("mcp_mesh_links_total")
+    for _ in range(3):
+        with pair.call() as c:
+            assert name_of(c) == "ai-2"
+            data = os.urandom(300_000)
+            threading.Thread(target=c.sendall, args=(data,)).start()
+            got = b""
+            while len(got) < len(data):
+                got += c.recv(65536)
+            assert got == data
+    assert pair.b.role.metric("mcp_mesh_links_total") == before + 3
+    assert pair.b.role.metric("mcp_mesh_resumed_total") > 0  # later ones go on from the first
+
+
+def test_the_next_is_called_when_one_refuses(pair):
+    pair.a.servers["ai-1"].close()
+    try:
+        with pair.call() as c:
+            assert name_of(c) == "ai-2"
+    finally:
+        pair.a.servers["ai-1"] = Server(pair.a.machine, "ai-1", pair.AI1, 8080)
+
+
+def test_each_end_is_passed_on_by_itself(pair):
+    for targets in (["ai-1"], ["ai-2"]):
+        pair.tell(targets=targets)
+        with pair.call() as c:
+            name_of(c)
+            c.sendall(b"last words")
+            c.shutdown(socket.SHUT_WR)
+            got = b""
+            while part := c.recv(100):
+                got += part
+            assert got == b"last words"
+
+
+def test_what_nobody_declared_is_refused_and_told(pair):
+    before = pair.a.servers["ai-1"].count
+    assert is_refused(lambda: pair.call(pair.WEB))
+    assert is_refused(lambda: pair.call("100.127.0.9"))  # nobody's address
+    assert is_refused(lambda: pair.call(pair.API, vip=2))  # the edge's way to ai-2
+    assert pair.a.servers["ai-1"].count == before
+    assert "web tried to call ai: not in its needs" in pair.a.refusals()
+    assert any("100.127.0.9 tried to call ai" in m for m in pair.a.refusals())
+    told = [m["params"] for m in pair.a.role.said if m.get("method") == "timeline"]
+    assert {"kind": "mesh", "subject": "web"}.items() <= told[0].items()
+
+
+def test_needs_that_change_hold_from_the_next_connection_on(pair):
+    with pair.call() as old:
+        name_of(old)
+        pair.tell(callers=["web"])
+        assert is_refused(pair.call)
+        with pair.call(pair.WEB) as c:
+            assert name_of(c).startswith("ai-")
+        old.sendall(b"still here")
+        assert old.recv(20) == b"still here"
+
+
+def test_the_edge_reaches_an_instance_of_another_host(pair):
+    with pair.a.connect(pair.a.gateway(), pair.a.vip(2)) as c:
+        assert name_of(c) == "ai-2"
+
+
+WRONG = ["foreign CA", "another module", "another platform", "expired", "two names", "a host's"]
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_caller_with_a_wrong_certificate_is_refused(pair, what):
+    """hk1 shows it; hk2 must not let it through, whatever hk1's view says."""
+    pair.foreign = pair.foreign or Pki(pair.folder / "foreign")
+    leaf = {"foreign CA": lambda: pair.foreign.leaf("module/api"),
+            "another module": lambda: pair.pki.leaf("module/api", f"spiffe://{PLATFORM}/module/web"),
+            "another platform": lambda: pair.pki.leaf("module/api", "spiffe://other/module/api"),
+            "expired": lambda: pair.pki.leaf("module/api", expired=True),
+            "two names": lambda: pair.pki.leaf("module/api", f"spiffe://{PLATFORM}/module/api,URI:spiffe://x/y"),
+            "a host's": lambda: pair.pki.leaf("module/api", f"spiffe://{PLATFORM}/host/hk1")}[what]()
+    pair.tell(targets=["ai-2"])
+    before = pair.b.servers["ai-2"].count
+    pair.a.identities(pair.pki.ca, leaf)
+    assert is_refused(pair.call)
+    assert pair.b.servers["ai-2"].count == before
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_host_that_does_not_prove_the_module_is_not_spoken_to(pair, what):
+    pair.foreign = pair.foreign or Pki(pair.folder / "foreign")
+    leaf = {"foreign CA": lambda: pair.foreign.leaf("module/ai"),
+            "another module": lambda: pair.pki.leaf("module/ai", f"spiffe://{PLATFORM}/module/web"),
+            "another platform": lambda: pair.pki.leaf("module/ai", "spiffe://other/module/ai"),
+            "expired": lambda: pair.pki.leaf("module/ai", expired=True),
+            "two names": lambda: pair.pki.leaf("module/ai", f"spiffe://{PLATFORM}/module/ai,URI:spiffe://x/y"),
+            "a host's": lambda: pair.pki.leaf("module/ai", f"spiffe://{PLATFORM}/host/hk2")}[what]()
+    pair.tell(targets=["ai-2"])
+    before = pair.b.servers["ai-2"].count
+    pair.b.identities(pair.pki.ca, leaf)
+    assert is_refused(pair.call)
+    assert pair.b.servers["ai-2"].count == before
+
+
+def test_certificates_change_under_open_connections(pair):
+    pair.tell(targets=["ai-2"])
+    with pair.call() as c:
+        name_of(c)
+        new = Pki(pair.folder / "renewed")
+        pair.a.identities(new.ca, new.leaf("module/api"), new.leaf("edge/hk1"))
+        pair.b.identities(new.ca, new.leaf("module/ai"))
+        c.sendall(b"as before")
+        assert c.recv(20) == b"as before"
+        with pair.call() as fresh:
+            assert name_of(fresh) == "ai-2"
+
+
+def test_a_slow_reader_holds_the_sender_not_memory(pair):
+    pair.tell(targets=["ai-2"])
+    with pair.call() as c:
+        name_of(c)
+        c.settimeout(1)
+        sent = 0
+        with contextlib.suppress(socket.timeout):
+            while sent < 256 << 20:
+                sent += c.send(b"x" * 65536)
+        assert sent < 64 << 20
+        assert rss_kib(pair.a.role) < 60_000
+
+
+def rss_kib(role):
+    with open(f"/proc/{role.process.pid}/smaps_rollup") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+
+
+def fds(role):
+    return len(os.listdir(f"/proc/{role.process.pid}/fd"))
+
+
+def hammer(pair, n, threads=4):
+    failures = []
+
+    def work():
+        for _ in range(n // threads):
+            try:
+                with pair.call() as c:
+                    name_of(c)
+            except OSError as e:
+                failures.append(e)
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for t in workers:
+        t.start()
+    for t in workers:
+        t.join()
+    return failures
