@@ -78,6 +78,27 @@ static void write_record(const struct shim *s, const char *name, json_t *doc)
         fprintf(stderr, "shim: %s\n", e.message);
 }
 
+/* On a machine of version 2 alone, that is under systemd, out of the service's group into one
+ * beside the units: whatever is done to the service, its memory's end included, is not done to the
+ * shims. In a hybrid machine's lab they stay where the power of their host is cut. Failing is no
+ * reason not to run. */
+static void leave_service(const struct shim_spec *spec)
+{
+    static const struct cgroup_limits none = {0};
+    _cleanup_free_ char *path = xstrdup(spec->cgroup);
+    struct err e = {0};
+    for (int i = 0; i < 2; i++) { /* "/mcp/<host>/units/<unit>" */
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path)
+            return;
+        *slash = '\0';
+    }
+    _cleanup_free_ char *shims = xasprintf("%s/shims", path);
+    if (cgroup_create(&spec->cgroups, shims, &none, &e) < 0
+        || cgroup_enter(&spec->cgroups, shims, getpid(), &e) < 0)
+        fprintf(stderr, "shim: stays in its parent's group: %s\n", e.message);
+}
+
 /* --- starting --- */
 
 static void child_prepare(const int ends[UNITLOG_STREAMS])
@@ -375,6 +396,8 @@ int shim_main(const char *run_dir)
         fprintf(stderr, "shim: %s\n", e.message);
         return 1;
     }
+    if (s.spec.cgroups.pure_v2)
+        leave_service(&s.spec);
     unitlog_init(&s.log, &s.spec.log, clock_boot_ms());
     if (shim_clean(&s.spec, &e) < 0 || start(&s, &e) < 0)
         fail(&s, &e);
