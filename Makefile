@@ -37,6 +37,12 @@ tsan:
 mutate:
 	@tools/mutate.sh
 
+deb: $(BUILD)/build.ninja
+	@tools/deb.sh
+
+vm: all
+	@tools/vm.sh
+
 test: setup all
 	@tools/test.sh
 
@@ -58,4 +64,4 @@ fmt:
 clean:
 	rm -rf build build-*
 
-.PHONY: all setup demo unit sim check integ asan tsan mutate test lint fuzz bench fmt clean
+.PHONY: all setup demo unit sim check integ asan tsan mutate deb vm test lint fuzz bench fmt clean

@@ -13,12 +13,14 @@ run="runc etcd-server etcd-client iproute2 nftables e2fsprogs mount util-linux p
 images="npm nodejs xz-utils zstd python3"
 test="python3-pytest python3-yaml python3-dnspython bind9-dnsutils skopeo umoci busybox-static dnsperf openssl groff-base
   man-db wrk"
+# The package, and the machine on which it is tried: QEMU, Debian's own kernel is fetched when the machine is made.
+package="debhelper dpkg-dev fakeroot qemu-system-x86 mmdebstrap cpio"
 
 # node and npm may stand on the machine from another source than Debian's packages.
 command -v node >/dev/null && command -v npm >/dev/null && images=${images/npm nodejs/}
 
 missing=()
-for p in $build $run $images $test; do
+for p in $build $run $images $test $package; do
   dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
 done
 if ((${#missing[@]})); then

@@ -31,6 +31,7 @@ part "unit, simulator, fuzz replay" tools/meson_test.sh build unit sim fuzz
 part "mutations under sanitizers" tools/mutate.sh
 [ -x example/test.sh ] && part "example modules" example/test.sh
 part integration tools/integ.sh
+part "a machine of its own" tools/vm.sh
 [ -z "$broken" ] || echo "failing parts:$broken"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ -z "$broken" ]
