@@ -15,7 +15,10 @@ static int fetch(const struct cmd_ctx *ctx, int64_t number, struct revision **re
     int r = cmd_connect(ctx, NULL, &client, why);
     if (r >= 0)
         r = cmd_revision_get(client, number, &answer, why);
+    int gate = client ? cmd_ca_gate(client, e) : 0;
     rpc_client_free(client);
+    if (gate < 0)
+        return gate;
     if (r >= 0)
         return revision_parse(answer, ret, e);
     if (number) { /* asked for by name: nothing else will do */
@@ -81,7 +84,8 @@ const struct cmd cmd_plan = {
             "impact; nothing "
             "is changed. Where no platform answers, everything declared is new.\n\n"
             "A declaration that is wrong is refused with every error it has, each with its place "
-            "and what to do.",
+            "and what to do. While a root or an intermediate certificate is about to end, every "
+            "change is refused (exit status 3) until `mcp ca rotate` has replaced it.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
         {"from", 0, "REV", "compare with this revision"}, CMD_OPT_JSON, {0}},
     .run = run,

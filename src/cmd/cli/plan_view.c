@@ -24,6 +24,18 @@ int cmd_same_platform(const struct model *m, const struct revision *from, struct
     return ERR_REFUSED;
 }
 
+int cmd_ca_gate(struct rpc_client *c, struct err *e)
+{
+    struct err why = {0};
+    _cleanup_json_ json_t *status = NULL;
+    int r = rpc_client_call(c, "ca.status", NULL, ANSWER_TIMEOUT_MS, NULL, NULL, &status, &why);
+    const json_t *gate = json_object_get(status, "gate");
+    if (r < 0 || !json_is_object(gate)) /* an older control has no such question */
+        return 0;
+    json_to_err(gate, e);
+    return e->code;
+}
+
 static enum table_mark mark_of(enum plan_verb verb)
 {
     static const enum table_mark marks[] = {[PLAN_CREATE] = TABLE_GOOD,

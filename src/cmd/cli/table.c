@@ -4,6 +4,8 @@
 
 extern const struct cmd cmd_apply;
 extern const struct cmd cmd_audit;
+extern const struct cmd cmd_ca_rotate;
+extern const struct cmd cmd_ca_status;
 extern const struct cmd cmd_complete_words;
 extern const struct cmd cmd_completion;
 extern const struct cmd cmd_down;
@@ -55,6 +57,9 @@ const struct cmd *const cmd_table[] = {
     &cmd_host_list,
     &cmd_host_drain,
     &cmd_host_undrain,
+    /* Certificates. */
+    &cmd_ca_status,
+    &cmd_ca_rotate,
     /* A lab on this machine. */
     &cmd_up,
     &cmd_down,

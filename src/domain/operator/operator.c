@@ -40,6 +40,7 @@ static const struct operator_action actions[] = {
     CHANGE("exec", "Exec", ADMIN, "module"),
     CHANGE("host.token", "HostToken", ADMIN, "host"),
     CHANGE("host.remove", "HostRemove", ADMIN, "host"),
+    CHANGE("ca.rotate", "CaRotate", ADMIN, "kind"),
     CHANGE("operator.add", "OperatorAdd", ADMIN, "name"),
     CHANGE("operator.remove", "OperatorRemove", ADMIN, "name"),
 };

@@ -41,8 +41,8 @@ static void uri_text(X509 *cert, char *out, size_t size)
 void info_of(X509 *cert, struct pki_info *ret)
 {
     *ret = (struct pki_info){0};
-    X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, ret->subject,
-        sizeof ret->subject);
+    X509_NAME_get_text_by_NID(
+        X509_get_subject_name(cert), NID_commonName, ret->subject, sizeof ret->subject);
     uri_text(cert, ret->uri, sizeof ret->uri);
     bool is_ca = X509_check_ca(cert) != 0; /* also makes OpenSSL read the extensions */
     key_id_text(X509_get0_subject_key_id(cert), ret->id);
@@ -117,12 +117,12 @@ bool bundle_has(const char *path, X509 *root)
     return found;
 }
 
-static void stack_free_p(STACK_OF(X509) **s)
+static void stack_free_p(STACK_OF(X509) * *s)
 {
     sk_X509_pop_free(*s, X509_free);
 }
 
-static STACK_OF(X509) *read_chain(const char *pem)
+static STACK_OF(X509) * read_chain(const char *pem)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
     _cleanup_bio_ BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -137,8 +137,7 @@ static STACK_OF(X509) *read_chain(const char *pem)
     return chain;
 }
 
-int pki_chain_trusted(
-    const char *chain_pem, const char *bundle_path, int64_t now_ms, struct err *e)
+int pki_chain_trusted(const char *chain_pem, const char *bundle_path, int64_t now_ms, struct err *e)
 {
     _cleanup_(stack_free_p) STACK_OF(X509) *chain = read_chain(chain_pem);
     X509_STORE *store = X509_STORE_new();
@@ -159,6 +158,19 @@ int pki_chain_trusted(
     X509_STORE_free(store);
     ERR_clear_error();
     return r;
+}
+
+int pki_issuer_read(const char *path, struct pki_info *ret, struct err *e)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = file_read(path, PEM_MAX, &text, e);
+    if (r < 0)
+        return r;
+    _cleanup_(stack_free_p) STACK_OF(X509) *chain = read_chain(str_cstr(&text));
+    if (sk_X509_num(chain) < 2)
+        return err_set(e, ERR_NOT_FOUND, "%s holds no intermediate", path);
+    info_of(sk_X509_value(chain, 1), ret);
+    return 0;
 }
 
 /* ---- putting a new pair into its place */

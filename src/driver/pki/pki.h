@@ -91,6 +91,8 @@ struct pki_info { /* of one certificate */
 /* The first certificate of a PEM text, or of a file. */
 MUST_CHECK int pki_info_parse(const char *pem, struct pki_info *ret, struct err *e);
 MUST_CHECK int pki_info_read(const char *path, struct pki_info *ret, struct err *e);
+MUST_CHECK int pki_issuer_read(
+    const char *path, struct pki_info *ret, struct err *e); /* the second */
 /* The certificate file belongs to the key file, and (leaf not NULL) names just what leaf does. */
 bool pki_pair_is(const char *pem_path, const char *key_path, const struct pki_leaf *leaf);
 /* The same with texts not yet in their places. */

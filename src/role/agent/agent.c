@@ -157,6 +157,11 @@ static void call(struct role *r, struct rpc_req *req, const char *method, json_t
         agent_logs(a, req, params);
     } else if (!strcmp(method, "exec")) {
         agent_exec(a, req, params);
+    } else if (!strcmp(method, "restart")) {
+        if (agent_restart(a, json_opt_str(params, "unit", ""), &e) < 0)
+            rpc_reply_error(req, &e);
+        else
+            rpc_reply(req, NULL);
     } else if (!strcmp(method, "status")) {
         rpc_reply(req, json_pack("{s:o}", "units", agent_status(a)));
     } else {

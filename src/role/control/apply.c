@@ -166,7 +166,8 @@ void control_apply(struct control *c, struct rpc_req *req, json_t *params)
     struct err e;
     json_t *platform, *files;
     if (json_get_obj(params, "platform", &platform, &e) < 0
-        || json_get_obj(params, "files", &files, &e) < 0 || validate(c, platform, files, &e) < 0) {
+        || json_get_obj(params, "files", &files, &e) < 0 || validate(c, platform, files, &e) < 0
+        || control_ca_gate(c, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
     }

@@ -250,6 +250,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     if (r >= 0)
         r = control_registry_start(c, e);
     if (r >= 0)
+        control_pki_follow(c);
+    if (r >= 0)
         r = control_timeline_open(c, boot->region, e);
     if (r >= 0)
         r = control_access_start(c, e);

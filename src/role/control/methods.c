@@ -151,6 +151,8 @@ static const struct {
     {"audit", control_audit},
     {"host.token", control_enrol_token},
     {"host.list", control_host_list},
+    {"ca.status", control_ca_answer},
+    {"ca.rotate", control_ca_rotate},
 };
 
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params)

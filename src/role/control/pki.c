@@ -11,6 +11,7 @@
 #include "base/log/log.h"
 #include "base/str/str.h"
 #include "domain/spec/boot.h"
+#include "role/control/ca.h"
 
 #define ISSUE_TIMEOUT_MS 10000u
 
@@ -81,8 +82,9 @@ int control_issue_leaf(
     struct capolicy_facts facts = facts_of(c);
     struct certs_issuer issuer = {
         .authority = c->pki->authority, .facts = &facts, .life_s = control_leaf_life(c)};
-    if (!issuer.authority)
-        return err_set(e, ERR_UNAVAILABLE, "host %s holds no issuing keys", c->host);
+    if (!control_ca_may_issue(c))
+        return err_set(
+            e, ERR_UNAVAILABLE, "host %s does not hold the intermediate in force", c->host);
     return certs_issue(&issuer, host, request, clock_wall_ms(), ret, e);
 }
 
@@ -159,7 +161,7 @@ static void on_ask(void *ctx, const char *name, const json_t *request)
 {
     struct control *c = ctx;
     struct err e;
-    if (c->pki->authority) {
+    if (control_ca_may_issue(c)) {
         _cleanup_json_ json_t *answer = NULL;
         int r = control_issue_leaf(c, c->host, request, &answer, &e);
         take_answer(c, name, answer, r < 0 ? &e : NULL);
@@ -266,9 +268,15 @@ int control_pki_open(struct control *c, const struct boot *boot, struct err *e)
     return 0;
 }
 
+void control_pki_follow(struct control *c)
+{
+    control_ca_open(c);
+}
+
 void control_pki_model(struct control *c)
 {
     want_own(c);
+    control_ca_look(c);
 }
 
 void control_pki_peer_up(struct control *c)
@@ -281,6 +289,7 @@ void control_pki_close(struct control *c)
     struct control_pki *p = c->pki;
     if (!p)
         return;
+    control_ca_close(c);
     certs_free(p->certs);
     p->certs = NULL;
     pki_authority_free(p->authority);
@@ -304,5 +313,22 @@ void control_pki_report(const struct control *c, json_t *report)
                             !strcmp(state, "late") ? "ends soon" : "has ended",
                             *error ? error : "not tried yet")));
     }
-    json_object_set_new(report, "certs", json_pack("{s:o}", "leaves", leaves));
+    json_t *certs = json_pack("{s:o}", "leaves", leaves);
+    control_ca_report(c, certs, alarms);
+    json_object_set_new(report, "certs", certs);
+}
+
+void control_pki_metrics(const struct control *c, struct str *out)
+{
+    _cleanup_json_ json_t *leaves = certs_report(c->pki->certs);
+    int64_t now_ms = clock_wall_ms();
+    size_t i;
+    json_t *l;
+    str_add(out, "# HELP mcp_cert_expiry_seconds How long a certificate of this host is valid.\n"
+                 "# TYPE mcp_cert_expiry_seconds gauge\n");
+    json_array_foreach (leaves, i, l)
+        str_addf(out, "mcp_cert_expiry_seconds{certificate=\"%s\"} %lld\n",
+            json_opt_str(l, "name", ""),
+            (long long)(json_opt_int(l, "not_after_ms", 0) - now_ms) / 1000);
+    control_ca_metrics(c, now_ms, out);
 }

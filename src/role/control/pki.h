@@ -16,6 +16,7 @@ struct control_pki {
     struct seal_key *key;
     struct pki_authority *authority; /* NULL: this host holds none */
     struct certs *certs;
+    struct control_ca *ca; /* ca.h */
 };
 
 /* New certificates or roots: for the connections to come. */

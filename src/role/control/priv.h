@@ -107,10 +107,12 @@ const char *control_geo_path(const struct control *c);
 struct boot;
 struct pki_authority;
 MUST_CHECK int control_pki_open(struct control *c, const struct boot *boot, struct err *e);
+void control_pki_follow(struct control *c); /* the state store is open */
 void control_pki_close(struct control *c);
 void control_pki_model(struct control *c); /* another revision: who may have what */
 void control_pki_peer_up(struct control *c);
 void control_pki_report(const struct control *c, json_t *report);
+void control_pki_metrics(const struct control *c, struct str *out);
 /* NULL: this host holds no issuing keys. */
 const struct pki_authority *control_authority(const struct control *c);
 int64_t control_leaf_life(const struct control *c); /* seconds */
@@ -134,6 +136,13 @@ json_t *control_mesh_names(struct control *c);      /* for the resolver */
  * module's port. False: not (yet). */
 bool control_mesh_address(
     struct control *c, const char *host, const char *unit, struct ip_addr *ret);
+
+/* ca.c: roots, intermediates, rotations */
+json_t *control_ca_status(struct control *c);
+void control_ca_answer(struct control *c, struct rpc_req *req, json_t *params);
+void control_ca_rotate(struct control *c, struct rpc_req *req, json_t *params);
+/* ERR_REFUSED: a root or an intermediate ends so soon that nothing may be changed before. */
+MUST_CHECK int control_ca_gate(const struct control *c, struct err *e);
 
 /* maintain.c */
 void control_maintain_start(struct control *c);
@@ -178,6 +187,8 @@ void control_timeline_own(struct control *c, struct rpc_req *req, json_t *params
 json_t *control_own_report(struct control *c);
 json_t *control_status(struct control *c); /* of `mcp status --json` */
 void control_report_soon(struct control *c);
+const json_t *control_report_of(
+    const struct control *c, const char *host); /* NULL: not heard now */
 void control_hear_report(struct control *c, const char *host, json_t *report);
 struct host_report *control_find_report(struct control *c, const char *host); /* NULL: none */
 struct host_report *control_get_report(struct control *c, const char *host);  /* NULL: too many */

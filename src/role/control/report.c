@@ -116,6 +116,12 @@ void control_hear_report(struct control *c, const char *host, json_t *report)
     control_waiters_check(c);
 }
 
+const json_t *control_report_of(const struct control *c, const char *host)
+{
+    struct host_report *r = find_report((struct control *)c, host);
+    return r && clock_boot_ms() - r->heard_ms < HEARD_MS ? r->report : NULL;
+}
+
 static struct status_report status_of(struct control *c, const struct model_host *h, json_t *own)
 {
     if (!strcmp(h->name, c->host))

@@ -56,6 +56,7 @@ void control_scrape(void *ctx, struct scrape_answer *answer)
     }
     str_copy(g->parts[c->n_links].role, sizeof g->parts[0].role, "control");
     metrics_format(metrics_process(), &g->parts[c->n_links].text);
+    control_pki_metrics(c, &g->parts[c->n_links].text);
     if (g->open == 0) {
         finish(g);
         return;

@@ -325,3 +325,13 @@ void agent_free(struct agent *a)
     free(a->cgroup);
     free(a);
 }
+
+int agent_restart(struct agent *a, const char *unit, struct err *e)
+{
+    struct agent_unit *u = agent_unit_find(a, unit);
+    if (!u)
+        return err_set(e, ERR_NOT_FOUND, "this host has no unit %s", unit);
+    agent_unit_feed(
+        u, (struct unit_event){.kind = UNIT_EV_CHANGED, .incarnation = u->life.incarnation});
+    return 0;
+}

@@ -44,6 +44,8 @@ MUST_CHECK int agent_apply(struct agent *a, json_t *doc, struct err *e);
 /* [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port", "since_ms", "standby",
  * "spec"}]; since_ms is wall time, spec what the snapshot called the process that runs (or of the next start). */
 json_t *agent_status(struct agent *a);
+/* Its process is replaced by a new one of the same spec. ERR_NOT_FOUND. */
+MUST_CHECK int agent_restart(struct agent *a, const char *unit, struct err *e);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */
 
 /* {"unit"|"module", "lines": 100, "follow": false}: streams {"unit", "line", "stream", "time"}, answers {}. */

@@ -24,6 +24,7 @@ struct entry {
     bool has_expect, has_pair, stale, asking, gone;
     struct capolicy_life life;
     char issuer[PKI_ID_SIZE];
+    int64_t asked_for_ms, renewed_ms; /* by the clock of who asked for renewals */
     double jitter;
     unsigned failures;
     char error[256];
@@ -38,6 +39,7 @@ struct certs {
     void *ctx;
     struct entry *entries;
     int64_t renew_after_ms;
+    char issuers[2][PKI_ID_SIZE]; /* hosts, state */
 };
 
 static void look(struct entry *n);
@@ -79,9 +81,16 @@ static void read_pair(struct entry *n)
 
 static enum capolicy_state state_of(const struct entry *n)
 {
-    return n->has_pair ? capolicy_state(
-               &n->life, n->jitter, n->owner->renew_after_ms, clock_wall_ms())
-                       : LIFE_NONE;
+    int64_t after = n->owner->renew_after_ms;
+    if (!n->has_pair)
+        return LIFE_NONE;
+    return capolicy_state(&n->life, n->jitter, n->renewed_ms >= after ? 0 : after, clock_wall_ms());
+}
+
+static bool is_by_other(const struct entry *n)
+{
+    const char *want = n->owner->issuers[n->kind == LEAF_STATE];
+    return *want && strcmp(want, n->issuer) != 0;
 }
 
 bool certs_usable(const struct certs *c, const char *name)
@@ -107,11 +116,10 @@ static void on_timer(uv_timer_t *t)
 
 static void schedule(struct entry *n)
 {
-    uint64_t wait = n->asking ? ANSWER_MS
-                    : n->failures
-                        ? capolicy_retry_ms(n->failures, n->life.not_after_ms - n->life.issued_ms,
-                              n->owner->jitter())
-                        : capolicy_look_ms(&n->life, n->jitter, clock_wall_ms());
+    uint64_t wait = n->asking     ? ANSWER_MS
+                    : n->failures ? capolicy_retry_ms(
+                          n->failures, n->life.not_after_ms - n->life.issued_ms, n->owner->jitter())
+                                  : capolicy_look_ms(&n->life, n->jitter, clock_wall_ms());
     uv_timer_start(&n->timer, on_timer, wait, 0);
 }
 
@@ -139,6 +147,7 @@ static void ask(struct entry *n)
     if (n->module)
         json_object_set_new(request, "module", json_string(n->module));
     n->asking = true;
+    n->asked_for_ms = n->owner->renew_after_ms;
     schedule(n);
     n->owner->handler.ask(n->owner->ctx, n->name, request);
 }
@@ -152,7 +161,7 @@ static void look(struct entry *n)
     if (pki_install(n->owner->dir, n->name, &e) < 0)
         str_copy(n->error, sizeof n->error, e.message);
     read_pair(n);
-    if (state_of(n) != LIFE_FRESH || n->stale)
+    if (state_of(n) != LIFE_FRESH || n->stale || is_by_other(n))
         ask(n);
     else
         schedule(n);
@@ -186,9 +195,12 @@ void certs_answer(struct certs *c, const char *name, const char *chain_pem, cons
     }
     n->asking = false;
     read_pair(n);
+    n->renewed_ms = n->asked_for_ms;
     n->jitter = c->jitter();
-    if (n->stale) { /* who issued knows another revision than we do: it will learn */
-        err_set(&own, ERR_CONFLICT, "the certificate names other names than this host expects");
+    if (n->stale || is_by_other(n)) { /* who issued knows less than we do: it will learn */
+        err_set(&own, ERR_CONFLICT,
+            n->stale ? "the certificate names other names than this host expects"
+                     : "the certificate is by an older intermediate");
         n->failures++;
         str_copy(n->error, sizeof n->error, own.message);
     } else {
@@ -291,6 +303,15 @@ void certs_renew_after(struct certs *c, int64_t wall_ms)
     look_at_all(c);
 }
 
+void certs_set_issuers(struct certs *c, const char *hosts, const char *state)
+{
+    if (!strcmp(c->issuers[0], hosts) && !strcmp(c->issuers[1], state))
+        return;
+    str_copy(c->issuers[0], PKI_ID_SIZE, hosts);
+    str_copy(c->issuers[1], PKI_ID_SIZE, state);
+    look_at_all(c);
+}
+
 void certs_retry(struct certs *c)
 {
     for (struct entry *n = c->entries, *next; n; n = next) {
@@ -305,11 +326,12 @@ json_t *certs_report(const struct certs *c)
     json_t *list = json_array();
     for (const struct entry *n = c->entries; n; n = n->next)
         json_array_append_new(list,
-            json_pack("{s:s,s:s,s:s,s:I,s:I,s:s,s:s}", "name", n->name, "kind",
+            json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s}", "name", n->name, "kind",
                 leaf_kind_name(n->kind), "state", capolicy_state_name(state_of(n)), "issued_ms",
                 (json_int_t)(n->has_pair ? n->life.issued_ms : 0), "not_after_ms",
-                (json_int_t)(n->has_pair ? n->life.not_after_ms : 0), "issuer", n->issuer, "error",
-                n->error));
+                (json_int_t)(n->has_pair ? n->life.not_after_ms : 0), "renewed_ms",
+                (json_int_t)(n->has_pair ? MAX(n->renewed_ms, n->life.issued_ms) : 0), "issuer",
+                n->issuer, "error", n->error));
     return list;
 }
 

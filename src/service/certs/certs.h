@@ -51,13 +51,16 @@ MUST_CHECK int certs_want(
 void certs_unwant(struct certs *c, const char *name);
 /* Leaves made before that wall time are renewed. */
 void certs_renew_after(struct certs *c, int64_t wall_ms);
+/* The intermediates that leaves are to be by ("": any): the state store's for LEAF_STATE. */
+void certs_set_issuers(struct certs *c, const char *hosts, const char *state);
 /* Who issues can be reached (again): what failed is tried now. */
 void certs_retry(struct certs *c);
 /* e NULL: the chain is the answer to what was asked last under that name. */
 void certs_answer(struct certs *c, const char *name, const char *chain_pem, const struct err *e);
 /* Is there a usable pair (whole, not expired)? */
 bool certs_usable(const struct certs *c, const char *name);
-/* [{"name", "kind", "state", "issued_ms", "not_after_ms", "issuer", "error"}] */
+/* [{"name", "kind", "state", "issued_ms", "not_after_ms", "issuer", "error",
+ * "renewed_ms": all that certs_renew_after() asked for up to then is done}] */
 json_t *certs_report(const struct certs *c);
 
 /* ---- the issuing side: pure but for the signature */
