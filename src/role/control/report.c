@@ -118,7 +118,7 @@ void control_hear_report(struct control *c, const char *host, json_t *report)
 
 const json_t *control_report_of(const struct control *c, const char *host)
 {
-    struct host_report *r = find_report((struct control *)c, host);
+    struct host_report *r = control_find_report((struct control *)c, host);
     return r && clock_boot_ms() - r->heard_ms < HEARD_MS ? r->report : NULL;
 }
 
