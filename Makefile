@@ -52,6 +52,9 @@ lint: all
 fuzz: setup
 	@tools/fuzz.sh $(T)
 
+drills: all
+	@tools/drills.sh $(T)
+
 bench: all
 	@bench/run.sh
 
@@ -64,4 +67,4 @@ fmt:
 clean:
 	rm -rf build build-*
 
-.PHONY: all setup demo unit sim check integ asan tsan mutate deb vm test lint fuzz bench fmt clean
+.PHONY: all setup demo unit sim check integ asan tsan mutate deb vm test lint fuzz drills bench fmt clean

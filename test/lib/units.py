@@ -79,6 +79,16 @@ class Image:
                 f.write(data)
         return self
 
+    def layout(self, folder):
+        """An OCI layout, as `image: oci:FOLDER` names it."""
+        self.put(folder)
+        with open(f"{folder}/oci-layout", "w", encoding="utf-8") as f:
+            f.write('{"imageLayoutVersion":"1.0.0"}')
+        named = {**self.descriptor, "annotations": {"org.opencontainers.image.ref.name": "latest"}}
+        with open(f"{folder}/index.json", "w", encoding="utf-8") as f:
+            json.dump({"schemaVersion": 2, "manifests": [named]}, f)
+        return folder
+
 
 def spec(name, image=None, command=None, **changes):
     unit = {"name": name, "kind": "module", "module": name.rsplit("-", 1)[0], "runtime": "oci",
