@@ -37,6 +37,12 @@ static int write_config(const struct runtime_host *h, const struct runtime_unit 
     int r = find_user(img, &user, e);
     if (r < 0)
         return r;
+    if (u->secrets_dir) {
+        r = runtime_secrets_own(
+            u->secrets_dir, u->uid_base + user.uid, u->uid_base + user.gid, e);
+        if (r < 0)
+            return r;
+    }
     const char *const defaults[] = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         arena_printf(img->arena, "HOME=%s", user.home),
@@ -53,6 +59,7 @@ static int write_config(const struct runtime_host *h, const struct runtime_unit 
         .gid = user.gid,
         .uid_base = u->uid_base,
         .cgroup = u->cgroup,
+        .secrets = u->secrets_dir,
         .memory_bytes = u->limits.memory_bytes,
         .limit_swap = cgroup_counts_swap(&h->cgroups),
         .cpu_milli = u->limits.cpu_milli,

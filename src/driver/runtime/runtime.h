@@ -21,6 +21,7 @@
 
 #define RUNTIME_BRIDGE "mcp0"
 #define RUNTIME_UNITS_DIR "/run/mcp/units"
+#define RUNTIME_SECRETS_DIR "/run/mcp/secrets"
 #define RUNTIME_LOG_FILES 5
 #define RUNTIME_LOG_FILE_BYTES (20u * 1000 * 1000)
 #define RUNTIME_LOG_RATE 10000 /* lines a second, and as many at once */
@@ -56,6 +57,7 @@ struct runtime_unit {
     uint32_t uid_base;      /* oci: of 65,536 */
     unsigned slot;          /* oci: names the unit's end of the cable on the host */
     struct ip_addr address; /* oci */
+    const char *secrets_dir; /* oci: shown read-only at /run/secrets; NULL: none */
     struct runtime_log log;
 };
 
@@ -102,6 +104,17 @@ struct runtime_exit {
 /* ERR_NOT_FOUND: not (yet) there. Not blocking. */
 MUST_CHECK int runtime_read_state(const char *run_dir, struct runtime_state *ret, struct err *e);
 MUST_CHECK int runtime_read_exit(const char *run_dir, struct runtime_exit *ret, struct err *e);
+/* A unit's secrets: files in a memory file system at `dir` (below RUNTIME_SECRETS_DIR), which stays
+ * when the unit's process or the agent ends. None of these blocks. */
+MUST_CHECK int runtime_secrets_open(const char *dir, struct err *e); /* idempotent */
+/* Replaces the file as a whole (readers see the old or the new one), owned as the folder is. */
+MUST_CHECK int runtime_secrets_put(const char *dir, const char *file, unsigned mode,
+    const void *data, size_t len, bool *ret_changed, struct err *e);
+bool runtime_secrets_has(const char *dir, const char *file);
+void runtime_secrets_keep(const char *dir, const char *const *files, size_t n); /* no others */
+MUST_CHECK int runtime_secrets_own(const char *dir, uint32_t uid, uint32_t gid, struct err *e);
+void runtime_secrets_close(const char *dir); /* a missing one is fine */
+
 /* After a shim died without leaving its record: kills what it ran and removes its groups. */
 MUST_CHECK int runtime_clean(
     const struct runtime_host *h, const char *name, const char *cgroup, struct err *e);

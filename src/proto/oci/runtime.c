@@ -58,6 +58,9 @@ static json_t *mounts(const struct oci_runtime *r)
         list, MOUNT("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", TMPFS_SIZE));
     json_array_append_new(list, MOUNT("/run", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=755",
                                     "size=16m", owner_uid, owner_gid));
+    if (r->secrets) /* after /run, which it stands in */
+        json_array_append_new(list, MOUNT("/run/secrets", "bind", r->secrets, "bind", "nosuid",
+                                        "noexec", "nodev", "ro"));
     return list;
 }
 

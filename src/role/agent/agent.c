@@ -20,6 +20,7 @@ struct agent_role {
     json_t *status; /* as told last */
     json_t *notes;  /* not told yet */
     int64_t seq;    /* of the placement that was taken over last; 0: none since the start */
+    json_t *secrets_want, *secrets_have;
 };
 
 static struct agent_role *self(struct role *r)
@@ -64,10 +65,34 @@ static void on_timeline(void *ctx, const char *subject, const char *message, con
         json_array_remove(s->notes, 0);
 }
 
+static void tell_secrets(struct role *r, const char *method, const char *key, const json_t *what)
+{
+    if (r->control && what)
+        rpc_notify(r->control, method, json_pack("{s:O}", key, what));
+}
+
+static void on_secrets_want(void *ctx, const json_t *modules)
+{
+    struct agent_role *s = self(ctx);
+    json_decref(s->secrets_want);
+    s->secrets_want = json_incref((json_t *)modules);
+    tell_secrets(ctx, "secrets.want", "modules", modules);
+}
+
+static void on_secrets_have(void *ctx, const json_t *versions)
+{
+    struct agent_role *s = self(ctx);
+    json_decref(s->secrets_have);
+    s->secrets_have = json_incref((json_t *)versions);
+    tell_secrets(ctx, "secrets.have", "secrets", versions);
+}
+
 static void linked(struct role *r)
 {
     struct agent_role *s = self(r);
     tell_status(r);
+    tell_secrets(r, "secrets.want", "modules", s->secrets_want);
+    tell_secrets(r, "secrets.have", "secrets", s->secrets_have);
     for (size_t i = 0; i < json_array_size(s->notes); i++)
         rpc_notify(r->control, "timeline", json_incref(json_array_get(s->notes, i)));
     json_array_clear(s->notes);
@@ -87,6 +112,7 @@ static void configure(struct role *r, struct agent_config *c)
         .loop = &r->loop,
         .state_dir = r->state_dir,
         .units_dir = RUNTIME_UNITS_DIR,
+        .secrets_dir = RUNTIME_SECRETS_DIR,
         .cgroup = s->boot->cgroup,
         .host = {.images = IMAGE_ROOT,
             .state = ROLE_RUN_ROOT "/runc",
@@ -101,6 +127,8 @@ static void configure(struct role *r, struct agent_config *c)
         .log_burst = (unsigned)number_from_env("MCP_LOG_BURST", RUNTIME_LOG_RATE),
         .status = on_status,
         .timeline = on_timeline,
+        .secrets_want = on_secrets_want,
+        .secrets_have = on_secrets_have,
         .ctx = r,
     };
     rnd_bytes(&c->seed, sizeof c->seed);
@@ -134,6 +162,8 @@ static void notify(
     struct err e = {0};
     if (fd >= 0)
         close(fd);
+    if (!strcmp(method, "secrets"))
+        agent_secrets(s->agent, params);
     if (strcmp(method, "units") != 0)
         return;
     if (agent_apply(s->agent, params, &e) < 0) {
@@ -184,6 +214,8 @@ static void done(struct role *r)
     boot_free(s->boot);
     json_decref(s->status);
     json_decref(s->notes);
+    json_decref(s->secrets_want);
+    json_decref(s->secrets_have);
     free(s);
 }
 

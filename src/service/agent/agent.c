@@ -141,6 +141,7 @@ static void on_tell(uv_timer_t *t)
     }
     agent_roll(a);
     arm(a);
+    agent_secrets_tell(a);
     if (a->cfg.status) {
         _cleanup_json_ json_t *units = agent_status(a);
         a->cfg.status(a->cfg.ctx, units);
@@ -159,6 +160,7 @@ static void free_unit_later(struct agent_unit *u)
     struct agent *a = u->agent;
     struct err ignored;
     slots_free(&a->slots, u->spec->name);
+    runtime_secrets_close(u->secrets_dir);
     _cleanup_free_ char *dir = xasprintf("%s/units/%s", a->state_dir, u->spec->name);
     if (file_remove_tree(u->run_dir, &ignored) < 0 || file_remove_tree(dir, &ignored) < 0)
         ignored.code = 0;
@@ -189,16 +191,41 @@ static void replace(struct agent_unit *u)
     agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_CHANGED});
 }
 
+/* What it lacks is what it waits for; told once. */
+static bool may_start(struct agent_unit *u, const struct unit_spec *s)
+{
+    char why[UNIT_REASON_SIZE] = "";
+    agent_secrets_missing(u, s, why, sizeof why);
+    if (!strcmp(why, u->waiting))
+        return !*why;
+    str_copy(u->waiting, sizeof u->waiting, why);
+    if (*why && u->agent->cfg.timeline)
+        u->agent->cfg.timeline(u->agent->cfg.ctx, s->name, "waits", why);
+    return !*why;
+}
+
+/* A secret that asks for a restart: the same process again, one after the other. */
+static void refresh(struct agent_unit *u)
+{
+    u->refresh = false;
+    u->rolling = true;
+    agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_CHANGED});
+}
+
 void agent_roll(struct agent *a)
 {
     for (struct agent_unit *u = a->units; u; u = u->next) {
+        if (u->refresh && !u->changed_doc && !u->jobs && u->life.state == UNIT_READY
+            && may_replace(a, u))
+            refresh(u);
         if (!u->changed_doc || u->jobs)
             continue;
         /* Back to what runs already, or only the standby mark changed: no process is replaced for it. */
         bool same = !strcmp(u->changed_doc->v[0].digest, u->spec->digest);
         if (same || !u->life.alive)
             agent_unit_swap_spec(u);
-        if (!same && u->life.wanted && u->life.state != UNIT_STOPPING && may_replace(a, u))
+        bool ready = same || may_start(u, &u->changed_doc->v[0]);
+        if (!same && ready && u->life.wanted && u->life.state != UNIT_STOPPING && may_replace(a, u))
             replace(u);
     }
 }
@@ -216,10 +243,12 @@ static void want(struct agent *a, const struct unit_spec *s)
             agent_unit_take_spec(u, s);
     }
     u->wanted = true;
+    if (!s->standby && !u->life.wanted && !u->life.alive && !may_start(u, s))
+        return;
     agent_unit_feed(u, (struct unit_event){.kind = s->standby ? UNIT_EV_UNWANT : UNIT_EV_WANT});
 }
 
-static void reconcile(struct agent *a)
+void agent_reconcile(struct agent *a)
 {
     for (struct agent_unit *u = a->units; u; u = u->next)
         u->wanted = a->blind || (a->boot_damaged && u->spec->kind == UNIT_ENGINE);
@@ -246,7 +275,7 @@ int agent_apply(struct agent *a, json_t *doc, struct err *e)
     unit_specs_free(a->wanted);
     a->wanted = specs;
     a->blind = false;
-    reconcile(a);
+    agent_reconcile(a);
     if (!same) {
         json_decref(a->save_pending);
         a->save_pending = json_incref(specs->json);
@@ -284,6 +313,7 @@ int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e)
     a->cfg = *cfg;
     a->state_dir = xstrdup(cfg->state_dir);
     a->units_dir = xstrdup(cfg->units_dir);
+    a->secrets_dir = xstrdup(cfg->secrets_dir);
     a->cgroup = xstrdup(cfg->cgroup);
     rnd_seed(&a->rnd, cfg->seed);
     a->timer = new_timer(a);
@@ -293,7 +323,8 @@ int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e)
         agent_free(a);
         return r;
     }
-    reconcile(a);
+    agent_reconcile(a);
+    agent_secrets_sweep(a);
     save_soon(a); /* the slots */
     *ret = a;
     return 0;
@@ -322,6 +353,8 @@ void agent_free(struct agent *a)
     json_decref(a->save_pending);
     free(a->state_dir);
     free(a->units_dir);
+    free(a->secrets_dir);
+    agent_secrets_done(a);
     free(a->cgroup);
     free(a);
 }

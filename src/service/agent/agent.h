@@ -22,6 +22,7 @@ struct agent_config { /* texts are copied */
     uv_loop_t *loop;
     const char *state_dir; /* /var/lib/mcp/agent */
     const char *units_dir; /* RUNTIME_UNITS_DIR */
+    const char *secrets_dir; /* RUNTIME_SECRETS_DIR */
     const char *cgroup;    /* of the host: "/mcp/reindeers.hk1" */
     struct runtime_host host;
     const struct runtime_ops *runtimes[2]; /* by enum unit_runtime */
@@ -32,6 +33,10 @@ struct agent_config { /* texts are copied */
     /* The host's units as control gets them, after a change; several changes at once are one call. Borrowed. */
     void (*status)(void *ctx, const json_t *units);
     void (*timeline)(void *ctx, const char *subject, const char *message, const char *cause);
+    /* {module: [names]}: whose values agent_secrets() is to bring; {name: version}: what processes of
+     * this host have. When they change; borrowed; may be NULL. */
+    void (*secrets_want)(void *ctx, const json_t *modules);
+    void (*secrets_have)(void *ctx, const json_t *versions);
     void *ctx;
 };
 
@@ -46,6 +51,9 @@ MUST_CHECK int agent_apply(struct agent *a, json_t *doc, struct err *e);
 json_t *agent_status(struct agent *a);
 /* Its process is replaced by a new one of the same spec. ERR_NOT_FOUND. */
 MUST_CHECK int agent_restart(struct agent *a, const char *unit, struct err *e);
+/* Of control: {"module", "secrets": {name: {"v", "value": base64} | {"error", "passing": bool}}}, all
+ * that the module has asked for. Units that lack one wait; those that run get its file renewed. */
+void agent_secrets(struct agent *a, const json_t *params);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */
 
 /* {"unit"|"module", "lines": 100, "follow": false}: streams {"unit", "line", "stream", "time"}, answers {}. */

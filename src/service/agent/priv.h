@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/rnd/rnd.h"
+#include "base/secret/secret.h"
 #include "base/str/str.h"
 #include "domain/unit/slots.h"
 #include "domain/unit/unit.h"
@@ -17,7 +18,7 @@ struct agent_unit {
     struct unit_specs *doc;         /* owns spec: a document of this one unit */
     const struct unit_spec *spec;   /* of the process that runs, or of the next start */
     struct unit_specs *changed_doc; /* wanted, but not yet taken over; NULL: none */
-    char *run_dir, *log_dir, *cgroup;
+    char *run_dir, *log_dir, *cgroup, *secrets_dir;
     unsigned slot;
     struct ip_addr address;
     int64_t since_wall_ms;
@@ -26,6 +27,9 @@ struct agent_unit {
     int pidfd;         /* of the shim; -1 */
     bool wanted;       /* in the wanted list; else removed once it has stopped */
     bool rolling;      /* replaced by its new spec, and not ready since */
+    bool stale;        /* its secrets are to be renewed, when no job uses them */
+    bool refresh;      /* a secret is another: to be replaced, by the same spec */
+    char waiting[UNIT_REASON_SIZE]; /* why it (or its next spec) is not started; "" */
     bool started_told; /* STARTED was fed for this incarnation */
     unsigned jobs;     /* on worker threads, which use run_dir and spec */
     uv_poll_t *watch_shim;
@@ -36,11 +40,13 @@ struct agent_unit {
 
 struct agent {
     struct agent_config cfg;
-    char *state_dir, *units_dir, *cgroup;
+    char *state_dir, *units_dir, *secrets_dir, *cgroup;
     struct agent_unit *units; /* in order of their first appearance */
     struct unit_specs *boot, *wanted;
     struct slots slots;
     struct rnd rnd;
+    struct agent_secret *secrets;
+    json_t *secrets_want, *secrets_have; /* as told last */
     uv_timer_t *timer;    /* the next deadline of any unit */
     uv_timer_t *tell;     /* runs once at the end of this turn of the loop */
     json_t *save_pending; /* units.json to be written */
@@ -72,6 +78,17 @@ void agent_unit_gone(struct agent_unit *u);
 /* agent.c */
 void agent_changed(struct agent *a); /* re-arms the timer, rolls on, tells status soon */
 void agent_roll(struct agent *a);
+void agent_reconcile(struct agent *a);
+
+/* secrets.c */
+/* Why the unit cannot be started by that spec; false: it can. */
+bool agent_secrets_missing(
+    const struct agent_unit *u, const struct unit_spec *spec, char *why, size_t size);
+/* The files of u->spec, before its process. */
+MUST_CHECK int agent_secrets_prepare(struct agent_unit *u, struct err *e);
+void agent_secrets_tell(struct agent *a);
+void agent_secrets_sweep(struct agent *a);
+void agent_secrets_done(struct agent *a);
 
 /* adopt.c */
 MUST_CHECK int agent_adopt(struct agent *a, struct err *e);

@@ -5,7 +5,11 @@ static json_t *unit_status(const struct agent_unit *u)
 {
     const struct unit_spec *s = agent_unit_latest(u);
     const struct unit *l = &u->life;
-    bool waits = s->standby && !l->alive;
+    bool holds = s->standby && !l->alive, waits = holds || (*u->waiting && !l->alive);
+    const char *reason = holds                     ? "standby: admitted by promotion"
+                         : *u->waiting && !*l->reason ? u->waiting
+                         : waits                   ? u->waiting
+                                                   : l->reason;
     char address[IP_TEXT_SIZE] = "";
     if (l->alive && u->address.family)
         ip_format(&u->address, address);
@@ -13,7 +17,7 @@ static json_t *unit_status(const struct agent_unit *u)
         unit_kind_name(s->kind), "module", s->module, "state",
         waits ? "pending" : unit_state_name(l->state), "pid", (int)u->pid, "restarts",
         (int)MIN(l->restarts, INT32_MAX), "reason",
-        waits ? "standby: admitted by promotion" : l->reason, "address", address, "port",
+        reason, "address", address, "port",
         (int)s->port, "since_ms", (json_int_t)u->since_wall_ms, "standby", (int)s->standby);
     ASSERT(j);
     /* Of what runs, not of what is to take its place. */

@@ -34,6 +34,7 @@ struct agent_unit *agent_unit_new(struct agent *a, const char *name)
     u->run_dir = xasprintf("%s/%s", a->units_dir, name);
     u->log_dir = xasprintf("%s/units/%s/log", a->state_dir, name);
     u->cgroup = xasprintf("%s/units/%s", a->cgroup, name);
+    u->secrets_dir = xasprintf("%s/%s", a->secrets_dir, name);
     while (*at)
         at = &(*at)->next;
     *at = u;
@@ -74,6 +75,7 @@ void agent_unit_free(struct agent_unit *u)
     unit_specs_free(u->changed_doc);
     free(u->run_dir);
     free(u->log_dir);
+    free(u->secrets_dir);
     free(u->cgroup);
     free(u->saved);
     free(u);
@@ -190,6 +192,7 @@ static void describe(struct agent_unit *u, struct runtime_unit *w)
         .slot = u->slot,
         .uid_base = u->slot ? slot_uid(u->slot) : 0,
         .address = u->address,
+        .secrets_dir = s->n_secrets ? u->secrets_dir : NULL,
         .log = {u->log_dir, c->log_file_bytes, c->log_files, c->log_rate, c->log_burst},
     };
 }
@@ -211,14 +214,14 @@ static void do_start(struct agent_unit *u)
     struct err e = {0};
     agent_unit_swap_spec(u);
     u->pid = 0;
-    u->started_told = false;
+    u->started_told = u->refresh = false;
     if (!take_place(u)) {
         agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED,
                                .incarnation = u->life.incarnation,
                                .text = "the bridge has no address left"});
         return;
     }
-    if (file_mkdirs(u->run_dir, 0711, &e) < 0) {
+    if (file_mkdirs(u->run_dir, 0711, &e) < 0 || agent_secrets_prepare(u, &e) < 0) {
         agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED,
                                .incarnation = u->life.incarnation,
                                .text = e.message});
