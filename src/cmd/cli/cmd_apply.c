@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cli/cmd_secret.h"
 #include "cmd/cli/plan_view.h"
 
 #include "base/clock/clock.h"
@@ -11,7 +12,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 
 #define ACTIONS_SHOWN 20
 #define TIMEOUT_DEFAULT_MS 300000u
@@ -223,6 +223,7 @@ static int apply(struct apply *a, struct err *e)
     a->plan = plan_make(&old, &(struct plan_side){a->model, a->files});
     if (!a->ctx->json)
         show_plan(a);
+    cmd_secret_warn(a->ctx, a->client, a->model);
     if (cmd_flag(a->ctx, "dry-run")) {
         _cleanup_json_ json_t *j = plan_as_json(a);
         if (a->ctx->json)

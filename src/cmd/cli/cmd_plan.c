@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cli/cmd_secret.h"
 #include "cmd/cli/plan_view.h"
 
 #include "base/rpc/rpc.h"
@@ -43,6 +44,16 @@ static void print_plan(const struct cmd_ctx *ctx, const struct plan *p, const ch
     cmd_plan_print(ctx, p, SIZE_MAX);
 }
 
+static void warn_of_secrets(const struct cmd_ctx *ctx, const struct model *m)
+{
+    struct rpc_client *client;
+    struct err ignored;
+    if (cmd_connect(ctx, NULL, &client, &ignored) < 0)
+        return;
+    cmd_secret_warn(ctx, client, m);
+    rpc_client_free(client);
+}
+
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
     struct model *m = NULL;
@@ -68,6 +79,7 @@ static int run(struct cmd_ctx *ctx, struct err *e)
             print_plan(ctx, p, m->platform, from, &why);
         }
         plan_free(p);
+        warn_of_secrets(ctx, m);
     }
     revision_free(from);
     model_free(m);

@@ -32,6 +32,12 @@ extern const struct cmd cmd_plan;
 extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_role;
 extern const struct cmd cmd_schema;
+extern const struct cmd cmd_secret_grant;
+extern const struct cmd cmd_secret_history;
+extern const struct cmd cmd_secret_list;
+extern const struct cmd cmd_secret_rm;
+extern const struct cmd cmd_secret_rotate;
+extern const struct cmd cmd_secret_set;
 extern const struct cmd cmd_exec;
 extern const struct cmd cmd_logs;
 extern const struct cmd cmd_shim;
@@ -60,6 +66,13 @@ const struct cmd *const cmd_table[] = {
     /* Certificates. */
     &cmd_ca_status,
     &cmd_ca_rotate,
+    /* Secrets. */
+    &cmd_secret_set,
+    &cmd_secret_list,
+    &cmd_secret_rotate,
+    &cmd_secret_grant,
+    &cmd_secret_history,
+    &cmd_secret_rm,
     /* A lab on this machine. */
     &cmd_up,
     &cmd_down,

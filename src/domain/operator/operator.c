@@ -41,6 +41,10 @@ static const struct operator_action actions[] = {
     CHANGE("host.token", "HostToken", ADMIN, "host"),
     CHANGE("host.remove", "HostRemove", ADMIN, "host"),
     CHANGE("ca.rotate", "CaRotate", ADMIN, "kind"),
+    CHANGE("secret.set", "SecretSet", ADMIN, "name"),
+    CHANGE("secret.rotate", "SecretRotate", ADMIN, "name"),
+    CHANGE("secret.grant", "SecretGrant", ADMIN, "name"),
+    CHANGE("secret.remove", "SecretRemove", ADMIN, "name"),
     CHANGE("operator.add", "OperatorAdd", ADMIN, "name"),
     CHANGE("operator.remove", "OperatorRemove", ADMIN, "name"),
 };

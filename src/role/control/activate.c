@@ -169,6 +169,7 @@ void control_activate(struct control *c, const json_t *json)
     c->number = number;
     set_peers(c);
     control_pki_model(c);
+    control_secrets_model(c);
     if (steer_service_set_model(c->steer, c->model, revision->number, &e) < 0)
         str_copy(c->alarm, sizeof c->alarm, e.message);
     for (size_t i = 0; i < c->n_links; i++)

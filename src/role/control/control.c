@@ -212,6 +212,10 @@ static void on_role_notify(
         close(fd);
     if (!strcmp(method, "status") && !strcmp(role, "agent"))
         on_units(c, params);
+    else if (!strcmp(method, "secrets.want") && !strcmp(role, "agent"))
+        control_secrets_wanted(c, params);
+    else if (!strcmp(method, "secrets.have") && !strcmp(role, "agent"))
+        control_secrets_have(c, params);
     else if (!strcmp(method, "timeline"))
         control_note_json(c, role, params);
 }
@@ -271,6 +275,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     set_boot_peers(c, boot);
     control_hosts_start(c);
     control_report_start(c);
+    control_secrets_start(c);
     c->started = true;
     control_maintain_start(c);
     _cleanup_free_ char *cache = xasprintf("%s/revision.json", c->role->state_dir);
@@ -309,6 +314,7 @@ static void control_done(struct role *r)
     scrape_free(c->scrape);
     control_enrol_stop(c);
     control_hosts_stop(c);
+    control_secrets_stop(c);
     control_registry_stop(c);
     control_pki_close(c);
     control_mesh_close(c);

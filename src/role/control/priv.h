@@ -77,6 +77,7 @@ struct control {
     struct waiter *waiters; /* applies that wait for readiness */
     struct control_pki *pki;
     struct control_mesh *mesh;
+    struct control_secrets *secrets;
     bool started; /* everything is open: reports and notes have somewhere to go */
     struct scheduler *scheduler;
     json_t *placements; /* {"<region>": placement document} */
@@ -167,6 +168,20 @@ void control_host_list(struct control *c, struct rpc_req *req, json_t *params);
 /* It was removed: what proves to be it is not listened to. */
 bool control_host_denied(const struct control *c, const char *host);
 void control_admit(struct control *c, const char *host); /* it joined (again) */
+/* secrets.c */
+void control_secrets_start(struct control *c);
+void control_secrets_stop(struct control *c);
+void control_secrets_model(struct control *c); /* another revision: who asks for what */
+void control_secrets_look(struct control *c);  /* the register, or a report, is another */
+void control_secrets_wanted(struct control *c, const json_t *params); /* by the agent */
+void control_secrets_have(struct control *c, const json_t *params);
+void control_secrets_report(const struct control *c, json_t *report);
+void control_secret_set(struct control *c, struct rpc_req *req, json_t *params);
+void control_secret_rotate(struct control *c, struct rpc_req *req, json_t *params);
+void control_secret_grant(struct control *c, struct rpc_req *req, json_t *params);
+void control_secret_remove(struct control *c, struct rpc_req *req, json_t *params);
+void control_secret_list(struct control *c, struct rpc_req *req, json_t *params);
+void control_secret_history(struct control *c, struct rpc_req *req, json_t *params);
 
 /* steer.c */
 MUST_CHECK int control_steer_open(struct control *c, const char *region, struct err *e);

@@ -50,6 +50,7 @@ static void on_synced(void *ctx)
 static void on_changed(void *ctx, const char *name, const json_t *doc)
 {
     control_fleet_host_changed(ctx);
+    control_secrets_look(ctx);
 }
 
 int control_registry_start(struct control *c, struct err *e)

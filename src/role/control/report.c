@@ -46,6 +46,7 @@ json_t *control_own_report(struct control *c)
         "connected", c->kv_connected, "reason", c->kv_reason, "alarms", alarms);
     control_pki_report(c, report);
     control_fleet_report(c, report);
+    control_secrets_report(c, report);
     return report;
 }
 
@@ -104,6 +105,8 @@ void control_hear_report(struct control *c, const char *host, json_t *report)
     bool moved =
         is_neighbour(c, host)
         && !json_equal(json_object_get(r->report, "units"), json_object_get(report, "units"));
+    if (!json_equal(json_object_get(r->report, "secrets"), json_object_get(report, "secrets")))
+        control_secrets_look(c);
     json_decref(r->report);
     r->report = json_incref(report);
     r->heard_ms = clock_boot_ms();
