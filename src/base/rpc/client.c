@@ -198,15 +198,20 @@ int rpc_client_connect(const char *socket_path, struct rpc_client **ret, struct 
     return rpc_client_connect_within(socket_path, socket_path, RPC_HELLO_TIMEOUT_MS, ret, e);
 }
 
-int rpc_client_connect_within(const char *socket_path, const char *shown, uint64_t timeout_ms,
-    struct rpc_client **ret, struct err *e)
+static struct rpc_client *client_new(int fd, const char *shown)
 {
     struct rpc_client *c = xcalloc(1, sizeof *c);
-    c->fd = -1;
+    c->fd = fd;
     c->in.max = RPC_HELLO_MAX;
     c->shown = xstrdup(shown);
+    return c;
+}
+
+/* Takes c. `r`: how it went until here. */
+static int greet(
+    struct rpc_client *c, int r, uint64_t timeout_ms, struct rpc_client **ret, struct err *e)
+{
     struct wait hello = {.input_fd = -1, .deadline_ms = clock_boot_ms() + timeout_ms};
-    int r = dial(c, socket_path, timeout_ms, e);
     if (r >= 0)
         r = push(c, rpc_msg_hello("command"), e);
     if (r >= 0)
@@ -217,6 +222,20 @@ int rpc_client_connect_within(const char *socket_path, const char *shown, uint64
     }
     *ret = c;
     return 0;
+}
+
+int rpc_client_connect_within(const char *socket_path, const char *shown, uint64_t timeout_ms,
+    struct rpc_client **ret, struct err *e)
+{
+    struct rpc_client *c = client_new(-1, shown);
+    int r = dial(c, socket_path, timeout_ms, e);
+    return greet(c, r, timeout_ms, ret, e);
+}
+
+int rpc_client_adopt(
+    int fd, const char *shown, uint64_t timeout_ms, struct rpc_client **ret, struct err *e)
+{
+    return greet(client_new(fd, shown), 0, timeout_ms, ret, e);
 }
 
 void rpc_client_free(struct rpc_client *c)

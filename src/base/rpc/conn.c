@@ -261,6 +261,8 @@ void rpc_conn_end(struct rpc_conn *c, int code, const char *fmt, ...)
 void rpc_conn_frame_max(struct rpc_conn *c, size_t bytes)
 {
     c->frame_max = bytes;
+    if (c->protocol)
+        c->in.max = bytes;
 }
 
 void rpc_conn_close(struct rpc_conn *c)

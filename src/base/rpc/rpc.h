@@ -58,8 +58,8 @@ MUST_CHECK int rpc_conn_new_tls(struct tls_stream *s, const char *name,
 /* How long the peer may take for its hello (default 10 s, 0: for ever, for a peer of our own that
  * is yet to start). */
 void rpc_conn_hello_timeout(struct rpc_conn *c, uint64_t timeout_ms);
-/* Frames that the peer may send after its hello (default RPC_FRAME_MAX): less for strangers. To be
- * called before the hello. */
+/* Frames that the peer may send after its hello (default RPC_FRAME_MAX): less for strangers, more once
+ * they are known. */
 void rpc_conn_frame_max(struct rpc_conn *c, size_t bytes);
 /* closed() still comes, with ERR_CANCELED, from the loop */
 void rpc_conn_close(struct rpc_conn *c);
@@ -107,6 +107,9 @@ MUST_CHECK int rpc_client_connect(const char *socket_path, struct rpc_client **r
  * peer `shown`. */
 MUST_CHECK int rpc_client_connect_within(const char *socket_path, const char *shown,
     uint64_t timeout_ms, struct rpc_client **ret, struct err *e);
+/* Over a stream socket that is connected already, which it takes. */
+MUST_CHECK int rpc_client_adopt(
+    int fd, const char *shown, uint64_t timeout_ms, struct rpc_client **ret, struct err *e);
 void rpc_client_free(struct rpc_client *c);
 /* *ret is the caller's. `part` (may be NULL) gets each part of a stream; a negative return
  * cancels. */

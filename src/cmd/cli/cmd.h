@@ -81,9 +81,10 @@ MUST_CHECK int cmd_load_resolved(
     struct cmd_ctx *ctx, struct model **ret, json_t **ret_files, struct err *e);
 /* Connects to control: $MCP_SOCKET; else the lab on this machine that --platform or the declaration
  * names, through any host of it that lives (only `host` if not NULL); else this host's own
- * /run/mcp/mcp.sock, whose control reaches the other hosts itself; else, if nothing was named, the
- * only lab that runs here. A named lab that does not run, with no socket here either, is an error,
- * never another platform. */
+ * /run/mcp/mcp.sock, whose control reaches the other hosts itself; else the platform that `mcp
+ * login` left a login for; else, if nothing was named, the only lab that runs here. $MCP_REMOTE
+ * names a login before all of these but the socket. A named lab that does not run, with no socket
+ * here either, is an error, never another platform. */
 MUST_CHECK int cmd_connect(
     const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e);
 

@@ -5,6 +5,7 @@
 #include "cmd/cli/priv.h"
 
 #include "base/rpc/rpc.h"
+#include "cmd/cli/profile.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -158,7 +159,7 @@ static int not_running(const struct cmd_ctx *ctx, const char *platform, struct e
 
 static int as_root(int r, struct err *e)
 {
-    if (r < 0 && geteuid() != 0)
+    if (r < 0 && geteuid() != 0 && !*e->fix)
         err_fix(e, "run the command as root: the sockets of a platform are root's");
     return r;
 }
@@ -171,13 +172,32 @@ static int connect_socket(const char *path, struct rpc_client **ret, struct err 
     return rpc_client_connect(path, ret, e);
 }
 
+/* ERR_NOT_FOUND: no login from here. */
+static int connect_login(const char *platform, struct rpc_client **ret, struct err *e)
+{
+    _cleanup_profile_ struct profile p = {0};
+    int r = profile_load(platform, &p, e);
+    return r < 0 ? r : remote_connect(&p.peer, ret, NULL, e);
+}
+
+/* Nothing of the platform is on this machine: perhaps somebody logged in to it from here. */
+static int connect_afar(const char *platform, struct rpc_client **ret, struct err *e)
+{
+    char only[NAME_SIZE];
+    if (*platform)
+        return connect_login(platform, ret, e);
+    return profile_only(only, sizeof only) ? connect_login(only, ret, e) : ERR_NOT_FOUND;
+}
+
 static int find_and_connect(
     const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e)
 {
-    const char *path = env("MCP_SOCKET");
+    const char *path = env("MCP_SOCKET"), *afar = env("MCP_REMOTE");
     char platform[NAME_SIZE];
     if (path)
         return connect_socket(path, ret, e);
+    if (afar)
+        return connect_login(afar, ret, e);
     int r = named_platform(ctx, platform, e);
     if (r < 0)
         return r;
@@ -185,6 +205,8 @@ static int find_and_connect(
     if (r != ERR_NOT_FOUND)
         return r;
     r = connect_socket(SOCKET, ret, e);
+    if (r == ERR_NOT_FOUND)
+        r = connect_afar(platform, ret, e);
     if (r != ERR_NOT_FOUND)
         return r;
     return *platform ? not_running(ctx, platform, e) : connect_only_lab(host, ret, e);

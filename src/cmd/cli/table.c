@@ -27,7 +27,12 @@ extern const struct cmd cmd_lab_mend;
 extern const struct cmd cmd_lab_role;
 extern const struct cmd cmd_lab_slow;
 extern const struct cmd cmd_lab_wipe;
+extern const struct cmd cmd_login;
+extern const struct cmd cmd_logout;
 extern const struct cmd cmd_man;
+extern const struct cmd cmd_operator_add;
+extern const struct cmd cmd_operator_list;
+extern const struct cmd cmd_operator_rm;
 extern const struct cmd cmd_plan;
 extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_role;
@@ -56,6 +61,11 @@ const struct cmd *const cmd_table[] = {
     &cmd_status,
     &cmd_timeline,
     &cmd_audit,
+    &cmd_operator_add,
+    &cmd_operator_list,
+    &cmd_operator_rm,
+    &cmd_login,
+    &cmd_logout,
     &cmd_explain_dns,
     /* Hosts. */
     &cmd_host_token,

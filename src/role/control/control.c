@@ -260,6 +260,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     if (r >= 0)
         r = control_access_start(c, e);
     if (r >= 0)
+        r = control_remote_start(c, e);
+    if (r >= 0)
         r = open_mesh(c, boot, e);
     if (r >= 0)
         r = control_steer_open(c, boot->region, e);
@@ -319,6 +321,7 @@ static void control_done(struct role *r)
     control_pki_close(c);
     control_mesh_close(c);
     revisions_free(c->revisions);
+    control_remote_stop(c);
     control_access_stop(c);
     steer_service_free(c->steer);
     peers_free(c->peers);

@@ -87,7 +87,7 @@ static bool find_root(const char *bundle, const char *chain, uint8_t out[TOKEN_R
     return found;
 }
 
-static int own_root(uint8_t out[TOKEN_ROOT_BYTES], struct err *e)
+int control_own_root(uint8_t out[TOKEN_ROOT_BYTES], struct err *e)
 {
     _cleanup_str_ struct str bundle = STR_INIT, chain = STR_INIT;
     int r = file_read(CONTROL_PKI "ca.pem", PEM_MAX, &bundle, e);
@@ -189,7 +189,7 @@ void control_enrol_token(struct control *c, struct rpc_req *req, json_t *params)
     struct token t;
     const char *host = json_opt_str(params, "host", NULL);
     int64_t ttl = json_opt_int(params, "ttl_ms", ENROL_TTL_MS);
-    if (check_host(c, host, &e) < 0 || own_root(t.root, &e) < 0) {
+    if (check_host(c, host, &e) < 0 || control_own_root(t.root, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
     }

@@ -159,6 +159,9 @@ static const struct {
     {"host.list", control_host_list},
     {"ca.status", control_ca_answer},
     {"ca.rotate", control_ca_rotate},
+    {"operator.add", control_operator_add},
+    {"operator.remove", control_operator_remove},
+    {"operator.list", control_operator_list},
 };
 
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params)

@@ -7,9 +7,11 @@
 #include "domain/capolicy/capolicy.h"
 #include "domain/model/model.h"
 #include "domain/revision/revision.h"
+#include "domain/enrol/token.h"
 #include "domain/operator/operator.h"
 #include "role/frame/frame.h"
 #include "service/audit/audit.h"
+#include "service/remote/remote.h"
 #include "service/documents/documents.h"
 #include "service/enrol/door.h"
 #include "service/peers/peers.h"
@@ -63,6 +65,10 @@ struct control {
     struct steer_service *steer;
     struct timeline *timeline;
     struct audit *audit;
+    struct documents *operators; /* operator/<name> */
+    struct remote *remote;
+    uint64_t refusals_since_ms; /* of logins, in the audit log */
+    unsigned refusals;
     struct role_link links[ROLES_MAX];
     size_t n_links;
     json_t *roles; /* as the host process tells: [{name, pid, state, restarts, since_ms, reason,
@@ -236,6 +242,16 @@ void control_acked(struct control *c, const char *role, int64_t seq);
 /* drain.c: `mcp host drain|undrain` */
 void control_host_drain(struct control *c, struct rpc_req *req, json_t *params);
 void control_drains_check(struct control *c);
+
+/* enrol.c: the fingerprint of the root that this host's certificate comes from */
+MUST_CHECK int control_own_root(uint8_t out[TOKEN_ROOT_BYTES], struct err *e);
+
+/* remote.c: operators, and their commands from afar */
+MUST_CHECK int control_remote_start(struct control *c, struct err *e);
+void control_remote_stop(struct control *c);
+void control_operator_add(struct control *c, struct rpc_req *req, json_t *params);
+void control_operator_remove(struct control *c, struct rpc_req *req, json_t *params);
+void control_operator_list(struct control *c, struct rpc_req *req, json_t *params);
 
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);

@@ -26,6 +26,7 @@ static const struct kind kinds[] = {
     {"control", "peer", SOCK_STREAM, LISTEN_PORT_PEER, ON_PRIVATE, false},
     {"control", "enrol", SOCK_STREAM, LISTEN_PORT_ENROL, ON_PRIVATE, false},
     {"control", "metrics", SOCK_STREAM, LISTEN_PORT_METRICS, ON_PRIVATE, false},
+    {"control", "remote", SOCK_STREAM, LISTEN_PORT_REMOTE, ON_PRIVATE, false},
     {"dns", "dns-udp", SOCK_DGRAM, 53, ON_BOTH, true},
     {"dns", "dns-tcp", SOCK_STREAM, 53, ON_BOTH, false},
     {"edge", "edge-https", SOCK_STREAM, 443, ON_PUBLIC, true},

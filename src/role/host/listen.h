@@ -17,6 +17,7 @@
 #define LISTEN_PORT_MESH 7401
 #define LISTEN_PORT_METRICS 7402
 #define LISTEN_PORT_ENROL 7403 /* service/enrol/door.h */
+#define LISTEN_PORT_REMOTE 7405
 
 struct listen {
     const char *role;

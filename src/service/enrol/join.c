@@ -11,14 +11,13 @@
 #include "driver/pki/pki.h"
 #include "service/enrol/ask.h"
 #include "service/enrol/door.h"
+#include "service/enrol/prove.h"
 #include "service/enrol/records.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
+#include <openssl/crypto.h>
 
-#define HELLO_MS 10000u
 #define JOIN_MS 30000u
 #define GEO_INSTALLED "/usr/share/mcp/country.mmdb"
 
@@ -31,75 +30,17 @@ struct joining {
     json_t *answer;
 };
 
-/* ---- who answers ---- */
-
-static bool is_root(X509 *cert, const struct token *t)
-{
-    uint8_t *der = NULL, root[TOKEN_ROOT_BYTES];
-    int len = i2d_X509(cert, &der);
-    if (len < 0)
-        return false;
-    token_root_of(der, (size_t)len, root);
-    OPENSSL_free(der);
-    return !memcmp(root, t->root, sizeof root);
-}
-
-static char *to_pem(X509 *cert)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *data = NULL, *text = NULL;
-    if (bio && PEM_write_bio_X509(bio, cert)) {
-        long len = BIO_get_mem_data(bio, &data);
-        text = xasprintf("%.*s", (int)len, data);
-    }
-    BIO_free(bio);
-    return text;
-}
-
-/* The one certificate of the bundle that the token means; NULL: none. Heap. */
-static char *find_root(const char *bundle, const struct token *t)
-{
-    BIO *bio = BIO_new_mem_buf(bundle, -1);
-    char *found = NULL;
-    for (X509 *cert; bio && !found && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL));) {
-        if (is_root(cert, t))
-            found = to_pem(cert);
-        X509_free(cert);
-    }
-    BIO_free(bio);
-    return found;
-}
-
-/* Unproven words: believed only so far as they match the token, and to refuse early. */
+/* Refuses early, before any key is made. */
 static int say_hello(struct joining *k, struct err *e)
 {
-    const struct enrol_join *j = k->j;
-    const char *bundle, *platform;
-    int64_t theirs;
-    _cleanup_json_ json_t *hello = NULL;
-    struct enrol_ask ask = {.address = j->address,
-        .port = j->port ? j->port : ENROL_PORT,
-        .method = "enrol.hello",
-        .timeout_ms = HELLO_MS};
-    int r = enrol_ask(&ask, &hello, e);
-    if (r >= 0)
-        r = json_get_str(hello, "ca", &bundle, e);
-    if (r >= 0)
-        r = json_get_str(hello, "platform", &platform, e);
-    if (r >= 0)
-        r = json_get_int(hello, "time_ms", 0, INT64_MAX, &theirs, e);
+    struct enrol_prover at = {.address = k->j->address, .port = k->j->port, .token = k->token};
+    struct enrol_proven proven = {0};
+    int r = enrol_prove(&at, &proven, e);
     if (r < 0)
         return r;
-    k->root_pem = find_root(bundle, &k->token);
-    if (!k->root_pem) {
-        err_set(e, ERR_REFUSED,
-            "who answers there is not of the platform that made the token: its root certificate "
-            "has another fingerprint; nothing was said to it");
-        err_fix(e, "check the address; make the token on a host of the same platform");
-        return ERR_REFUSED;
-    }
-    k->platform = xstrdup(platform);
-    return enrol_check_clock(clock_wall_ms(), theirs, e);
+    k->platform = proven.platform;
+    k->root_pem = proven.root_pem;
+    return enrol_check_clock(clock_wall_ms(), proven.time_ms, e);
 }
 
 /* ---- what is asked for ---- */
