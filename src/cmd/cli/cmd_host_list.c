@@ -41,7 +41,9 @@ static void print(const struct cmd_ctx *ctx, const json_t *list)
         table_cell(&t, TABLE_PLAIN, "%s", json_opt_str(row, "region", ""));
         cell_state(&t, row);
         table_cell(&t, TABLE_PLAIN, "%s", json_opt_str(row, "address", ""));
-        table_cell(&t, TABLE_PLAIN, "%s", json_opt_bool(row, "member", false) ? "member" : "");
+        const char *member = json_opt_str(row, "member", "");
+        bool well = !*member || !strcmp(member, "member");
+        table_cell(&t, well ? TABLE_PLAIN : TABLE_WARN, "%s", member);
         table_cell(&t, TABLE_PLAIN, "%s", cmd_age(json_opt_int(row, "joined_ms", 0), now, age));
         table_cell(&t, TABLE_PLAIN, "%s", json_opt_str(row, "version", ""));
     }
@@ -74,7 +76,10 @@ const struct cmd cmd_host_list = {
     .summary = "List the hosts: declared, joined, heard",
     .text = "A host is `not joined` until a machine has become it (`mcp host join`), `not heard` "
             "when it has joined and is silent, `not declared` when the declaration no longer has "
-            "it, `removed` after `mcp host remove`. JSON: platform, hosts[] {host, region, "
+            "it, `removed` after `mcp host remove`. Of the state store it is a `member`, a `learner` "
+            "that has yet to catch up, `lost` when its machine joined again with an empty disk, "
+            "`missing` when it is declared and not there yet, `leaving` "
+            "when it is no longer declared. JSON: platform, hosts[] {host, region, "
             "address, declared, joined, joined_ms, heard, member, version, drained, denied}.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
     .run = run,

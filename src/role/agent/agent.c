@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "role/agent/agent.h"
 
+#include "base/file/file.h"
 #include "base/log/log.h"
 #include "base/rnd/rnd.h"
 #include "base/str/str.h"
@@ -177,6 +178,38 @@ static void notify(
     }
 }
 
+/* Control learned what this host must know from now on: root's files, so root writes them. The
+ * boot record comes last, and host reads it again. */
+static int write_records(struct role *r, json_t *params, struct err *e)
+{
+    struct boot *b = NULL;
+    json_t *boot = json_object_get(params, "boot"), *units = json_object_get(params, "units");
+    int k = boot ? boot_parse(boot, &b, e) : 0;
+    if (k >= 0 && b
+        && (!str_eq(b->host, self(r)->boot->host) || !str_eq(b->platform, self(r)->boot->platform)))
+        k = err_set(e, ERR_REFUSED, "a boot record of %s, this is %s", b->host, r->host);
+    boot_free(b);
+    if (k >= 0 && units)
+        k = agent_set_boot(self(r)->agent, units, e);
+    if (k < 0 || !boot)
+        return k;
+    _cleanup_free_ char *text = json_text_pretty(boot);
+    return file_write_durable(BOOT_PATH, text, strlen(text), 0644, e);
+}
+
+static void take_records(struct role *r, struct rpc_req *req, json_t *params)
+{
+    struct err e;
+    if (write_records(r, params, &e) < 0) {
+        log_error("agent", "records not written", "error=\"%s\"", e.message);
+        rpc_reply_error(req, &e);
+        return;
+    }
+    rpc_reply(req, NULL);
+    if (json_object_get(params, "boot"))
+        kill(getppid(), SIGHUP); /* `mcp host` */
+}
+
 static void call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
     struct err e;
@@ -192,6 +225,8 @@ static void call(struct role *r, struct rpc_req *req, const char *method, json_t
             rpc_reply_error(req, &e);
         else
             rpc_reply(req, NULL);
+    } else if (!strcmp(method, "records")) {
+        take_records(r, req, params);
     } else if (!strcmp(method, "status")) {
         rpc_reply(req, json_pack("{s:o}", "units", agent_status(a)));
     } else {

@@ -168,6 +168,7 @@ void control_activate(struct control *c, const json_t *json)
     c->model = revision->model;
     c->number = number;
     set_peers(c);
+    control_records_sync(c);
     control_pki_model(c);
     control_secrets_model(c);
     if (steer_service_set_model(c->steer, c->model, revision->number, &e) < 0)

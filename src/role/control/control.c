@@ -173,6 +173,7 @@ static void on_role_linked(struct role *r, struct rpc_conn *peer)
         control_mesh_linked(c);
     else
         control_tell_role(c, l->name);
+    control_records_sync(c);
     control_report_soon(c);
 }
 
@@ -276,6 +277,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
         return r;
     set_boot_peers(c, boot);
     control_hosts_start(c);
+    control_members_start(c);
     control_report_start(c);
     control_secrets_start(c);
     c->started = true;
@@ -315,6 +317,7 @@ static void control_done(struct role *r)
     control_fleet_stop(c);
     scrape_free(c->scrape);
     control_enrol_stop(c);
+    control_members_stop(c);
     control_hosts_stop(c);
     control_secrets_stop(c);
     control_registry_stop(c);

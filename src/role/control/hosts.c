@@ -5,6 +5,7 @@
 
 #include "base/clock/clock.h"
 #include "base/log/log.h"
+#include "base/str/str.h"
 
 void control_hosts_start(struct control *c)
 {
@@ -40,12 +41,21 @@ void control_admit(struct control *c, const char *host)
         documents_edit(c->denied, host, drop, on_admitted, c);
 }
 
-static bool is_member(const struct model *m, const struct model_host *h)
+/* "" of a host that neither is nor shall be one. */
+static const char *member_state(const struct control *c, const struct model_host *h)
 {
-    for (size_t i = 0; model_has_etcd(m) && i < m->n_members; i++)
-        if (m->members[i] == h)
-            return true;
-    return false;
+    bool declared = false;
+    size_t i;
+    json_t *row;
+    for (i = 0; model_has_etcd(c->model) && i < c->model->n_members; i++)
+        declared |= c->model->members[i] == h;
+    json_array_foreach (control_members_list(c), i, row)
+        if (str_eq(json_opt_str(row, "host", NULL), h->name))
+            return json_opt_bool(row, "learner", false)    ? "learner"
+                   : control_member_lost(c, h->name, row) ? "lost"
+                   : declared                             ? "member"
+                                                          : "leaving";
+    return declared ? "missing" : "";
 }
 
 /* One line of `mcp host list`. */
@@ -54,10 +64,10 @@ static json_t *row_of(struct control *c, const struct model_host *h, const json_
     const json_t *doc = control_registry_host(c, h->name);
     char address[IP_TEXT_SIZE];
     ip_format(&h->addresses.v[0], address);
-    return json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:I,s:b,s:s,s:b,s:b}", "host", h->name, "region",
+    return json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:I,s:s,s:s,s:b,s:b}", "host", h->name, "region",
         h->region->name, "address", address, "declared", 1, "joined", doc != NULL, "heard",
         !strcmp(json_opt_str(seen, "state", ""), "up"), "joined_ms",
-        (json_int_t)json_opt_int(doc, "joined_ms", 0), "member", is_member(c->model, h), "version",
+        (json_int_t)json_opt_int(doc, "joined_ms", 0), "member", member_state(c, h), "version",
         json_opt_str(doc, "version", ""), "drained", json_opt_bool(doc, "drained", false), "denied",
         control_host_denied(c, h->name));
 }

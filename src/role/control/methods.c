@@ -203,6 +203,7 @@ static const struct {
     {"agent", peer_agent},
     {"pki.issue", control_issue},
     {"enrol.join", control_enrol_relayed},
+    {"state.member", control_member_told},
 };
 
 void control_answer_peer(

@@ -51,6 +51,7 @@ struct control {
     struct seal_key *seal_key; /* this host's; its public half is in the register */
     struct documents *hosts;   /* the register of hosts */
     struct documents *denied;   /* hosts that were removed */
+    struct control_members *members; /* of the state store */
     struct enrol_door *door;    /* for machines that want to join */
     uint64_t enrol_noted_ms;    /* refusals told since then: */
     unsigned enrol_notes;
@@ -165,6 +166,22 @@ MUST_CHECK int control_enrol_start(struct control *c, const int *fds, size_t n, 
 void control_enrol_stop(struct control *c);
 void control_enrol_token(struct control *c, struct rpc_req *req, json_t *params);
 void control_enrol_relayed(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params);
+
+/* records.c: the files by which this host starts */
+typedef void (*control_records_fn)(void *ctx, const struct err *e);
+/* Takes both; NULL: that one stays. fn may be NULL. */
+void control_records_write(
+    struct control *c, json_t *boot, json_t *units, control_records_fn fn, void *ctx);
+void control_records_sync(struct control *c); /* another revision: who the peers are */
+
+/* members.c: the state store's */
+void control_members_start(struct control *c);
+void control_members_stop(struct control *c);
+const json_t *control_members_list(const struct control *c); /* as seen last */
+/* `row` of that list is of a disk that the host no longer has. */
+bool control_member_lost(const struct control *c, const char *host, const json_t *row);
+void control_member_told(
     struct control *c, const char *host, struct rpc_req *req, json_t *params);
 
 /* hosts.c: those that joined, and those that were removed */

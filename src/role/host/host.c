@@ -31,6 +31,14 @@ static uint64_t print_of(const json_t *tree)
     return h;
 }
 
+static uint64_t print_without(const json_t *tree, const char *const *keys)
+{
+    _cleanup_json_ json_t *copy = json_copy((json_t *)tree);
+    for (; *keys; keys++)
+        json_object_del(copy, *keys);
+    return print_of(copy);
+}
+
 static int read_boot(struct boot **ret, struct err *e)
 {
     _cleanup_json_ json_t *tree = NULL;
@@ -90,7 +98,8 @@ static int take_boot(struct host *h, struct boot *boot, struct err *e)
     *old = h->listens;
     boot_free(h->boot);
     h->boot = boot;
-    h->boot_print = print_of(boot->tree);
+    h->boot_print = print_without(boot->tree, (const char *const[]){"peers", "state", NULL});
+    h->control_print = print_without(boot->tree, (const char *const[]){"peers", NULL});
     listen_plan(boot, processors(), &h->listens);
     listens_inherit(&h->listens, old);
     free(old);

@@ -35,7 +35,9 @@ struct host_role {
 
 struct host {
     struct boot *boot;
-    uint64_t boot_print;
+    /* Of the boot record as far as roles are started by it: who the peers are they learn from
+     * control, where the state store is concerns control alone. */
+    uint64_t boot_print, control_print;
     struct listens listens;
     struct host_role roles[BOOT_ROLES_MAX];
     size_t n_roles;

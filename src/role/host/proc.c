@@ -38,7 +38,8 @@ struct host_role *host_role_add(struct host *h, const char *name)
 
 uint64_t host_role_print(const struct host *h, const char *name)
 {
-    return listens_print(&h->listens, name, h->boot_print);
+    uint64_t seed = str_eq(name, "control") ? h->control_print : h->boot_print;
+    return listens_print(&h->listens, name, seed);
 }
 
 static int send_boot(struct host *h, struct host_role *r, struct err *e)

@@ -284,6 +284,26 @@ int agent_apply(struct agent *a, json_t *doc, struct err *e)
     return 0;
 }
 
+int agent_set_boot(struct agent *a, json_t *doc, struct err *e)
+{
+    struct unit_specs *specs;
+    int r = unit_specs_parse(doc, &specs, e);
+    if (r < 0)
+        return err_wrap(e, "the boot units");
+    _cleanup_free_ char *path = xasprintf("%s/boot-units.json", a->state_dir);
+    _cleanup_free_ char *text = json_text_pretty(doc);
+    r = file_write_durable(path, text, strlen(text), 0644, e);
+    if (r < 0) {
+        unit_specs_free(specs);
+        return r;
+    }
+    unit_specs_free(a->boot);
+    a->boot = specs;
+    a->boot_damaged = false;
+    agent_reconcile(a);
+    return 0;
+}
+
 /* --- life of the agent --- */
 
 static uv_timer_t *new_timer(struct agent *a)

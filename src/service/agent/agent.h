@@ -46,6 +46,8 @@ MUST_CHECK int agent_new(const struct agent_config *cfg, struct agent **ret, str
 void agent_free(struct agent *a);
 /* A snapshot of control, {"revision", "units"}; ERR_INVALID leaves what is wanted as it was. */
 MUST_CHECK int agent_apply(struct agent *a, json_t *doc, struct err *e);
+/* Other boot units, kept on disk at once (ERR_SYSTEM: they could not be, nothing changes). */
+MUST_CHECK int agent_set_boot(struct agent *a, json_t *doc, struct err *e);
 /* [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address", "port", "since_ms", "standby",
  * "spec"}]; since_ms is wall time, spec what the snapshot called the process that runs (or of the next start). */
 json_t *agent_status(struct agent *a);

@@ -141,6 +141,13 @@ static const char *initial_cluster(const struct model *m, struct arena *a)
     return text;
 }
 
+/* Each member that the cluster ever had knows its data by a folder of its own: what is left of one
+ * before is neither in the way nor lost. */
+static const char *data_dir(const struct enrol_cluster *c, struct arena *a)
+{
+    return c && c->id ? arena_printf(a, STATE_ROOT "/etcd-%s", c->id) : STATE_ROOT "/etcd";
+}
+
 /* The three timing and size figures are etcd's own defaults but for the quota: the state store
  * holds decisions, not data, so a small one fails early and loudly instead of filling a disk. */
 static const char *const *etcd_command(const struct model *m, const struct model_host *h,
@@ -153,7 +160,7 @@ static const char *const *etcd_command(const struct model *m, const struct model
     static const char ca[] = STATE_ROOT "/pki/state-ca.pem", cert[] = STATE_ROOT "/pki/state.pem",
                       key[] = STATE_ROOT "/pki/state.key";
     const char *const argv[] = {"/usr/bin/etcd", "--name", h->name, "--data-dir",
-        STATE_ROOT "/etcd", "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+        data_dir(c, a), "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
         "--listen-client-urls", client, "--advertise-client-urls", client, "--initial-cluster",
         c ? arena_strdup(a, c->initial) : initial_cluster(m, a), "--initial-cluster-state",
         c && c->existing ? "existing" : "new", "--initial-cluster-token",

@@ -24,6 +24,7 @@ json_t *enrol_boot(
 struct enrol_cluster {   /* how the host's etcd finds its own */
     const char *initial; /* "hk1=https://10.20.0.11:2380,…", itself included */
     bool existing;       /* it was added to a cluster that runs */
+    const char *id;      /* names the folder of its data; NULL: the first member of this host */
 };
 /* {"revision": 0, "units": […]}: etcd on the declared members, which all start at once; or on this
  * host if `c` is given. */
