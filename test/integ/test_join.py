@@ -212,3 +212,45 @@ def test_a_member_comes_back_as_a_new_one(lab):
     lab.declare(FOUR_HOSTS.replace("default: [ra]", "default: [ra]\n  ttl: 30s"))
     lab.mcp("apply")
     lab.mcp("lab", "heal", "a3")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Machines with a network and nothing on them."""
+    with Lab(FOUR_HOSTS, folder=tmp_path) as lab:
+        lab.up("--hosts-only")
+        lab.mcp("lab", "wipe", "ra")
+        yield lab
+    assert lab_traces(lab.name) == []
+
+
+def test_from_nothing(fresh):
+    """A platform begins on one machine, the others join, and the state store grows to its declared members."""
+    lab = fresh
+    ca = lab.file.parent / "ca"
+    inside = lambda *a, **kw: lab.exec("a1", BINARY, *a, **kw)
+    wrong = lab.exec("a4", BINARY, "host", "init", "-f", lab.file, "--root-out", ca, check=False)
+    assert wrong.returncode == 3 and "a4 is not in state.members" in wrong.stderr
+    wrong = inside("host", "init", "-f", lab.file, "--as", "a2", check=False)
+    assert wrong.returncode == 3 and "does not have the address of a2" in wrong.stderr
+    made = json.loads(inside("host", "init", "-f", lab.file, "--root-out", ca, "--json").stdout)
+    assert made["host"] == "a1" and not made["done_before"]
+    assert (ca / "root.key").stat().st_mode & 0o777 == 0o600
+    assert json.loads(inside("host", "init", "-f", lab.file, "--root-out", ca, "--json").stdout)["done_before"]
+    assert lab.exec("a1", "sh", "-c", "ls /var/lib/mcp/pki/root.key /var/lib/mcp/pki/intermediate.key",
+                    check=False).returncode != 0
+    lab.mcp("lab", "heal", "a1")
+    wait_until(lambda: hosts(lab)["a1"]["heard"], timeout=30)
+    assert hosts(lab)["a2"]["member"] == "missing"
+    p = lab.exec("a2", BINARY, "host", "join", "10.20.0.11", made["token"])  # the one that init printed
+    assert "the host a2" in p.stdout
+    for host in ("a3", "a4"):
+        p = join(lab, host, token(lab))
+        assert p.returncode == 0 and f"the host {host}" in p.stdout, p.stderr
+    lab.mcp("lab", "heal", "ra")
+    wait_until(lambda: [h["member"] for h in hosts(lab).values()] == ["member", "member", "member", ""], timeout=60)
+    wait_until(lambda: lab.status()["ready"], timeout=30)
+    revision = json.loads(lab.mcp("revisions", "--json").stdout)[0]
+    assert revision["revision"] == 1 and revision["note"] == "mcp host init"
+    lab.mcp("lab", "kill", "a1")  # the first one is one of three
+    wait_until(lambda: lab.status()["state_store"]["connected"])

@@ -11,6 +11,7 @@ extern const struct cmd cmd_completion;
 extern const struct cmd cmd_down;
 extern const struct cmd cmd_explain_dns;
 extern const struct cmd cmd_host;
+extern const struct cmd cmd_host_init;
 extern const struct cmd cmd_host_join;
 extern const struct cmd cmd_host_list;
 extern const struct cmd cmd_host_token;
@@ -68,6 +69,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_logout,
     &cmd_explain_dns,
     /* Hosts. */
+    &cmd_host_init,
     &cmd_host_token,
     &cmd_host_join,
     &cmd_host_list,

@@ -83,6 +83,8 @@ static void on_store(void *ctx, bool connected, const struct err *e)
         connected ? "the state store answers" : "the state store does not answer", c->kv_reason);
     if (connected)
         audit_kick(c->audit);
+    if (connected)
+        control_first(c);
     control_report_soon(c);
 }
 
@@ -317,6 +319,7 @@ static void control_done(struct role *r)
     control_fleet_stop(c);
     scrape_free(c->scrape);
     control_enrol_stop(c);
+    json_decref(c->first);
     control_members_stop(c);
     control_hosts_stop(c);
     control_secrets_stop(c);

@@ -52,6 +52,7 @@ struct control {
     struct documents *hosts;   /* the register of hosts */
     struct documents *denied;   /* hosts that were removed */
     struct control_members *members; /* of the state store */
+    json_t *first; /* what `mcp host init` left to do, NULL: nothing */
     struct enrol_door *door;    /* for machines that want to join */
     uint64_t enrol_noted_ms;    /* refusals told since then: */
     unsigned enrol_notes;
@@ -167,6 +168,9 @@ void control_enrol_stop(struct control *c);
 void control_enrol_token(struct control *c, struct rpc_req *req, json_t *params);
 void control_enrol_relayed(
     struct control *c, const char *host, struct rpc_req *req, json_t *params);
+
+/* first.c */
+void control_first(struct control *c);
 
 /* records.c: the files by which this host starts */
 typedef void (*control_records_fn)(void *ctx, const struct err *e);

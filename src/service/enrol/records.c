@@ -130,6 +130,12 @@ char *enrol_peer_url(const struct model_host *h)
     return xstrdup(url(a, &h->addresses.v[0], ETCD_PEER_PORT));
 }
 
+char *enrol_client_url(const struct model_host *h)
+{
+    _cleanup_arena_ struct arena *a = arena_new(0);
+    return xstrdup(url(a, &h->addresses.v[0], ETCD_CLIENT_PORT));
+}
+
 static const char *initial_cluster(const struct model *m, struct arena *a)
 {
     struct str s = STR_INIT;

@@ -32,3 +32,4 @@ json_t *enrol_boot_units(
     const struct model *m, const struct model_host *h, const struct enrol_cluster *c);
 /* "https://10.20.0.11:2380", heap: how the other members reach that host's. */
 char *enrol_peer_url(const struct model_host *h);
+char *enrol_client_url(const struct model_host *h); /* the same of its clients */

@@ -11,7 +11,7 @@
 #include "service/files/files.h"
 #include "service/lab/disk.h"
 #include "service/lab/priv.h"
-#include "service/lab/provision.h"
+#include "service/enrol/provision.h"
 
 #include <errno.h>
 #include <fcntl.h>

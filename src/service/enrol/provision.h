@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every host of a lab is given when it is made, where a real one joins: certificates from the
- * built-in CA, the boot record, the boot units (service/enrol/records.h). From the declaration
- * alone; idempotent. */
+/* What every host of a lab is given when it is made, and the first host of a real platform (the
+ * others join): certificates from the built-in CA, the boot record, the boot units
+ * (service/enrol/records.h). From the declaration alone; idempotent. */
 #pragma once
 
 #include "base/err/err.h"
@@ -10,6 +10,7 @@
 
 #include <limits.h>
 
+struct enrol_cluster;
 struct model;
 struct model_host;
 
@@ -18,6 +19,8 @@ struct provision { /* the same for every host; read by several threads */
     const struct pki_authority *authority;
     const char *geo; /* path of the country database */
     int64_t leaf_s;  /* how long certificates live; 0: as usual */
+    bool is_real;    /* no lab */
+    const struct enrol_cluster *cluster; /* NULL: all declared members start at once */
 };
 
 /* Writes all of it below `root` ("/proc/PID/root", "" for this machine). *ret_changed: the boot

@@ -2,7 +2,7 @@
 /* What a host must know before anybody answers it: certificates, boot record, boot units. Written
  * to its disk from outside, through its first process; what is there already and the same is left
  * alone. */
-#include "service/lab/provision.h"
+#include "service/enrol/provision.h"
 
 #include "base/arena/arena.h"
 #include "base/clock/clock.h"
@@ -11,11 +11,11 @@
 #include "domain/model/model.h"
 #include "domain/spec/boot.h"
 #include "service/enrol/records.h"
-#include "service/lab/priv.h"
 
 #include <errno.h>
 #include <string.h>
 
+#define STATE_ROOT "/var/lib/mcp"
 #define FILE_MAX (4u * 1024 * 1024)
 
 /* ---- writing ---- */
@@ -93,19 +93,27 @@ static int write_authority(
 static int write_pki(
     const struct provision *p, const struct model_host *h, const char *root, struct err *e)
 {
-    _cleanup_free_ char *dir = xasprintf("%s" LAB_STATE_ROOT "/pki", root);
+    _cleanup_free_ char *dir = xasprintf("%s" STATE_ROOT "/pki", root);
     int r = write_certificates(p, h, dir, e);
     return r < 0 ? r : write_authority(p, h, dir, e);
+}
+
+static void only_endpoint(const struct model_host *h, json_t *state)
+{
+    _cleanup_free_ char *url = enrol_client_url(h);
+    json_object_set_new(state, "endpoints", json_pack("[s]", url));
 }
 
 int provision_host(const struct provision *p, const struct model_host *h, const char *root,
     bool *ret_changed, struct err *e)
 {
-    _cleanup_json_ json_t *boot = enrol_boot(p->model, h, p->geo, true),
-                          *units = enrol_boot_units(p->model, h, NULL);
-    _cleanup_free_ char *agent = xasprintf("%s" LAB_STATE_ROOT "/agent", root);
+    _cleanup_json_ json_t *boot = enrol_boot(p->model, h, p->geo, !p->is_real),
+                          *units = enrol_boot_units(p->model, h, p->cluster);
+    _cleanup_free_ char *agent = xasprintf("%s" STATE_ROOT "/agent", root);
     if (p->leaf_s)
         json_object_set_new(boot, "leaf_s", json_integer(p->leaf_s));
+    if (p->cluster) /* the only member so far */
+        only_endpoint(h, json_object_get(boot, "state"));
     struct boot *check = NULL;
     bool units_changed = false;
     *ret_changed = false;
@@ -116,7 +124,7 @@ int provision_host(const struct provision *p, const struct model_host *h, const 
     if (r >= 0)
         r = file_mkdirs(agent, 0700, e);
     if (r >= 0)
-        r = write_if_new(root, LAB_STATE_ROOT "/agent/boot-units.json", units, &units_changed, e);
+        r = write_if_new(root, STATE_ROOT "/agent/boot-units.json", units, &units_changed, e);
     return r < 0 ? r
                  : write_if_new(
                      root, BOOT_PATH, boot, ret_changed, e); /* last: the host starts by it */
