@@ -47,6 +47,9 @@ extern const struct cmd cmd_secret_set;
 extern const struct cmd cmd_exec;
 extern const struct cmd cmd_logs;
 extern const struct cmd cmd_shim;
+extern const struct cmd cmd_state_backup;
+extern const struct cmd cmd_state_restore;
+extern const struct cmd cmd_state_status;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_timeline;
 extern const struct cmd cmd_up;
@@ -73,6 +76,10 @@ const struct cmd *const cmd_table[] = {
     &cmd_host_token,
     &cmd_host_join,
     &cmd_host_list,
+    /* The state store. */
+    &cmd_state_status,
+    &cmd_state_backup,
+    &cmd_state_restore,
     &cmd_host_drain,
     &cmd_host_undrain,
     /* Certificates. */

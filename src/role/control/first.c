@@ -3,7 +3,9 @@
  * revision 1, and the first token. Done once the state store has it. */
 #include "role/control/priv.h"
 
+#include "base/file/file.h"
 #include "base/log/log.h"
+#include "domain/backup/backup.h"
 #include "service/enrol/init.h"
 
 #include <errno.h>
@@ -18,6 +20,8 @@ static char *path_of(const struct control *c)
 static void finish(struct control *c)
 {
     _cleanup_free_ char *path = path_of(c);
+    _cleanup_free_ char *backup = xasprintf("%s/" ENROL_BACKUP, c->role->state_dir);
+    unlink(backup);
     if (unlink(path) < 0)
         log_warn("state", "first.json stays", "error=\"%s\"", strerror(errno));
     json_decref(c->first);
@@ -49,6 +53,35 @@ static void on_applied(void *ctx, int64_t number, bool unchanged, const struct e
     kv_txn(c->kv, &cmp, 1, &op, 1, on_token, c);
 }
 
+static void apply(struct control *c)
+{
+    revisions_apply(c->revisions, json_object_get(c->first, "platform"),
+        json_object_get(c->first, "files"), json_opt_str(c->first, "by", "root"), "mcp host init",
+        json_opt_bool(c->first, "restore", false) ? -1 : 0, on_applied, c);
+}
+
+static void on_restored(void *ctx, const struct backup *b, const struct err *e)
+{
+    struct control *c = ctx;
+    if (e && e->code != ERR_REFUSED) { /* refused: it was put back before */
+        log_error("state", "the backup is not put back", "error=\"%s\"", e->message);
+        control_note(c, "alarm", c->host, "the backup could not be put back", e->message);
+        return;
+    }
+    apply(c); /* over it: where the hosts are now */
+}
+
+static void restore(struct control *c)
+{
+    struct err e;
+    _cleanup_free_ char *path = xasprintf("%s/" ENROL_BACKUP, c->role->state_dir);
+    _cleanup_str_ struct str text = STR_INIT;
+    if (file_read(path, BACKUP_BYTES_MAX, &text, &e) < 0)
+        on_restored(c, NULL, &e);
+    else
+        control_restore(c, str_cstr(&text), text.len, false, on_restored, c);
+}
+
 /* The state store answers. */
 void control_first(struct control *c)
 {
@@ -58,7 +91,8 @@ void control_first(struct control *c)
         c->first = NULL;
         return;
     }
-    revisions_apply(c->revisions, json_object_get(c->first, "platform"),
-        json_object_get(c->first, "files"), json_opt_str(c->first, "by", "root"), "mcp host init",
-        0, on_applied, c);
+    if (json_opt_bool(c->first, "restore", false))
+        restore(c);
+    else
+        apply(c);
 }

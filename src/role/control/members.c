@@ -464,3 +464,35 @@ void control_member_told(
     documents_merge(c->hosts, c->host,
         json_pack("{s:s}", "member", cluster ? id : "none"), on_registered, t);
 }
+
+/* ---- `mcp state status` */
+
+struct asking {
+    struct control *c;
+    struct rpc_req *req;
+};
+
+static void on_store_status(void *ctx, const struct kv_status *s, const struct err *e)
+{
+    struct asking *a = ctx;
+    struct control *c = a->c;
+    json_t *j = json_pack("{s:s,s:s,s:b,s:s,s:O,s:I}", "platform", c->platform, "kind", c->kv_kind,
+        "connected", !e && c->kv_connected, "reason", e ? e->message : c->kv_reason, "members",
+        c->members->list, "revision", (json_int_t)c->number);
+    if (!e) {
+        json_object_set_new(j, "size_bytes", json_integer(s->size_bytes));
+        json_object_set_new(j, "store_revision", json_integer(s->revision));
+        json_object_set_new(j, "has_leader", json_boolean(s->has_leader));
+        json_object_set_new(j, "full", json_boolean(s->quota_alarm));
+    }
+    json_object_set_new(j, "waits", json_string(c->members->said));
+    rpc_reply(a->req, j);
+    free(a);
+}
+
+void control_state_status(struct control *c, struct rpc_req *req, json_t *params)
+{
+    struct asking *a = xcalloc(1, sizeof *a);
+    *a = (struct asking){c, req};
+    kv_status(c->kv, on_store_status, a);
+}

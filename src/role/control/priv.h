@@ -172,6 +172,17 @@ void control_enrol_relayed(
 /* first.c */
 void control_first(struct control *c);
 
+/* backup.c */
+struct backup;
+/* b: what was put back, valid during the call; NULL when it is none. */
+typedef void (*control_restored_fn)(void *ctx, const struct backup *b, const struct err *e);
+/* confirmed: also over a state that is there. fn comes at once or later. */
+void control_restore(struct control *c, const char *text, size_t len, bool confirmed,
+    control_restored_fn fn, void *ctx);
+void control_state_status(struct control *c, struct rpc_req *req, json_t *params);
+void control_state_backup(struct control *c, struct rpc_req *req, json_t *params);
+void control_state_restore(struct control *c, struct rpc_req *req, json_t *params);
+
 /* records.c: the files by which this host starts */
 typedef void (*control_records_fn)(void *ctx, const struct err *e);
 /* Takes both; NULL: that one stays. fn may be NULL. */

@@ -6,6 +6,7 @@
 #include "base/rnd/rnd.h"
 #include "base/sandbox/sandbox.h"
 #include "base/str/str.h"
+#include "domain/backup/backup.h"
 #include "domain/enrol/enrol.h"
 #include "domain/model/model.h"
 #include "domain/spec/boot.h"
@@ -21,7 +22,6 @@
 
 #define STATE "/var/lib/mcp"
 #define MARK STATE "/init.json"
-#define BACKUP_MAX (96u * 1024 * 1024)
 
 /* ---- which host this is ---- */
 
@@ -152,6 +152,22 @@ static int give_control(const char *name, const char *data, size_t len, struct e
     return r;
 }
 
+/* Refused here rather than when the host runs. */
+static int read_backup(const struct enrol_init *in, struct str *out, struct err *e)
+{
+    struct backup *b;
+    int r = file_read(in->backup, BACKUP_BYTES_MAX, out, e);
+    if (r >= 0)
+        r = backup_parse(str_cstr(out), out->len, &b, e);
+    if (r < 0)
+        return r;
+    if (strcmp(b->platform, in->model->platform) != 0)
+        r = err_set(e, ERR_REFUSED, "%s is a backup of %s, the file declares %s", in->backup,
+            b->platform, in->model->platform);
+    backup_free(b);
+    return r;
+}
+
 static int write_first(
     const struct enrol_init *in, const struct model_host *h, struct enrol_inited *ret, struct err *e)
 {
@@ -161,9 +177,9 @@ static int write_first(
     _cleanup_str_ struct str backup = STR_INIT;
     int r = fingerprint(in, t.root, e);
     if (r >= 0 && in->backup)
-        r = file_read(in->backup, BACKUP_MAX, &backup, e);
+        r = read_backup(in, &backup, e);
     if (r >= 0 && in->backup)
-        r = give_control("restore.mcp", backup.buf, backup.len, e);
+        r = give_control(ENROL_BACKUP, backup.buf, backup.len, e);
     if (r < 0)
         return r;
     rnd_bytes(t.id, sizeof t.id);

@@ -11,6 +11,7 @@
 #include "domain/enrol/token.h"
 
 #define ENROL_FIRST "first.json" /* in control's folder */
+#define ENROL_BACKUP "restore.mcp"
 
 struct model;
 
