@@ -79,11 +79,16 @@ static int change_user(struct sandbox_user user, struct err *e)
     return 0;
 }
 
-static int clear_caps(struct err *e)
+/* All but `kept`; who never had that one goes without. */
+static int clear_caps(uint32_t kept, struct err *e)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-    if (syscall(SYS_capset, &head, none) < 0)
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {
+        {.effective = kept, .permitted = kept}};
+    if (kept && syscall(SYS_capset, &head, caps) == 0)
+        return 0;
+    caps[0].effective = caps[0].permitted = 0;
+    if (syscall(SYS_capset, &head, caps) < 0)
         return err_errno(e, errno, "capset");
     return 0;
 }
@@ -115,11 +120,16 @@ int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct 
         return prctl(PR_SET_DUMPABLE, SANDBOX_SANITIZED, 0, 0, 0) < 0
                    ? err_errno(e, errno, "not dumpable")
                    : 0;
+    uint32_t kept = profile == SANDBOX_LISTENER ? 1u << CAP_NET_BIND_SERVICE : 0;
     r = drop_bounding(e);
+    if (r >= 0 && kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        r = err_errno(e, errno, "keep capabilities");
     if (r >= 0)
         r = change_user(user, e);
     if (r >= 0)
-        r = clear_caps(e);
+        r = clear_caps(kept, e);
+    if (r >= 0 && kept && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+        r = err_errno(e, errno, "keep capabilities");
     if (r < 0)
         return r;
     umask(077);

@@ -18,6 +18,9 @@ enum sandbox_profile {
     /* dns, resolver, edge, wan: sockets, epoll, threads, its own state folder; no exec, no ptrace,
      * no new executable memory */
     SANDBOX_NETWORK,
+    /* mesh: as SANDBOX_NETWORK, and it may listen on ports below 1024 (CAP_NET_BIND_SERVICE), where
+     * modules are called that listen there */
+    SANDBOX_LISTENER,
 };
 
 struct sandbox_user {

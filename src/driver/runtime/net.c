@@ -11,6 +11,19 @@
 #include <fcntl.h>
 #include <sched.h>
 
+/* Units reach the outside through the host's roles only. A host may forward for other reasons of its
+ * own, and may have no IPv6 at all. */
+static int forbid_forwarding(int nl, struct err *e)
+{
+    struct err why = {0};
+    int r = netlink_no_forward(nl, RUNTIME_BRIDGE, AF_INET6, &why);
+    r = netlink_no_forward(nl, RUNTIME_BRIDGE, AF_INET, &why);
+    if (r >= 0 || r == ERR_EXISTS)
+        return 0;
+    *e = why;
+    return err_wrap(e, "keep units from the outside");
+}
+
 int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *gateway,
     const struct ip_prefix *own, struct err *e)
 {
@@ -40,7 +53,7 @@ int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *
         *e = ignored;
         return err_wrap(e, "make the mesh's addresses local");
     }
-    return 0;
+    return forbid_forwarding(nl, e);
 }
 
 static void cable_name(const struct shim_spec *s, char out[16])

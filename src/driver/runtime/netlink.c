@@ -4,6 +4,7 @@
 #include "base/str/str.h"
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -207,6 +208,20 @@ int netlink_local_route_add(int nl, unsigned index, const struct ip_prefix *p,
     add(&q, RTA_OIF, &index, sizeof index);
     add(&q, RTA_PREFSRC, source->bytes, address_len(source));
     return transact(nl, &q, NULL, 0, "add local route", e);
+}
+
+/* Behind the rule that looks up what is local (0), in front of all that route. */
+#define NO_FORWARD_PRIORITY 7401u
+
+int netlink_no_forward(int nl, const char *link, int family, struct err *e)
+{
+    struct fib_rule_hdr body = {.family = (uint8_t)family, .action = FR_ACT_PROHIBIT};
+    struct request q;
+    uint32_t priority = NO_FORWARD_PRIORITY;
+    begin(&q, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
+    add_text(&q, FRA_IIFNAME, link);
+    add(&q, FRA_PRIORITY, &priority, sizeof priority);
+    return transact(nl, &q, NULL, 0, "forbid forwarding", e);
 }
 
 int netlink_port_isolate(int nl, const char *name, struct err *e)

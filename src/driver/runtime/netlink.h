@@ -22,6 +22,8 @@ MUST_CHECK int netlink_address_add(
 /* Traffic to any address of the prefix is for this host; what it sends there comes from `source`. ERR_EXISTS. */
 MUST_CHECK int netlink_local_route_add(int nl, unsigned index, const struct ip_prefix *p,
     const struct ip_addr *source, struct err *e);
+/* What comes in by that link and is not for this host goes nowhere, forwarding or not. ERR_EXISTS. */
+MUST_CHECK int netlink_no_forward(int nl, const char *link, int family, struct err *e);
 /* A port of a bridge that exchanges frames with the bridge itself only, never with other such ports. */
 MUST_CHECK int netlink_port_isolate(int nl, const char *name, struct err *e);
 MUST_CHECK int netlink_default_route_add(int nl, const struct ip_addr *via, struct err *e);

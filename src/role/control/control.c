@@ -269,7 +269,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     if (r >= 0)
         r = control_steer_open(c, boot->region, e);
     if (r >= 0)
-        r = scrape_new(&c->role->loop, fds, listens(c->role, "metrics", fds), control_scrape, c,
+        r = scrape_new(&c->role->loop, fds, listens(c->role, "metrics", fds), &boot->bridge, control_scrape, c,
             &c->scrape, e);
     if (r >= 0)
         r = control_enrol_start(c, fds, listens(c->role, "enrol", fds), e);

@@ -172,7 +172,7 @@ static int confine(struct role *r, struct err *e)
     const char *readable[] = {"/etc", "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev",
         json_opt_str(r->boot, "geo", NULL)};
     const char *writable[] = {r->state_dir, r->run_dir, "/dev/null"};
-    if (r->def->profile != SANDBOX_NETWORK)
+    if (r->def->profile != SANDBOX_NETWORK && r->def->profile != SANDBOX_LISTENER)
         return 0;
     int k = sandbox_confine(readable, ARRAY_SIZE(readable), writable, ARRAY_SIZE(writable), e);
     if (k == 0)

@@ -200,7 +200,7 @@ static void on_done(struct role *r)
 
 const struct role_def role_mesh = {
     .name = "mesh",
-    .profile = SANDBOX_NETWORK,
+    .profile = SANDBOX_LISTENER,
     .init = init,
     .notify = on_notify,
     .call = on_call,

@@ -183,15 +183,11 @@ static int provision_one(struct job *job, struct err *e)
 
 /* ---- images ---- */
 
-static bool runs_on(
-    const struct model *m, const struct model_module *module, const struct model_host *h)
+static bool runs_on(const struct model_module *module, const struct model_host *h)
 {
-    for (size_t i = 0; i < module->n_instances; i++) {
-        const struct model_instances *in = &module->instances[i];
-        for (unsigned n = 0; n < in->active + in->standby; n++)
-            if (compile_place(m, module, in->region, n) == h)
-                return true;
-    }
+    for (size_t i = 0; i < module->n_instances; i++) /* placement may choose any of the region's */
+        if (module->instances[i].region == h->region)
+            return true;
     return false;
 }
 
@@ -224,7 +220,7 @@ static int import_images(struct job *job, struct err *e)
         return 0;
     _cleanup_free_ char *root = lab_host_path(job->host, IMAGE_ROOT);
     for (size_t i = 0; i < m->n_modules; i++) {
-        if (!runs_on(m, &m->modules[i], h))
+        if (!runs_on(&m->modules[i], h))
             continue;
         _cleanup_free_ char *text = xasprintf("image of %s", m->modules[i].name);
         tell(job->params, UP_HOSTS, name, text);

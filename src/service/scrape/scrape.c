@@ -23,6 +23,7 @@ struct scrape {
     size_t n_listeners;
     size_t n_clients;
     int refs;
+    struct ip_prefix strangers;
 };
 
 struct scrape_answer {
@@ -149,25 +150,36 @@ static void take(struct scrape *s, int fd)
     uv_timer_start(&a->deadline, on_deadline, DEADLINE_MS, 0);
 }
 
+static bool is_stranger(const struct scrape *s, const struct sockaddr *sa)
+{
+    struct ip_addr a;
+    uint16_t port;
+    return s->strangers.addr.family
+           && (!ip_from_sockaddr(sa, &a, &port) || ip_prefix_contains(&s->strangers, &a));
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
     struct listener *l = CONTAINER_OF(poll, struct listener, poll);
-    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    int fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return;
-    if (l->owner->n_clients >= CLIENTS_MAX)
+    if (l->owner->n_clients >= CLIENTS_MAX || is_stranger(l->owner, (struct sockaddr *)&sa))
         close(fd);
     else
         take(l->owner, fd);
 }
 
-int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, scrape_fn fn, void *ctx,
-    struct scrape **ret, struct err *e)
+int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, const struct ip_prefix *strangers,
+    scrape_fn fn, void *ctx, struct scrape **ret, struct err *e)
 {
     struct scrape *s = xcalloc(1, sizeof *s);
     *s = (struct scrape){.loop = loop,
         .fn = fn,
         .ctx = ctx,
+        .strangers = strangers ? *strangers : (struct ip_prefix){.bits = 0},
         .refs = 1,
         .listeners = xcalloc(n, sizeof *s->listeners)};
     for (size_t i = 0; i < n; i++) {

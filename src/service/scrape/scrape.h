@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/err/err.h"
+#include "base/ip/ip.h"
 #include "base/str/str.h"
 
 #include <uv.h>
@@ -14,7 +15,8 @@ struct scrape_answer; /* to be finished with scrape_reply(), once */
 
 typedef void (*scrape_fn)(void *ctx, struct scrape_answer *a);
 
-MUST_CHECK int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n, scrape_fn fn, void *ctx,
-    struct scrape **ret, struct err *e);
+/* Clients within `strangers` (NULL: nobody) are not answered: units reach their host's addresses. */
+MUST_CHECK int scrape_new(uv_loop_t *loop, const int *listen_fds, size_t n,
+    const struct ip_prefix *strangers, scrape_fn fn, void *ctx, struct scrape **ret, struct err *e);
 void scrape_free(struct scrape *s);
 void scrape_reply(struct scrape_answer *a, const struct str *text);

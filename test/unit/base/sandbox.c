@@ -9,9 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -103,7 +105,7 @@ static void test_forbidden_calls_kill(void **state)
     if (SANDBOX_SANITIZED)
         skip(); /* the sanitizers need some of these themselves */
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        for (int profile = SANDBOX_CONTROL; profile <= SANDBOX_NETWORK; profile++) {
+        for (int profile = SANDBOX_CONTROL; profile <= SANDBOX_LISTENER; profile++) {
             int status = in_child((enum sandbox_profile)profile, rows[i].body);
             if (!killed_by_seccomp(status))
                 fail_msg("%s, profile %d: status %x", rows[i].name, profile, status);
@@ -135,6 +137,30 @@ static int look_at_self(void)
     if (setuid(0) == 0)
         return WRONG;
     return FINE;
+}
+
+/* Low ports and nothing else; lo need not be up for that. */
+static int listen_below_1024(void)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(81)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return status_says("CapEff", "0000000000000400") && status_says("CapPrm", "0000000000000400")
+                   && status_says("CapInh", "0000000000000000")
+                   && status_says("CapBnd", "0000000000000000")
+                   && status_says("CapAmb", "0000000000000000")
+                   && bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0
+               ? FINE
+               : WRONG;
+}
+
+static void test_a_listener_keeps_low_ports(void **state)
+{
+    if (geteuid() != 0 || SANDBOX_SANITIZED)
+        skip();
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    int status = in_child(SANDBOX_LISTENER, listen_below_1024);
+    if (!ends_fine(status))
+        fail_msg("status %x", status);
 }
 
 static void test_nothing_is_left(void **state)
@@ -320,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forbidden_calls_kill),
         cmocka_unit_test(test_nothing_is_left),
+        cmocka_unit_test(test_a_listener_keeps_low_ports),
         cmocka_unit_test(test_daily_work_is_allowed),
         cmocka_unit_test(test_abort_is_not_taken_for_a_forbidden_call),
         cmocka_unit_test(test_confined_to_folders),

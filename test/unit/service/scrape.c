@@ -44,7 +44,7 @@ static int setup(void **state)
     assert_int_equal(bind(w->listen_fd, (struct sockaddr *)&w->address, len), 0);
     assert_int_equal(listen(w->listen_fd, 8), 0);
     getsockname(w->listen_fd, (struct sockaddr *)&w->address, &len);
-    assert_int_equal(scrape_new(&w->loop, &w->listen_fd, 1, on_scrape, w, &w->scrape, NULL), 0);
+    assert_int_equal(scrape_new(&w->loop, &w->listen_fd, 1, NULL, on_scrape, w, &w->scrape, NULL), 0);
     *state = w;
     return 0;
 }
