@@ -99,6 +99,21 @@ static void parse_parts(struct deploy *d, const json_t *doc)
     }
 }
 
+static uint64_t print_of(const struct deploy *d)
+{
+    const int64_t numbers[] = {d->id, d->revision, d->strategy, d->state, d->started_ms,
+        d->deadline_ms, d->ended_ms, d->progress, d->retry, (int64_t)json_array_size(d->refused)};
+    const char *const texts[] = {d->from, d->to, d->by, d->step, d->reason};
+    uint64_t h = doc_print(0, numbers, sizeof numbers);
+    for (size_t t = 0; t < ARRAY_SIZE(texts); t++)
+        h = doc_print_text(h, texts[t]);
+    for (size_t i = 0; i < d->n_parts; i++) {
+        const int64_t part[] = {d->parts[i].state, d->parts[i].ready, d->parts[i].wanted};
+        h = doc_print_text(doc_print(h, part, sizeof part), d->parts[i].region);
+    }
+    return h;
+}
+
 int deploy_parse(struct deploy *d, const json_t *doc, struct err *e)
 {
     json_t *specs;
@@ -124,6 +139,7 @@ int deploy_parse(struct deploy *d, const json_t *doc, struct err *e)
     d->refused = json_is_array(refused) ? json_copy(refused) : json_array();
     d->json = json_incref((json_t *)doc);
     parse_parts(d, doc);
+    d->print = print_of(d);
     return 0;
 }
 
@@ -141,6 +157,8 @@ static json_t *format_parts(const struct deploy *d)
 
 json_t *deploy_write(struct deploy *d)
 {
+    if (d->json && d->print == print_of(d))
+        return NULL;
     json_t *doc = d->json ? json_copy(d->json) : json_object();
     json_t *known = json_pack("{s:i,s:s,s:I,s:o,s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:i,s:s,s:s}",
         "format", FORMAT, "module", d->module, "id", (json_int_t)d->id, "from",
@@ -158,10 +176,7 @@ json_t *deploy_write(struct deploy *d)
     json_object_set_new(doc, "refused", json_copy(d->refused));
     if (!d->retry)
         json_object_del(doc, "retry");
-    if (d->json && json_equal(d->json, doc)) {
-        json_decref(doc);
-        return NULL;
-    }
+    d->print = print_of(d);
     json_decref(d->json);
     d->json = json_incref(doc);
     return doc;

@@ -66,6 +66,25 @@ static int parse_instance(struct instance *i, json_t *j, struct err *e)
     return 0;
 }
 
+uint64_t doc_print(uint64_t print, const void *data, size_t len)
+{
+    const unsigned char *p = data;
+    uint64_t h = print ^ 0xcbf29ce484222325u;
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ p[i]) * 0x100000001b3u;
+    return h;
+}
+
+uint64_t doc_print_text(uint64_t print, const char *text)
+{
+    return doc_print(print, text, strlen(text) + 1);
+}
+
+uint64_t doc_print_number(uint64_t print, int64_t n)
+{
+    return doc_print(print, &n, sizeof n);
+}
+
 int doc_check_format(const json_t *doc, struct err *e)
 {
     int64_t format;
@@ -75,6 +94,25 @@ int doc_check_format(const json_t *doc, struct err *e)
     err_set(e, ERR_INVALID, "it has format %lld, this version knows %d", (long long)format, FORMAT);
     err_fix(e, "install the version of mcp that wrote it");
     return ERR_INVALID;
+}
+
+static uint64_t print_of(const struct placement *p, int64_t revision)
+{
+    uint64_t h = doc_print_number(0, revision);
+    for (size_t k = 0; k < p->n; k++) {
+        const struct instance *i = &p->v[k];
+        const int64_t numbers[] = {
+            i->drain, i->standby, i->weight, i->since_ms, i->drain ? i->drain_seq : 0};
+        const char *const texts[] = {i->name, i->module, i->host, i->spec, i->reason};
+        h = doc_print(h, numbers, sizeof numbers);
+        for (size_t t = 0; t < ARRAY_SIZE(texts); t++)
+            h = doc_print_text(h, texts[t]);
+    }
+    if (json_array_size(p->lacks)) {
+        _cleanup_free_ char *text = json_text(p->lacks);
+        h = doc_print_text(h, text);
+    }
+    return h;
 }
 
 int placement_parse(struct placement *p, const json_t *doc, struct err *e)
@@ -95,6 +133,12 @@ int placement_parse(struct placement *p, const json_t *doc, struct err *e)
     p->json = json_incref((json_t *)doc);
     json_decref(p->specs);
     p->specs = json_copy(specs);
+    json_t *lacks = json_object_get(doc, "lacks");
+    if (json_is_array(lacks)) {
+        json_decref(p->lacks);
+        p->lacks = json_copy(lacks);
+    }
+    p->print = print_of(p, json_opt_int(doc, "revision", 0));
     return 0;
 }
 
@@ -154,6 +198,8 @@ json_t *placement_write(struct placement *p, const struct step *st)
     drop_gone(p);
     if (p->n > 1)
         qsort(p->v, p->n, sizeof *p->v, by_name);
+    if (p->json && p->print == print_of(p, st->in->revision))
+        return NULL;
     json_t *doc = p->json ? json_copy(p->json) : json_object();
     json_t *list = json_array();
     for (size_t i = 0; i < p->n; i++)
@@ -166,14 +212,11 @@ json_t *placement_write(struct placement *p, const struct step *st)
     json_decref(known);
     json_decref(p->specs);
     p->specs = json_copy(json_object_get(doc, "specs"));
-    if (p->json && json_equal(p->json, doc)) {
-        json_decref(doc);
-        return NULL;
-    }
     p->seq++;
     json_object_set_new(doc, "seq", json_integer(p->seq));
     json_object_set_new(doc, "epoch", json_integer(st->in->epoch));
     json_decref(p->json);
     p->json = json_incref(doc);
+    p->print = print_of(p, st->in->revision);
     return doc;
 }

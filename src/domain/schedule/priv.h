@@ -32,13 +32,15 @@ struct instance {
     char reason[REASON_SIZE];
     /* of this step */
     enum instance_kind kind;
-    int ready;
-    int next; /* of the same module in p->v; -1: the last */
+    int ready;   /* as its agent says */
+    bool proven; /* ready for good, as far as one can know */
+    int next;    /* of the same module in p->v; -1: the last */
 };
 
 struct placement { /* of one region */
     char region[NAME_SIZE];
-    json_t *json; /* as in the state store; NULL: not written yet */
+    json_t *json;   /* as in the state store; NULL: not written yet */
+    uint64_t print; /* of what it says, to see a change without making the document */
     int64_t seq;
     json_t *specs; /* generation -> unit spec */
     json_t *lacks; /* [{module, count, reason}]: what no host can take */
@@ -76,6 +78,7 @@ enum deploy_state {
 
 struct deploy {   /* the last rollout of a module */
     json_t *json; /* as in the state store; NULL: not written yet */
+    uint64_t print;
     char module[NAME_SIZE];
     int64_t id, revision;
     char from[DIGEST_SIZE], to[DIGEST_SIZE]; /* from "": there is no way back */
@@ -93,12 +96,23 @@ struct deploy {   /* the last rollout of a module */
     bool gone;
 };
 
+struct generation { /* of a module */
+    const json_t *spec;
+    char id[DIGEST_SIZE];
+};
+
 struct schedule {
     struct placement *places;
     size_t n_places, cap_places;
     struct deploy *deploys;
     size_t n_deploys, cap_deploys;
     bool guard_off[SCHEDULE_GUARDS];
+    /* The generations of the revision seen last: a digest a module is a lot for every step. */
+    struct generation *generations;
+    size_t n_generations;
+    const struct model *of_model;
+    const json_t *of_files;
+    int64_t of_revision;
 };
 
 struct load { /* of a host, by the declared limits of what is placed on it */
@@ -113,19 +127,13 @@ struct host_view { /* one of the model's hosts */
     struct load load;
 };
 
-struct generation { /* of one of the model's modules */
-    const json_t *spec;
-    char id[DIGEST_SIZE];
-};
-
 struct module_view { /* one module: declared, or still there */
     const struct model_module *model;
     struct model_module undeclared; /* what model points to when the revision has it no longer */
     struct generation wanted;       /* spec NULL: undeclared */
-    json_t *own_spec;
-    struct deploy *deploy; /* NULL: it never changed */
-    bool held;             /* may not begin a rollout now: others have to end first */
-    int first;             /* its first instance in the region at hand; -1: none */
+    struct deploy *deploy;          /* NULL: it never changed */
+    bool held;                      /* may not begin a rollout now: others have to end first */
+    int first;                      /* its first instance in the region at hand; -1: none */
 };
 
 struct step {
@@ -158,6 +166,10 @@ void placement_done(struct placement *p);
 MUST_CHECK int placement_parse(struct placement *p, const json_t *doc, struct err *e);
 /* Drops what is gone; tells what has to be written, NULL: nothing. New reference. */
 json_t *placement_write(struct placement *p, const struct step *st);
+/* FNV-1a, to tell whether something changed; begin with 0. */
+uint64_t doc_print(uint64_t print, const void *data, size_t len);
+uint64_t doc_print_text(uint64_t print, const char *text);
+uint64_t doc_print_number(uint64_t print, int64_t n);
 MUST_CHECK int doc_check_format(const json_t *doc, struct err *e);
 MUST_CHECK int doc_text(const json_t *j, const char *key, char *out, size_t size, struct err *e);
 
@@ -190,6 +202,7 @@ void step_module_region(
 /* victims.c: who leaves */
 void step_drain_victims(
     struct step *st, struct placement *p, const struct aim *aim, struct tally *t);
+bool aim_refused(const struct aim *aim, const char *generation);
 void step_finish_drains(struct step *st, struct placement *p, const struct aim *aim);
 
 /* rollout.c: what each module shall be, and what became of it */

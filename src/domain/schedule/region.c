@@ -23,18 +23,18 @@ static enum instance_kind kind_of(const struct step *st, const struct placement 
     return strcmp(i->spec, aim->goal.id) ? KIND_OLD : KIND_GOOD;
 }
 
-static int ready_of(struct step *st, const struct aim *aim, struct instance *i)
+static void judge(struct step *st, const struct aim *aim, struct instance *i)
 {
-    int ready = step_ready(st, i);
-    if (ready != READY_YES)
+    uint64_t hold = aim->m->model->probe.kind == PROBE_NONE ? UNPROBED_READY_MS : 0;
+    /* Not switched to yet, and no longer what is wanted: it serves nobody. */
+    i->ready = i->kind == KIND_OLD && !i->weight ? READY_NO : step_ready(st, i);
+    if (i->ready != READY_YES)
         i->ready_at = 0;
     else if (!i->ready_at)
         i->ready_at = st->now;
-    if (ready != READY_YES || aim->m->model->probe.kind != PROBE_NONE || i->kind != KIND_GOOD
-        || st->now >= i->ready_at + UNPROBED_READY_MS)
-        return ready;
-    step_due(st, i->ready_at + UNPROBED_READY_MS);
-    return READY_NO;
+    i->proven = i->ready == READY_YES && st->now >= i->ready_at + hold;
+    if (i->ready == READY_YES && !i->proven && i->kind == KIND_GOOD)
+        step_due(st, i->ready_at + hold);
 }
 
 /* Again and again, as its agent tells. */
@@ -63,8 +63,7 @@ static void sort_out(struct step *st, struct placement *p, const struct aim *aim
             continue;
         i->kind = kind_of(st, p, aim, i);
         i->reason[0] = '\0';
-        /* Not switched to yet, and no longer what is wanted: it serves nobody. */
-        i->ready = i->kind == KIND_OLD && !i->weight ? READY_NO : ready_of(st, aim, i);
+        judge(st, aim, i);
         t->good += i->kind == KIND_GOOD;
         t->old += i->kind == KIND_OLD;
         t->leaving += i->kind == KIND_LEAVING;
@@ -72,8 +71,8 @@ static void sort_out(struct step *st, struct placement *p, const struct aim *aim
         t->lost += i->kind == KIND_LOST && !i->standby && !i->drain;
         if (i->kind != KIND_GOOD)
             continue;
-        t->ready += i->ready == READY_YES;
-        if (i->ready != READY_YES)
+        t->ready += i->proven;
+        if (!i->proven)
             look_for_failure(st, p, i, t);
     }
 }
@@ -171,6 +170,16 @@ static unsigned ghosts(
     return n;
 }
 
+/* Old ones, but for those that have failed before and are down: they take no place in a wave. */
+static unsigned count_hoped(const struct placement *p, const struct aim *aim)
+{
+    unsigned n = 0;
+    for (int k = aim->m->first; k >= 0; k = p->v[k].next)
+        n += !p->v[k].gone && p->v[k].kind == KIND_OLD
+             && (p->v[k].ready != READY_NO || !aim_refused(aim, p->v[k].spec));
+    return n;
+}
+
 /* Two generations never run together, and never more than what is wanted. */
 static unsigned target_of_replace(
     const struct step *st, const struct placement *p, const struct aim *aim, const struct tally *t)
@@ -194,9 +203,12 @@ static unsigned target(
     bool at_once = aim->back || aim->strategy == ROLLOUT_BLUE_GREEN || !t->old;
     if (at_once || st->s->guard_off[GUARD_BUDGET])
         return aim->active;
-    bool settled = t->ready == t->good && !t->draining;
+    if (t->ready < t->good || t->draining)
+        return t->good;
     unsigned wave = model_wave(&aim->m->model->rollout, aim->active);
-    return settled ? MIN(aim->active, t->good + wave) : t->good;
+    unsigned others = count_hoped(p, aim), most = aim->active + wave;
+    unsigned room = most - MIN(most, t->good + others);
+    return MIN(aim->active, t->good + MIN(wave, room));
 }
 
 /* Old ones that were lost before their turn are begun again as they were: the new ones are not proven. */

@@ -326,7 +326,8 @@ static const char *const doing[] = {[PART_WAITING] = "waits",
     [PART_DONE] = "done"};
 
 struct outcome {
-    bool awaited, all_done, any_done, failing;
+    bool awaited, all_done, failing;
+    bool proven; /* in a region where it serves */
     unsigned ready;
     const char *reason; /* of what fails, else of what is awaited */
     const char *silent; /* a region that is */
@@ -345,12 +346,12 @@ static struct outcome look_at_parts(struct step *st, struct module_view *m)
             continue;
         }
         conclude_part(st, m, p);
-        o.any_done |= p->state == PART_DONE;
+        o.proven |= p->state == PART_DONE && p->wanted > 0;
         o.all_done &= p->state == PART_DONE;
         if (p->state == PART_WAITING)
             continue;
         o.ready += t->ready;
-        o.awaited |= t->awaited;
+        o.awaited |= t->awaited || (p->state == PART_RUNNING && !t->done && !t->draining);
         if (*t->reason && (!o.reason || (t->failing && !o.failing)))
             o.reason = t->reason;
         o.failing |= t->failing;
@@ -371,7 +372,7 @@ static void conclude_running(struct step *st, struct module_view *m)
         snprintf(text, sizeof text, "not ready within %" PRIu64 " s: %s",
             m->model->rollout.deadline_ms / 1000, o.reason ? o.reason : "");
         fail(st, d, text);
-    } else if (o.all_done && (o.any_done || !o.silent)) {
+    } else if (o.all_done && (o.proven || !o.silent)) {
         snprintf(text, sizeof text, "%s is silent and follows when it is back",
             o.silent ? o.silent : "");
         end(st, d, DEPLOY_DONE, o.silent ? text : "");

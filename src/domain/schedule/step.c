@@ -17,8 +17,41 @@ void schedule_guard_off(struct schedule *s, enum schedule_guard guard)
     s->guard_off[guard] = true;
 }
 
+static void forget_generations(struct schedule *s)
+{
+    for (size_t i = 0; i < s->n_generations; i++)
+        json_decref((json_t *)s->generations[i].spec);
+    free(s->generations);
+    s->generations = NULL;
+    s->n_generations = 0;
+}
+
+/* The model, its files and its number together: an address may be used again. */
+static void learn_generations(struct schedule *s, const struct schedule_input *in)
+{
+    if (s->of_model == in->model && s->of_files == in->files && s->of_revision == in->revision
+        && s->n_generations == in->model->n_modules)
+        return;
+    forget_generations(s);
+    s->n_generations = in->model->n_modules;
+    s->generations = xcalloc(s->n_generations + 1, sizeof *s->generations);
+    for (size_t i = 0; i < s->n_generations; i++) {
+        struct generation *g = &s->generations[i];
+        struct err ignored; /* a revision without a digest of its image is never accepted */
+        json_t *spec;
+        if (schedule_generation(
+                in->model, in->files, &in->model->modules[i], &spec, g->id, &ignored)
+            >= 0)
+            g->spec = spec;
+    }
+    s->of_model = in->model;
+    s->of_files = in->files;
+    s->of_revision = in->revision;
+}
+
 static void clear(struct schedule *s)
 {
+    forget_generations(s);
     for (size_t i = 0; i < s->n_places; i++)
         placement_done(&s->places[i]);
     for (size_t i = 0; i < s->n_deploys; i++)
@@ -187,14 +220,11 @@ static void add_undeclared(struct step *st, const char *name)
 static void look_at_modules(struct step *st)
 {
     const struct schedule_input *in = st->in;
+    learn_generations(st->s, in);
     for (size_t i = 0; i < in->model->n_modules; i++) {
         struct module_view *m = GROW(st->modules, st->n_modules, st->cap_modules);
-        struct err ignored; /* a revision without a digest of its image is never accepted */
         m->model = &in->model->modules[i];
-        if (schedule_generation(
-                in->model, in->files, m->model, &m->own_spec, m->wanted.id, &ignored)
-            >= 0)
-            m->wanted.spec = m->own_spec;
+        m->wanted = st->s->generations[i];
     }
     for (size_t r = 0; r < st->s->n_places; r++)
         for (size_t i = 0; i < st->s->places[r].n; i++)
@@ -209,11 +239,8 @@ static void look_away(struct step *st)
 {
     for (size_t i = 0; i < st->in->model->n_hosts; i++)
         json_decref(st->hosts[i].units);
-    for (size_t i = 0; i < st->n_modules; i++) {
-        json_decref(st->modules[i].own_spec);
-        if (i >= st->in->model->n_modules)
-            free((char *)st->modules[i].undeclared.name);
-    }
+    for (size_t i = st->in->model->n_modules; i < st->n_modules; i++)
+        free((char *)st->modules[i].undeclared.name);
     free(st->hosts);
     free(st->modules);
 }

@@ -2,7 +2,7 @@
 /* Who leaves, and when it may go for good. Nothing that serves leaves before enough others do. */
 #include "domain/schedule/priv.h"
 
-static bool refused(const struct aim *aim, const char *generation)
+bool aim_refused(const struct aim *aim, const char *generation)
 {
     size_t i;
     json_t *r;
@@ -43,17 +43,6 @@ static struct instance *next_victim(
     return best;
 }
 
-/* In service, as far as one can tell. */
-static unsigned serving(const struct placement *p, const struct aim *aim)
-{
-    unsigned n = 0;
-    for (int k = aim->m->first; k >= 0; k = p->v[k].next) {
-        const struct instance *i = &p->v[k];
-        n += !i->gone && i->kind <= KIND_LEAVING && i->weight > 0 && i->ready != READY_NO;
-    }
-    return n;
-}
-
 static void drain(struct step *st, struct instance *i, struct tally *t)
 {
     if (i->kind == KIND_OLD)
@@ -69,18 +58,32 @@ static void drain(struct step *st, struct instance *i, struct tally *t)
     t->draining++;
 }
 
+/* What is left without `i`: `sure` serves as its agent says; `hoped` too may be down just now, but not
+ * what has failed before. */
+static void count_others(const struct placement *p, const struct aim *aim, const struct instance *i,
+    unsigned *sure, unsigned *hoped)
+{
+    for (int k = aim->m->first; k >= 0; k = p->v[k].next) {
+        const struct instance *o = &p->v[k];
+        if (o == i || o->gone || o->kind > KIND_LEAVING || !o->weight)
+            continue;
+        bool serves = o->kind == KIND_GOOD ? o->proven : o->ready == READY_YES;
+        *sure += serves;
+        *hoped += serves || (o->kind != KIND_GOOD && !aim_refused(aim, o->spec));
+    }
+}
+
 /* The others keep up what is wanted without it. */
 static bool may_leave(const struct step *st, const struct placement *p, const struct aim *aim,
     const struct instance *i, const struct tally *t)
 {
     if (st->s->guard_off[GUARD_READY])
         return true;
-    if (i->ready == READY_NO && refused(aim, i->spec))
+    if (i->ready == READY_NO && aim->back && t->good >= aim->active && aim_refused(aim, i->spec))
         return true;
-    unsigned after = t->ready + t->old + t->leaving - 1;
-    if (after < aim->active)
-        return false;
-    return i->ready == READY_NO || serving(p, aim) > aim->active;
+    unsigned sure = 0, hoped = 0;
+    count_others(p, aim, i, &sure, &hoped);
+    return (i->ready == READY_NO ? hoped : sure) >= aim->active;
 }
 
 static void one_by_one(struct step *st, struct placement *p, const struct aim *aim, struct tally *t)
@@ -139,7 +142,7 @@ void step_drain_victims(
     else
         one_by_one(st, p, aim, t);
     while (t->good > aim->active && (i = next_victim(p, aim, KIND_GOOD, KIND_GOOD))) {
-        t->ready -= i->ready == READY_YES;
+        t->ready -= i->proven;
         drain(st, i, t);
     }
 }
