@@ -87,6 +87,7 @@ static void take_call(struct rpc_conn *c, const struct rpc_msg *m, int fd)
     }
     struct rpc_req *q = xcalloc(1, sizeof *q);
     q->conn = c;
+    q->fd = -1;
     q->id = m->id;
     q->next = c->reqs;
     q->prev = &c->reqs;
@@ -128,15 +129,25 @@ void rpc_calls_message(struct rpc_conn *c, const struct rpc_msg *m, int fd)
         take_notify(c, m, fd);
         return;
     }
-    if (fd >= 0)
+    bool answers = m->kind == RPC_RESULT || m->kind == RPC_ERROR || m->kind == RPC_MORE;
+    c->answer_fd = answers ? fd : -1;
+    if (fd >= 0 && !answers)
         close(fd);
     struct rpc_req *q = m->kind == RPC_INPUT || m->kind == RPC_CANCEL ? find_req(c, m->id) : NULL;
     if (m->kind == RPC_CANCEL && q)
         cancel_req(q);
     else if (m->kind == RPC_INPUT && q && q->input && !q->is_cancelled)
         q->input(q->ctx, m->body);
-    else if (m->kind == RPC_RESULT || m->kind == RPC_ERROR || m->kind == RPC_MORE)
+    else if (answers)
         take_answer(c, m);
+    fd = rpc_answer_take_fd(c);
+    if (fd >= 0)
+        close(fd);
+}
+
+int rpc_answer_take_fd(struct rpc_conn *c)
+{
+    return util_steal_fd(&c->answer_fd);
 }
 
 static const char *late_text(int code)
@@ -210,6 +221,12 @@ void rpc_reqs_drained(struct rpc_conn *c)
 struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params,
     uint64_t timeout_ms, rpc_answer_fn answer, void *ctx)
 {
+    return rpc_call_fd(c, method, params, -1, timeout_ms, answer, ctx);
+}
+
+struct rpc_call *rpc_call_fd(struct rpc_conn *c, const char *method, json_t *params, int fd,
+    uint64_t timeout_ms, rpc_answer_fn answer, void *ctx)
+{
     ASSERT(!c->dead && strlen(method) <= RPC_METHOD_MAX);
     struct rpc_call *k = xcalloc(1, sizeof *k);
     k->conn = c;
@@ -229,9 +246,12 @@ struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params
         "{s:I,s:s,s:o}", "id", (json_int_t)k->id, "method", method, "params", or_empty(params));
     ASSERT(msg);
     bool too_many = c->n_calls > RPC_CALLS_MAX;
-    if (too_many)
+    if (too_many) {
         json_decref(msg);
-    if (too_many || rpc_conn_send(c, msg, -1, &e) < 0) {
+        if (fd >= 0)
+            close(fd);
+    }
+    if (too_many || rpc_conn_send(c, msg, fd, &e) < 0) {
         k->late_code = ERR_LIMIT; /* answered from the loop, like everything */
         k->deadline_ms = rpc_conn_now(c);
     } else if (timeout_ms) {
@@ -285,6 +305,8 @@ static void free_req(struct rpc_req *q, const struct err *error)
     if (q->next)
         q->next->prev = q->prev;
     c->n_reqs--;
+    if (q->fd >= 0)
+        close(q->fd);
     free(q);
     if (c->dead && !c->reqs)
         free(c);
@@ -292,10 +314,15 @@ static void free_req(struct rpc_req *q, const struct err *error)
 
 void rpc_reply(struct rpc_req *req, json_t *result)
 {
+    rpc_reply_fd(req, result, -1);
+}
+
+void rpc_reply_fd(struct rpc_req *req, json_t *result, int fd)
+{
     struct err e;
     json_t *msg = json_pack("{s:I,s:o}", "id", (json_int_t)req->id, "result", or_empty(result));
     ASSERT(msg);
-    if (rpc_conn_send(req->conn, msg, -1, &e) < 0)
+    if (rpc_conn_send(req->conn, msg, fd, &e) < 0)
         send_error(req->conn, req->id, &e);
     free_req(req, NULL);
 }
@@ -335,6 +362,16 @@ void rpc_req_on_answer(
 {
     req->answered = answered;
     req->answered_ctx = ctx;
+}
+
+void rpc_req_keep_fd(struct rpc_req *req, int fd)
+{
+    req->fd = fd;
+}
+
+int rpc_req_take_fd(struct rpc_req *req)
+{
+    return util_steal_fd(&req->fd);
 }
 
 struct rpc_conn *rpc_req_conn(struct rpc_req *req)

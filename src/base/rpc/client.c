@@ -17,6 +17,7 @@ struct rpc_client {
     struct rpc_in in;
     struct str out;
     size_t out_off;
+    int out_fd; /* rides on the first byte of `out`; -1: none. The caller's */
     int64_t last_id;
     char *shown; /* what errors call the peer */
 };
@@ -35,11 +36,33 @@ static int lost(struct rpc_client *c, struct err *e, const char *why)
     return err_set(e, ERR_UNAVAILABLE, "%s: %s", c->shown, why);
 }
 
+static ssize_t send_some(struct rpc_client *c)
+{
+    union {
+        struct cmsghdr align;
+        char buf[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {c->out.buf + c->out_off, c->out.len - c->out_off};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (c->out_fd >= 0) {
+        msg.msg_control = control.buf;
+        msg.msg_controllen = sizeof control.buf;
+        struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+        h->cmsg_level = SOL_SOCKET;
+        h->cmsg_type = SCM_RIGHTS;
+        h->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(h), &c->out_fd, sizeof(int));
+    }
+    ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0)
+        c->out_fd = -1;
+    return n;
+}
+
 static int flush(struct rpc_client *c, struct err *e)
 {
     while (c->out_off < c->out.len) {
-        ssize_t n = send(
-            c->fd, c->out.buf + c->out_off, c->out.len - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send_some(c);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -202,6 +225,7 @@ static struct rpc_client *client_new(int fd, const char *shown)
 {
     struct rpc_client *c = xcalloc(1, sizeof *c);
     c->fd = fd;
+    c->out_fd = -1;
     c->in.max = RPC_HELLO_MAX;
     c->shown = xstrdup(shown);
     return c;
@@ -250,16 +274,24 @@ void rpc_client_free(struct rpc_client *c)
     free(c);
 }
 
-static int call(struct rpc_client *c, const char *method, json_t *params, struct wait w,
+static int call(struct rpc_client *c, const char *method, json_t *params, int fd, struct wait w,
     json_t **ret, struct err *e)
 {
     json_t *answer = NULL;
     w.id = ++c->last_id;
     w.ret = &answer;
-    int r = push(c,
-        json_pack("{s:I,s:s,s:o}", "id", (json_int_t)w.id, "method", method, "params",
-            params ? params : json_object()),
-        e);
+    json_t *msg = json_pack("{s:I,s:s,s:o}", "id", (json_int_t)w.id, "method", method, "params",
+        params ? params : json_object());
+    int r = 0;
+    if (fd >= 0) {
+        json_object_set_new(msg, "fd", json_true());
+        r = flush(c, e); /* nothing is left of an earlier call: it has been answered */
+        c->out_fd = fd;
+    }
+    if (r >= 0)
+        r = push(c, msg, e);
+    else
+        json_decref(msg);
     if (r >= 0)
         r = wait_for(c, &w, e);
     if (r == ERR_CANCELED || r == ERR_TIMEOUT) {
@@ -280,12 +312,19 @@ int rpc_client_call(struct rpc_client *c, const char *method, json_t *params, ui
         .part = part,
         .ctx = ctx,
         .deadline_ms = timeout_ms ? clock_boot_ms() + timeout_ms : 0};
-    return call(c, method, params, w, ret, e);
+    return call(c, method, params, -1, w, ret, e);
+}
+
+int rpc_client_call_fd(struct rpc_client *c, const char *method, json_t *params, int fd,
+    int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret, struct err *e)
+{
+    struct wait w = {.input_fd = -1, .part = part, .ctx = ctx};
+    return call(c, method, params, fd, w, ret, e);
 }
 
 int rpc_client_call_input(struct rpc_client *c, const char *method, json_t *params, int input_fd,
     int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret, struct err *e)
 {
     struct wait w = {.input_fd = input_fd, .part = part, .ctx = ctx};
-    return call(c, method, params, w, ret, e);
+    return call(c, method, params, -1, w, ret, e);
 }

@@ -60,6 +60,7 @@ struct rpc_conn *rpc_conn_new(
     c->loop = loop;
     c->transport = t;
     c->fd = -1;
+    c->answer_fd = -1;
     c->handler = handler;
     c->ctx = ctx;
     c->in.max = RPC_HELLO_MAX;

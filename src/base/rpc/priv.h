@@ -88,6 +88,7 @@ struct rpc_req {
     void *ctx;
     void (*answered)(void *ctx, const struct err *error);
     void *answered_ctx;
+    int fd; /* kept for the answerer; -1 */
     bool is_cancelled;
 };
 
@@ -125,6 +126,7 @@ struct rpc_conn {
     size_t frame_max; /* of in.max once the hello has come */
     int fds[RPC_FDS_MAX];
     size_t n_fds;
+    int answer_fd; /* came with the answer that is being delivered; -1: none */
     struct rpc_out *out;
     struct rpc_out **out_tail;
     size_t out_bytes;

@@ -77,11 +77,18 @@ void rpc_notify_fd(struct rpc_conn *c, const char *method, json_t *params, int f
  * rpc_call(). Not to be used on a connection after its closed(). */
 struct rpc_call *rpc_call(struct rpc_conn *c, const char *method, json_t *params,
     uint64_t timeout_ms, rpc_answer_fn answer, void *ctx);
+/* Same; takes fd too (Unix connections only). */
+struct rpc_call *rpc_call_fd(struct rpc_conn *c, const char *method, json_t *params, int fd,
+    uint64_t timeout_ms, rpc_answer_fn answer, void *ctx);
+/* Within an answer callback: the descriptor that came with the answer, now the callee's; -1: none,
+ * or taken already. One that nobody takes is closed. */
+int rpc_answer_take_fd(struct rpc_conn *c);
 void rpc_call_input(struct rpc_call *call, json_t *input);
 /* the answer callback still comes, once, soon: ERR_CANCELED */
 void rpc_call_cancel(struct rpc_call *call);
 
 void rpc_reply(struct rpc_req *req, json_t *result);            /* final; req is gone after it */
+void rpc_reply_fd(struct rpc_req *req, json_t *result, int fd); /* final, takes fd too */
 void rpc_reply_error(struct rpc_req *req, const struct err *e); /* final */
 void rpc_reply_more(struct rpc_req *req, json_t *part);
 /* Input and cancellation of a long call; cancelled also comes when the connection ends. After
@@ -96,6 +103,9 @@ void rpc_req_watch_drained(struct rpc_req *req, void (*drained)(void *ctx));
  * who stands in front of the handler, which knows nothing of it. */
 void rpc_req_on_answer(
     struct rpc_req *req, void (*answered)(void *ctx, const struct err *error), void *ctx);
+/* A descriptor that came with the call, kept with it for whoever answers: closed unless taken. */
+void rpc_req_keep_fd(struct rpc_req *req, int fd);
+int rpc_req_take_fd(struct rpc_req *req);           /* -1: none */
 struct rpc_conn *rpc_req_conn(struct rpc_req *req); /* NULL once the connection has ended */
 /* Bytes waiting to be sent: streams (logs -f, exec) pause their source over 1 MiB. */
 size_t rpc_conn_backlog(struct rpc_conn *c);
@@ -116,6 +126,9 @@ void rpc_client_free(struct rpc_client *c);
 MUST_CHECK int rpc_client_call(struct rpc_client *c, const char *method, json_t *params,
     uint64_t timeout_ms, int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret,
     struct err *e);
+/* Same, with a descriptor that goes along; it stays the caller's. */
+MUST_CHECK int rpc_client_call_fd(struct rpc_client *c, const char *method, json_t *params, int fd,
+    int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret, struct err *e);
 /* Same, while bytes of `input_fd` (or -1) go along as {"data": base64} and {"eof": true}. */
 MUST_CHECK int rpc_client_call_input(struct rpc_client *c, const char *method, json_t *params,
     int input_fd, int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret, struct err *e);

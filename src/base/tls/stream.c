@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #define HANDSHAKE_TIMEOUT_MS 5000u
@@ -43,6 +44,7 @@ struct tls_stream {
 static void end(struct tls_stream *s, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 static void on_poll(uv_poll_t *p, int status, int events);
 static int stream_index = -1;
+static pthread_once_t stream_index_once = PTHREAD_ONCE_INIT; /* streams live on several threads */
 
 static void on_handle_closed(uv_handle_t *h)
 {
@@ -234,10 +236,14 @@ static void tune_tcp(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &(int){USER_TIMEOUT_MS}, sizeof(int));
 }
 
+static void make_stream_index(void)
+{
+    stream_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
 static int make_ssl(struct tls_stream *s, SSL_CTX *ctx, bool server, struct err *e)
 {
-    if (stream_index < 0)
-        stream_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    pthread_once(&stream_index_once, make_stream_index);
     s->ssl = SSL_new(ctx);
     ASSERT(s->ssl && stream_index >= 0);
     SSL_set_ex_data(s->ssl, stream_index, s);

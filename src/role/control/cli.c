@@ -10,8 +10,7 @@
 
 static void on_call(void *ctx, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
-    if (fd >= 0)
-        close(fd);
+    rpc_req_keep_fd(req, fd);
     struct control_caller by = {.who = "root", .from = "local", .role = OPERATOR_ADMIN};
     const char *claimed = json_opt_str(params, "by", ""); /* root may say for whom */
     if (*claimed)

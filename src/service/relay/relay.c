@@ -91,3 +91,13 @@ void relay_call(struct rpc_req *req, struct rpc_conn *to, const char *method, js
     struct relay_target one = {.to = to, .method = method, .params = params, .wrap = wrap};
     relay_fan_out(req, &one, 1);
 }
+
+void relay_call_fd(
+    struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params, int fd)
+{
+    struct relay *r = xcalloc(1, sizeof *r);
+    *r = (struct relay){.req = req, .open = 1, .n_legs = 1, .legs = xcalloc(1, sizeof *r->legs)};
+    r->legs[0].owner = r;
+    r->legs[0].call = rpc_call_fd(to, method, params, fd, 0, on_answer, &r->legs[0]);
+    rpc_req_watch(req, on_input, on_cancelled, r);
+}

@@ -11,6 +11,10 @@
 void relay_call(struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params,
     const json_t *wrap);
 
+/* Same; fd (or -1) goes along, taken. */
+void relay_call_fd(
+    struct rpc_req *req, struct rpc_conn *to, const char *method, json_t *params, int fd);
+
 /* One request answered from several connections at once: parts are merged as they come, the request
  * ends when the last one has ended. It fails only if all of them fail, with the first error. */
 struct relay_target {
