@@ -33,7 +33,7 @@ static char *temp_path(const char *dir)
 }
 
 /* Returns the descriptor that holds the lock until it is closed. */
-static int lock_store(const char *root, struct err *e)
+int image_lock(const char *root, struct err *e)
 {
     _cleanup_free_ char *blobs = xasprintf("%s/blobs/sha256", root);
     _cleanup_free_ char *layers = xasprintf("%s/layers", root);
@@ -203,7 +203,7 @@ int image_import(
     int r = resolve(layout, tag, &manifest, e);
     if (r < 0)
         return r;
-    _cleanup_close_ int lock = lock_store(root, e);
+    _cleanup_close_ int lock = image_lock(root, e);
     if (lock < 0)
         return lock;
     _cleanup_free_ char *dir = xasprintf("%s/blobs/sha256", root);
@@ -270,7 +270,7 @@ static int ensure_layers(const char *root, const struct oci_manifest *m, struct 
         if (file_exists(img->layers[i]))
             continue;
         if (lock < 0) {
-            lock = lock_store(root, e);
+            lock = image_lock(root, e);
             if (lock < 0)
                 return lock;
             _cleanup_free_ char *dir = xasprintf("%s/layers", root);
