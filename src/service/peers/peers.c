@@ -151,6 +151,21 @@ struct rpc_conn *peers_conn(const struct peers *p, const char *host)
     return l && l->state == LINK_UP ? l->conn : NULL;
 }
 
+void peers_each(const struct peers *p,
+    void (*fn)(void *ctx, const char *host, struct rpc_conn *conn), void *ctx)
+{
+    for (struct link *l = p->links; l; l = l->next)
+        if (l->state == LINK_UP)
+            fn(ctx, l->host, l->conn);
+}
+
+const struct ip_addr *peers_addresses(const struct peers *p, const char *host, size_t *ret_n)
+{
+    struct link *l = find(p, host);
+    *ret_n = l ? l->n_addresses : 0;
+    return l ? l->addresses : NULL;
+}
+
 bool peers_is_up(const struct peers *p, const char *host)
 {
     return peers_conn(p, host) != NULL;

@@ -52,6 +52,11 @@ void peers_set(struct peers *p, const struct peers_target *targets, size_t n);
 bool peers_is_up(const struct peers *p, const char *host);
 /* Where calls to that host go; NULL while there is no link. Not to be kept. */
 struct rpc_conn *peers_conn(const struct peers *p, const char *host);
+/* Each host that is linked now. */
+void peers_each(const struct peers *p,
+    void (*fn)(void *ctx, const char *host, struct rpc_conn *conn), void *ctx);
+/* As given to peers_set(), borrowed until the next one; *ret_n 0: no such host. */
+const struct ip_addr *peers_addresses(const struct peers *p, const char *host, size_t *ret_n);
 /* params is borrowed; hosts without a link miss it (up() is the time to catch up). */
 void peers_broadcast(struct peers *p, const char *method, const json_t *params);
 void peers_send(
