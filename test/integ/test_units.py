@@ -84,8 +84,10 @@ def test_missing_program_is_failed_not_restarted(agent, image):
 def test_missing_image_is_named(agent):
     absent = units.Image(units.busybox(), cmd=["/other"])
     agent.apply(spec("gone-1", absent))
-    unit = agent.wait_state("gone-1", "failed")
-    assert "is not on this host" in unit["reason"]
+    unit = agent.wait(lambda u: "is not here" in u.get("gone-1", {}).get("reason", ""))["gone-1"]
+    assert unit["state"] == "starting" and "no host has it" in unit["reason"] and "next try in" in unit["reason"]
+    agent.apply()  # and one that waits can be stopped
+    agent.wait(lambda u: "gone-1" not in u)
 
 
 def test_agent_killed_adopts(agent, image):

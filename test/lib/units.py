@@ -147,6 +147,8 @@ class Agent:
             self.units = {u["name"]: u for u in message["params"]["units"]}
         elif message.get("method") == "timeline":
             self.timeline.append(message["params"])
+        elif message.get("method") == "blob.pull":
+            self.role.say({"id": message["id"], "error": {"code": "not_found", "message": "no host has it"}})
 
     def wait(self, condition, timeout=PATIENCE_S):
         """Until condition(units by name) holds; checked at every status that the agent sends."""

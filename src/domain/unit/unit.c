@@ -32,6 +32,8 @@ enum column {
     C_RETRY,
     C_PROBE_DUE,
     C_HEALTHY,
+    C_WAITING,
+    C_BEGINS,
     COLUMNS,
 };
 
@@ -48,6 +50,8 @@ enum op {
     OP_LATER = 1 << 9,   /* arm the retry of a failed unit */
     OP_CLEAR = 1 << 10,  /* the reason is over */
     OP_RESUME = 1 << 11, /* start as soon as the last back-off allows */
+    OP_HOLD = 1 << 12,   /* disarm the deadline of the start */
+    OP_ARM = 1 << 13,    /* arm it anew */
 };
 
 struct cell {
@@ -83,6 +87,8 @@ static const struct cell table[UNIT_STATES][COLUMNS] =
                 [C_PROBE_DUE] = TO(STARTING, OP_PROBE),
                 [C_DIED] = TO(BACKOFF, OP_FAIL | OP_RETRY),
                 [C_START_LATE] = TO(STOPPING, OP_TERM | OP_FAIL),
+                [C_WAITING] = TO(STARTING, OP_HOLD),
+                [C_BEGINS] = TO(STARTING, OP_ARM | OP_CLEAR),
             },
         [UNIT_READY] =
             {
@@ -294,6 +300,10 @@ static void run_ops(
         u->retry_due = u->earliest_start = now_ms + delay;
         set_reason(u, out, u->cause);
     }
+    if (ops & OP_HOLD)
+        u->start_due = UNIT_NEVER;
+    if (ops & OP_ARM)
+        u->start_due = now_ms + u->params.start_timeout_ms;
     if (ops & OP_HEALTHY)
         u->healthy_due = now_ms + UNIT_HEALTHY_MS;
     if (ops & OP_NEXT)
@@ -383,7 +393,7 @@ static enum column sort_probe(struct unit *u, const struct unit_event *ev, struc
 /* The column of a public event; COLUMNS: late or meaningless. */
 static enum column sort(struct unit *u, const struct unit_event *ev, struct unit_actions *out)
 {
-    bool of_process = ev->kind >= UNIT_EV_STARTED && ev->kind <= UNIT_EV_EXITED;
+    bool of_process = ev->kind >= UNIT_EV_STARTED && ev->kind <= UNIT_EV_BEGINS;
     if (of_process && (ev->incarnation != u->incarnation || !u->alive))
         return COLUMNS;
     switch (ev->kind) {
@@ -406,6 +416,12 @@ static enum column sort(struct unit *u, const struct unit_event *ev, struct unit
         return u->probing ? sort_probe(u, ev, out) : COLUMNS;
     case UNIT_EV_EXITED:
         return sort_exit(u, ev, out);
+    case UNIT_EV_WAITING:
+        if (u->state == UNIT_STARTING)
+            set_reason(u, out, ev->text ? ev->text : "");
+        return C_WAITING;
+    case UNIT_EV_BEGINS:
+        return C_BEGINS;
     default:
         return COLUMNS;
     }

@@ -37,8 +37,10 @@ enum unit_event_kind {
     UNIT_EV_START_FAILED, /* there is no process; `permanent`: the image is missing or unusable */
     UNIT_EV_PROBE_OK,
     UNIT_EV_PROBE_FAIL,
-    UNIT_EV_EXITED, /* the process is gone and what it held is cleaned up */
-    UNIT_EV_TICK,   /* time has passed */
+    UNIT_EV_EXITED,  /* the process is gone and what it held is cleaned up */
+    UNIT_EV_WAITING, /* what it starts from is on its way (text): no deadline runs meanwhile */
+    UNIT_EV_BEGINS,  /* and is here now: the start has begun */
+    UNIT_EV_TICK,    /* time has passed */
     UNIT_EVENTS_PUBLIC,
 };
 
@@ -51,11 +53,10 @@ struct unit_exit {
 
 struct unit_event {
     enum unit_event_kind kind;
-    uint64_t
-        incarnation; /* STARTED, START_FAILED, PROBE_*, EXITED: of which process; others are ignored as late */
+    uint64_t incarnation; /* STARTED … BEGINS: of which process; others are ignored as late */
     struct unit_exit exit;
     bool permanent;
-    const char *text; /* START_FAILED, PROBE_FAIL: why */
+    const char *text; /* START_FAILED, PROBE_FAIL, WAITING: why */
 };
 
 enum unit_action_kind {

@@ -17,6 +17,7 @@
 
 struct agent_role {
     struct agent *agent;
+    struct images *images;
     struct boot *boot;
     json_t *status; /* as told last */
     json_t *notes;  /* not told yet */
@@ -48,13 +49,13 @@ static void on_status(void *ctx, const json_t *units)
     tell_status(r);
 }
 
-static void on_timeline(void *ctx, const char *subject, const char *message, const char *cause)
+static void note(
+    struct role *r, const char *kind, const char *subject, const char *message, const char *cause)
 {
-    struct role *r = ctx;
     struct agent_role *s = self(r);
-    json_t *note = json_pack("{s:s,s:s,s:s,s:s}", "kind", "unit", "subject", subject, "message",
-        message, "cause", cause);
-    log_info("unit", message, "unit=%s cause=\"%s\"", subject, cause);
+    json_t *note = json_pack(
+        "{s:s,s:s,s:s,s:s}", "kind", kind, "subject", subject, "message", message, "cause", cause);
+    log_info(kind, message, "subject=%s cause=\"%s\"", subject, cause);
     if (!note)
         return;
     if (r->control) {
@@ -88,6 +89,28 @@ static void on_secrets_have(void *ctx, const json_t *versions)
     tell_secrets(ctx, "secrets.have", "secrets", versions);
 }
 
+static void on_timeline(void *ctx, const char *subject, const char *message, const char *cause)
+{
+    note(ctx, "unit", subject, message, cause);
+}
+
+static void on_image_note(void *ctx, const char *subject, const char *message, const char *cause)
+{
+    note(ctx, "image", subject, message, cause);
+}
+
+static struct rpc_conn *control_of(void *ctx)
+{
+    return ((struct role *)ctx)->control;
+}
+
+static void on_image(void *ctx, const char *digest)
+{
+    struct agent_role *s = self(ctx);
+    if (s->agent) /* not while it begins */
+        agent_image_changed(s->agent, digest);
+}
+
 static void linked(struct role *r)
 {
     struct agent_role *s = self(r);
@@ -97,6 +120,7 @@ static void linked(struct role *r)
     for (size_t i = 0; i < json_array_size(s->notes); i++)
         rpc_notify(r->control, "timeline", json_incref(json_array_get(s->notes, i)));
     json_array_clear(s->notes);
+    images_linked(s->images);
 }
 
 static int number_from_env(const char *name, unsigned fallback)
@@ -121,6 +145,7 @@ static void configure(struct role *r, struct agent_config *c)
             .bridge = s->boot->bridge,
             .gateway = s->boot->gateway},
         .runtimes = {[UNIT_OCI] = &runtime_oci, [UNIT_EXEC] = &runtime_exec},
+        .images = s->images,
         .own_address = s->boot->addresses.v[0],
         .log_file_bytes = (uint64_t)number_from_env("MCP_LOG_FILE_BYTES", RUNTIME_LOG_FILE_BYTES),
         .log_files = RUNTIME_LOG_FILES,
@@ -146,6 +171,13 @@ static int init(struct role *r, struct err *e)
     int res = boot_parse(r->boot, &s->boot, e);
     if (res < 0)
         return res;
+    struct images_config images = {.loop = &r->loop,
+        .root = IMAGE_ROOT,
+        .control = control_of,
+        .changed = on_image,
+        .timeline = on_image_note,
+        .ctx = r};
+    s->images = images_new(&images);
     configure(r, &c);
     /* Engines run without an OCI runtime and without a bridge; modules say what is missing when they start. */
     if (runtime_host_probe(&c.host, &trouble) < 0)
@@ -165,6 +197,8 @@ static void notify(
         close(fd);
     if (!strcmp(method, "secrets"))
         agent_secrets(s->agent, params);
+    if (!strcmp(method, "wanted"))
+        images_set_wanted(s->images, params);
     if (strcmp(method, "units") != 0)
         return;
     if (agent_apply(s->agent, params, &e) < 0) {
@@ -214,6 +248,8 @@ static void call(struct role *r, struct rpc_req *req, const char *method, json_t
 {
     struct err e;
     struct agent *a = self(r)->agent;
+    if (images_call(self(r)->images, req, method, params, fd))
+        return;
     if (fd >= 0)
         close(fd);
     if (!strcmp(method, "logs")) {
@@ -246,6 +282,7 @@ static void done(struct role *r)
     if (!s)
         return;
     agent_free(s->agent);
+    images_free(s->images);
     boot_free(s->boot);
     json_decref(s->status);
     json_decref(s->notes);

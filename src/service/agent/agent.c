@@ -225,6 +225,7 @@ void agent_roll(struct agent *a)
         if (same || !u->life.alive)
             agent_unit_swap_spec(u);
         bool ready = same || may_start(u, &u->changed_doc->v[0]);
+        ready = ready && (u->life.state != UNIT_READY || agent_unit_next_here(u, NULL));
         if (!same && ready && u->life.wanted && u->life.state != UNIT_STOPPING && may_replace(a, u))
             replace(u);
     }
@@ -262,6 +263,7 @@ void agent_reconcile(struct agent *a)
         if (!u->wanted)
             agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_UNWANT});
     }
+    agent_want_images(a);
     agent_changed(a);
 }
 

@@ -13,6 +13,7 @@
 #include "base/rpc/rpc.h"
 #include "domain/spec/spec.h"
 #include "driver/runtime/runtime.h"
+#include "service/images/images.h"
 
 #include <uv.h>
 
@@ -26,7 +27,8 @@ struct agent_config { /* texts are copied */
     const char *cgroup;    /* of the host: "/mcp/reindeers.hk1" */
     struct runtime_host host;
     const struct runtime_ops *runtimes[2]; /* by enum unit_runtime */
-    struct ip_addr own_address;            /* where engines listen */
+    struct images *images;      /* borrowed: a unit starts once its image is here. NULL: it is */
+    struct ip_addr own_address; /* where engines listen */
     uint64_t log_file_bytes;
     unsigned log_files, log_rate, log_burst;
     uint64_t seed; /* of the back-off's jitter */
@@ -56,6 +58,8 @@ MUST_CHECK int agent_restart(struct agent *a, const char *unit, struct err *e);
 /* Of control: {"module", "secrets": {name: {"v", "value": base64} | {"error", "passing": bool}}}, all
  * that the module has asked for. Units that lack one wait; those that run get its file renewed. */
 void agent_secrets(struct agent *a, const json_t *params);
+/* An image that units wait for has moved on (images_config.changed). */
+void agent_image_changed(struct agent *a, const char *digest);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */
 
 /* {"unit"|"module", "lines": 100, "follow": false}: streams {"unit", "line", "stream", "time"}, answers {}. */

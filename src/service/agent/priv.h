@@ -31,6 +31,7 @@ struct agent_unit {
     bool refresh;      /* a secret is another: to be replaced, by the same spec */
     char waiting[UNIT_REASON_SIZE]; /* why it (or its next spec) is not started; "" */
     bool started_told; /* STARTED was fed for this incarnation */
+    bool awaits;       /* START was asked for, and the image is not here yet */
     unsigned jobs;     /* on worker threads, which use run_dir and spec */
     uv_poll_t *watch_shim;
     uv_fs_event_t *watch_dir;
@@ -74,6 +75,15 @@ void agent_unit_watch(struct agent_unit *u, pid_t shim);
 void agent_unit_note_started(struct agent_unit *u);
 /* The shim is gone (or never was): reads its record, cleans up if there is none, feeds EXITED or START_FAILED. */
 void agent_unit_gone(struct agent_unit *u);
+
+/* image.c */
+/* True: the start goes on. Else the unit is told why not, and started when the image is here. */
+bool agent_unit_image_here(struct agent_unit *u);
+void agent_unit_stop_waiting(struct agent_unit *u);
+/* May what runs be replaced by what is wanted? *text (may be NULL): what is missing for it. */
+bool agent_unit_next_here(const struct agent_unit *u, char text[IMAGES_TEXT_SIZE]);
+void agent_want_images(struct agent *a);
+void agent_unit_start_now(struct agent_unit *u); /* unit.c */
 
 /* agent.c */
 void agent_changed(struct agent *a); /* re-arms the timer, rolls on, tells status soon */

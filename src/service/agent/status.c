@@ -23,6 +23,9 @@ static json_t *unit_status(const struct agent_unit *u)
     /* Of what runs, not of what is to take its place. */
     if (u->spec->generation)
         json_object_set_new(j, "spec", json_string(u->spec->generation));
+    char next[IMAGES_TEXT_SIZE];
+    if (u->changed_doc && l->state == UNIT_READY && !agent_unit_next_here(u, next))
+        json_object_set_new(j, "reason", json_sprintf("to be replaced: %s", next));
     return j;
 }
 

@@ -211,10 +211,16 @@ static bool take_place(struct agent_unit *u)
 
 static void do_start(struct agent_unit *u)
 {
-    struct err e = {0};
     agent_unit_swap_spec(u);
     u->pid = 0;
     u->started_told = u->refresh = false;
+    if (agent_unit_image_here(u))
+        agent_unit_start_now(u);
+}
+
+void agent_unit_start_now(struct agent_unit *u)
+{
+    struct err e = {0};
     if (!take_place(u)) {
         agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_START_FAILED,
                                .incarnation = u->life.incarnation,
@@ -388,6 +394,8 @@ void agent_unit_feed(struct agent_unit *u, struct unit_event ev)
     for (size_t i = 0; i < acts.n; i++) {
         if (acts.v[i] == UNIT_ACT_START)
             do_start(u);
+        else if (u->awaits && (acts.v[i] == UNIT_ACT_TERM || acts.v[i] == UNIT_ACT_KILL))
+            agent_unit_stop_waiting(u);
         else if (acts.v[i] == UNIT_ACT_TERM || acts.v[i] == UNIT_ACT_KILL)
             signal_shim(u, acts.v[i] == UNIT_ACT_KILL);
         else if (acts.v[i] == UNIT_ACT_PROBE)
