@@ -73,6 +73,7 @@ MUST_CHECK int cmd_number(const char *word, const char *what, int64_t *ret, stru
 
 /* The declaration that this command is about: -f FILE, else $MCP_FILE, else ./platform.yaml. */
 const char *cmd_platform_file(const struct cmd_ctx *ctx);
+char *cmd_platform_dir(const struct cmd_ctx *ctx); /* its folder; the caller's */
 /* Reads and parses it. When it is wrong, every error of it goes to ctx->details. */
 MUST_CHECK int cmd_load_model(struct cmd_ctx *ctx, struct model **ret, struct err *e);
 /* The same, and every file that it names as a digest (service/files); a missing one is an error of

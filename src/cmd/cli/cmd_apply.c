@@ -8,7 +8,7 @@
 #include "domain/model/model.h"
 #include "domain/plan/plan.h"
 #include "domain/revision/revision.h"
-#include "service/lab/up.h"
+#include "service/files/upload.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -139,28 +139,27 @@ char *cmd_who(void)
     return xasprintf("%s@%s", pw ? pw->pw_name : user && *user ? user : "root", host);
 }
 
-static void show_placing(void *ctx, enum up_phase phase, const char *host, const char *text)
+static void show_upload(void *ctx, const char *what, int64_t done, int64_t total)
 {
-    const struct apply *a = ctx;
-    if (text && host && !a->ctx->json)
-        printf("%s %s\n", host, text);
+    _cleanup_free_ char *text = xasprintf("uploading the image of %s: %lld of %lld MiB", what,
+        (long long)(done >> 20), (long long)(total >> 20));
+    _cleanup_json_ json_t *part = json_pack("{s:s}", "text", text);
+    if (part)
+        show_progress(ctx, part);
 }
 
-/* A lab's hosts are given images from outside, before a revision names them. What an older revision
- * names they were given then. */
-static int place_images(struct apply *a, struct err *e)
+/* What an older revision names was brought when it was applied. */
+static int upload(struct apply *a, struct err *e)
 {
-    const char *socket = getenv("MCP_SOCKET");
-    _cleanup_lab_ struct lab *l = NULL;
-    struct err ignored;
-    char file[PATH_MAX];
-    if (a->undone || (socket && *socket) || lab_read(a->model->platform, &l, &ignored) < 0)
+    struct upload_progress progress = {show_upload, a};
+    if (a->undone)
         return 0;
-    if (!realpath(cmd_platform_file(a->ctx), file))
-        return err_errno(e, errno, "%s", cmd_platform_file(a->ctx));
-    struct up_params p = {
-        .model = a->model, .file = file, .files = a->files, .progress = show_placing, .ctx = a};
-    return up_images(l, &p, e);
+    _cleanup_free_ char *dir = cmd_platform_dir(a->ctx);
+    int r = upload_files(a->client, a->model, dir, a->files, &progress, e);
+    if (a->on_line)
+        printf("\r\033[K");
+    a->on_line = false;
+    return r;
 }
 
 static int call(struct apply *a, json_t **ret, struct err *e)
@@ -230,7 +229,7 @@ static int apply(struct apply *a, struct err *e)
             cmd_print_json(j);
         return 0;
     }
-    r = place_images(a, e);
+    r = upload(a, e);
     if (r >= 0)
         r = call(a, &answer, e);
     if (r >= 0)
@@ -250,17 +249,20 @@ const struct cmd cmd_apply = {
     .name = "apply",
     .operands = "",
     .summary = "Make the declaration, or an older revision, the state of the platform",
-    .text = "Checks the declaration, resolves every file that it names to a digest, shows what "
-            "will change, and writes the next revision. Every host follows it by itself. If "
-            "somebody else applied between the showing and the writing, nothing is written. A "
-            "declaration that is refused leaves the running revision untouched.\n\n"
-            "--wait stays until every host runs the revision and everything in it is ready, for "
-            "at most --timeout; when the time is over the exit status is 1 and the platform goes "
-            "on towards the revision.\n\n"
-            "--revision N undoes: the content of revision N becomes a new revision. Revisions are "
-            "never changed or removed by it.\n\n"
-            "JSON: platform, from, to, actions[] as `mcp plan` has them, and revision, unchanged, "
-            "ready.",
+    .text =
+        "Checks the declaration, resolves every file that it names to a digest, shows what "
+        "will change, uploads the images and files that the platform does not have yet (what an "
+        "interrupted upload left is not sent again), and writes the next revision once they "
+        "lie on two hosts. Every host follows it by itself and pulls what it lacks from the "
+        "others. If somebody else applied between the showing and the writing, nothing is written. A "
+        "declaration that is refused leaves the running revision untouched.\n\n"
+        "--wait stays until every host runs the revision and everything in it is ready, for "
+        "at most --timeout; when the time is over the exit status is 1 and the platform goes "
+        "on towards the revision.\n\n"
+        "--revision N undoes: the content of revision N becomes a new revision. Revisions are "
+        "never changed or removed by it.\n\n"
+        "JSON: platform, from, to, actions[] as `mcp plan` has them, and revision, unchanged, "
+        "ready.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
         {"wait", 'w', NULL, "until everything is ready"},
         {"timeout", 't', "D", "with --wait: at most this long (default 5m)"},

@@ -29,7 +29,7 @@ static int parse_link(const struct cmd_ctx *ctx, struct lab_link *ret, struct er
     if (loss && !parse_loss(loss, &ret->loss))
         return err_set(e, ERR_USAGE, "--loss '%s' is no share (like 5%% or 0.05)", loss);
     if (rate && !units_parse_rate(rate, &ret->rate_bps))
-        return err_set(e, ERR_USAGE, "--rate '%s' is no rate (like 10mbit)", rate);
+        return err_set(e, ERR_USAGE, "--rate '%s' is no rate (like 10Mbit)", rate);
     ret->has_delay = delay != NULL;
     ret->has_loss = loss != NULL;
     ret->has_rate = rate != NULL;
@@ -66,7 +66,7 @@ const struct cmd cmd_lab_slow = {
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
         {"delay", 0, "D", "one-way delay: 50ms"},
         {"loss", 0, "P", "share of packets lost: 5%, 0.05"},
-        {"rate", 0, "R", "bits per second: 10mbit; 0: no limit"},
+        {"rate", 0, "R", "bits per second: 10Mbit; 0: no limit"},
         {"one-way", 0, NULL, "only from A to B"}, {0}},
     .min_operands = 2,
     .max_operands = 2,

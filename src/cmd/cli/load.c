@@ -36,6 +36,11 @@ static char *folder_of(const char *path)
     return slash == path ? xstrdup("/") : xasprintf("%.*s", (int)(slash - path), path);
 }
 
+char *cmd_platform_dir(const struct cmd_ctx *ctx)
+{
+    return folder_of(cmd_platform_file(ctx));
+}
+
 /* ret_files may be NULL: files are not looked at. */
 static int load(struct cmd_ctx *ctx, struct model **ret, json_t **ret_files, struct err *e)
 {

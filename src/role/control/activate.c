@@ -38,6 +38,7 @@ static void tell_agent(struct control *c, struct rpc_conn *to)
         return;
     }
     rpc_notify(to, "units", snapshot);
+    control_blobs_tell(c, to);
 }
 
 const char *control_geo_path(const struct control *c)

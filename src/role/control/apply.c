@@ -7,6 +7,8 @@
 
 #define WAIT_DEFAULT_MS 300000
 #define WAIT_MAX_MS 3600000
+#define APPLY_PATIENCE_MS 2000u /* for a link to another failure domain */
+#define STAGE_PATIENCE_MS 15000u
 
 struct waiter {
     struct waiter *next, *prev;
@@ -24,6 +26,8 @@ struct apply {
     struct rpc_req *req;
     bool wait;
     int64_t timeout_ms;
+    json_t *params;
+    struct secure *secure;
 };
 
 static void on_deadline_closed(uv_handle_t *h)
@@ -131,6 +135,12 @@ static void wait_ready(struct apply *a, int64_t number, bool unchanged)
     control_waiters_check(a->c);
 }
 
+static void free_apply(struct apply *a)
+{
+    json_decref(a->params);
+    free(a);
+}
+
 static void on_applied(void *ctx, int64_t number, bool unchanged, const struct err *e)
 {
     struct apply *a = ctx;
@@ -141,14 +151,18 @@ static void on_applied(void *ctx, int64_t number, bool unchanged, const struct e
     else
         rpc_reply(a->req, json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)number, "unchanged",
                               unchanged, "ready", 0));
-    free(a);
+    free_apply(a);
 }
 
 /* As every host will read it. */
 static int validate(
-    const struct control *c, const json_t *platform, const json_t *files, struct err *e)
+    const struct control *c, const json_t *params, struct revision **ret, struct err *e)
 {
     struct revision *revision;
+    json_t *platform, *files;
+    if (json_get_obj(params, "platform", &platform, e) < 0
+        || json_get_obj(params, "files", &files, e) < 0)
+        return e->code;
     _cleanup_json_ json_t *json =
         revision_build(platform, files, 1, "1970-01-01T00:00:00.000Z", "", "");
     int r = revision_parse(json, &revision, e);
@@ -157,24 +171,99 @@ static int validate(
     if (strcmp(revision->model->platform, c->platform) != 0)
         r = err_set(e, ERR_REFUSED, "this is the platform %s, the file declares %s", c->platform,
             revision->model->platform);
-    revision_free(revision);
+    if (r < 0)
+        revision_free(revision);
+    else
+        *ret = revision;
     return r;
+}
+
+static void on_secured(void *ctx, const char *hosts, const struct err *e)
+{
+    struct apply *a = ctx;
+    const json_t *p = a->params;
+    a->secure = NULL;
+    if (e) {
+        rpc_reply_error(a->req, e);
+        free_apply(a);
+        return;
+    }
+    rpc_req_watch(a->req, NULL, NULL, NULL);
+    revisions_apply(a->c->revisions, json_object_get(p, "platform"), json_object_get(p, "files"),
+        json_opt_str(p, "by", "root"), json_opt_str(p, "note", ""), json_opt_int(p, "expect", -1),
+        on_applied, a);
+}
+
+static void on_securing_cancelled(void *ctx)
+{
+    struct apply *a = ctx;
+    struct err e;
+    if (a->secure)
+        control_secure_cancel(a->secure);
+    err_set(&e, ERR_CANCELED, "stopped before anything was applied");
+    rpc_reply_error(a->req, &e);
+    free_apply(a);
 }
 
 void control_apply(struct control *c, struct rpc_req *req, json_t *params)
 {
-    struct err e;
-    json_t *platform, *files;
-    if (json_get_obj(params, "platform", &platform, &e) < 0
-        || json_get_obj(params, "files", &files, &e) < 0 || validate(c, platform, files, &e) < 0
-        || control_ca_gate(c, &e) < 0) {
+    struct err e = {0};
+    struct revision *revision;
+    if (control_ca_gate(c, &e) < 0 || validate(c, params, &revision, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
     }
     struct apply *a = xcalloc(1, sizeof *a);
-    *a = (struct apply){.c = c, .req = req, .wait = json_opt_bool(params, "wait", false)};
+    *a = (struct apply){.c = c,
+        .req = req,
+        .wait = json_opt_bool(params, "wait", false),
+        .params = json_incref(params)};
     int64_t timeout = json_opt_int(params, "timeout_ms", WAIT_DEFAULT_MS);
     a->timeout_ms = MIN(MAX(timeout, (int64_t)1), (int64_t)WAIT_MAX_MS);
-    revisions_apply(c->revisions, platform, files, json_opt_str(params, "by", "root"),
-        json_opt_str(params, "note", ""), json_opt_int(params, "expect", -1), on_applied, a);
+    rpc_req_watch(req, NULL, on_securing_cancelled, a);
+    struct secure *s = control_secure(c, revision, req, APPLY_PATIENCE_MS, on_secured, a);
+    if (s)
+        a->secure = s;
+}
+
+/* `image.stage`: the first half of an apply, for whoever has time before the second. */
+struct stage {
+    struct rpc_req *req;
+    struct secure *secure;
+};
+
+static void on_staged(void *ctx, const char *hosts, const struct err *e)
+{
+    struct stage *s = ctx;
+    if (e)
+        rpc_reply_error(s->req, e);
+    else
+        rpc_reply(s->req, json_pack("{s:s}", "hosts", hosts));
+    free(s);
+}
+
+static void on_stage_cancelled(void *ctx)
+{
+    struct stage *s = ctx;
+    struct err e;
+    control_secure_cancel(s->secure);
+    err_set(&e, ERR_CANCELED, "stopped");
+    rpc_reply_error(s->req, &e);
+    free(s);
+}
+
+void control_stage(struct control *c, struct rpc_req *req, json_t *params)
+{
+    struct err e = {0};
+    struct revision *revision;
+    if (validate(c, params, &revision, &e) < 0) {
+        rpc_reply_error(req, &e);
+        return;
+    }
+    struct stage *s = xcalloc(1, sizeof *s);
+    s->req = req;
+    rpc_req_watch(req, NULL, on_stage_cancelled, s);
+    struct secure *secure = control_secure(c, revision, req, STAGE_PATIENCE_MS, on_staged, s);
+    if (secure)
+        s->secure = secure;
 }

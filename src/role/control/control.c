@@ -227,6 +227,14 @@ static void on_role_call(
     struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
     struct err e;
+    char role[32];
+    struct rpc_conn *from = rpc_req_conn(req);
+    if (from)
+        role_of_peer(from, role);
+    if (from && !strcmp(role, "agent") && !strcmp(method, "blob.pull")) {
+        control_blobs_pull(self(r), req, params, fd);
+        return;
+    }
     if (fd >= 0)
         close(fd);
     err_set(&e, ERR_NOT_FOUND, "control answers no %s to roles", method);
@@ -266,6 +274,8 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
         r = control_remote_start(c, e);
     if (r >= 0)
         r = open_mesh(c, boot, e);
+    if (r >= 0)
+        r = control_blobs_start(c, boot, e);
     if (r >= 0)
         r = control_steer_open(c, boot->region, e);
     if (r >= 0)
@@ -330,6 +340,7 @@ static void control_done(struct role *r)
     control_remote_stop(c);
     control_access_stop(c);
     steer_service_free(c->steer);
+    control_blobs_stop(c);
     peers_free(c->peers);
     kv_close(c->kv);
     timeline_close(c->timeline);

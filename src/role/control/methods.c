@@ -141,6 +141,9 @@ static const struct {
 } methods[] = {
     {"status", do_status},
     {"apply", control_apply},
+    {"image.missing", control_blobs_missing},
+    {"image.put", control_blobs_put},
+    {"image.stage", control_stage},
     {"revision", do_revision},
     {"revisions", do_revisions},
     {"explain.dns", do_explain_dns},
@@ -207,6 +210,8 @@ static const struct {
     {"pki.issue", control_issue},
     {"enrol.join", control_enrol_relayed},
     {"state.member", control_member_told},
+    {"blob.has", control_blobs_has},
+    {"blob.ensure", control_blobs_ensure},
 };
 
 void control_answer_peer(

@@ -12,6 +12,7 @@
 #include "role/frame/frame.h"
 #include "service/audit/audit.h"
 #include "service/remote/remote.h"
+#include "service/bulk/bulk.h"
 #include "service/documents/documents.h"
 #include "service/enrol/door.h"
 #include "service/peers/peers.h"
@@ -63,6 +64,7 @@ struct control {
     int64_t number;
     char alarm[512]; /* the newest revision cannot be used: why; "" */
     struct peers *peers;
+    struct bulk *bulk;
     struct scrape *scrape;
     struct steer_service *steer;
     struct timeline *timeline;
@@ -290,6 +292,29 @@ void control_answer(struct control *c, struct rpc_req *req, const char *method, 
 void control_answer_peer(
     struct control *c, const char *host, struct rpc_req *req, const char *method, json_t *params);
 
+/* blobs.c: images and files by digest */
+struct boot;
+MUST_CHECK int control_blobs_start(struct control *c, const struct boot *boot, struct err *e);
+void control_blobs_stop(struct control *c);
+void control_blobs_pull(struct control *c, struct rpc_req *req, json_t *params, int fd);
+void control_blobs_missing(struct control *c, struct rpc_req *req, json_t *params);
+void control_blobs_put(struct control *c, struct rpc_req *req, json_t *params);
+void control_blobs_has(struct control *c, const char *host, struct rpc_req *req, json_t *params);
+void control_blobs_ensure(struct control *c, const char *host, struct rpc_req *req, json_t *params);
+void control_blobs_tell(struct control *c, struct rpc_conn *agent);
+/* {"images": [...], "files": [...]}: what the host needs of a revision, or all of it. */
+json_t *control_blobs_of(
+    const struct model *m, const json_t *files, const struct model_host *h, bool all);
+bool control_is_member(const struct model *m, const char *host); /* of the state store */
+
+/* secure.c: a revision's blobs on this host and one more; `hosts` names the others that have them */
+struct secure;
+typedef void (*control_secured_fn)(void *ctx, const char *hosts, const struct err *e);
+/* Takes revision. `req` (may be NULL) hears of progress. NULL: done() was called already. */
+struct secure *control_secure(struct control *c, struct revision *revision, struct rpc_req *req,
+    uint64_t patience_ms, control_secured_fn done, void *ctx);
+void control_secure_cancel(struct secure *s); /* done() does not come */
+
 /* edge.c */
 MUST_CHECK int control_edge_routes(
     struct control *c, const struct model_host *host, json_t **ret, struct err *e);
@@ -307,6 +332,7 @@ json_t *control_units_serving(struct control *c);
 
 /* apply.c */
 void control_apply(struct control *c, struct rpc_req *req, json_t *params);
+void control_stage(struct control *c, struct rpc_req *req, json_t *params);
 void control_waiters_check(struct control *c); /* something changed: is the platform ready now? */
 
 /* cli.c: the Unix socket of the command line */

@@ -25,6 +25,7 @@ static const struct kind kinds[] = {
     {"control", "cli", SOCK_STREAM, 0, ON_UNIX, false},
     {"control", "peer", SOCK_STREAM, LISTEN_PORT_PEER, ON_PRIVATE, false},
     {"control", "enrol", SOCK_STREAM, LISTEN_PORT_ENROL, ON_PRIVATE, false},
+    {"control", "bulk", SOCK_STREAM, LISTEN_PORT_BULK, ON_PRIVATE, false},
     {"control", "metrics", SOCK_STREAM, LISTEN_PORT_METRICS, ON_PRIVATE, false},
     {"control", "remote", SOCK_STREAM, LISTEN_PORT_REMOTE, ON_PRIVATE, false},
     {"dns", "dns-udp", SOCK_DGRAM, 53, ON_BOTH, true},

@@ -18,6 +18,7 @@
 #define LISTEN_PORT_METRICS 7402
 #define LISTEN_PORT_ENROL 7403 /* service/enrol/door.h */
 #define LISTEN_PORT_REMOTE 7405
+#define LISTEN_PORT_BULK 7404
 
 struct listen {
     const char *role;

@@ -8,6 +8,7 @@
 #include "domain/model/model.h"
 #include "driver/netns/netns.h"
 #include "proto/dns/dns.h"
+#include "service/files/upload.h"
 #include "service/lab/priv.h"
 
 #include <arpa/inet.h>
@@ -109,6 +110,58 @@ static int call_status(struct rpc_client *c, void *ctx, struct err *e)
 int up_status(const struct lab *l, json_t **ret, struct err *e)
 {
     return with_control(l, clock_boot_ms() + CALL_MS, call_status, ret, e);
+}
+
+/* ---- images ---- */
+
+struct bringing {
+    const struct up_params *params;
+    char said[128];
+};
+
+static void on_upload(void *ctx, const char *what, int64_t done, int64_t total)
+{
+    const struct bringing *b = ctx;
+    char text[128];
+    snprintf(text, sizeof text, "image of %s: %lld of %lld MiB", what, (long long)(done >> 20),
+        (long long)(total >> 20));
+    tell(b->params, UP_STATE, text);
+}
+
+/* To the first host that answers, from which the others have it. */
+static int upload(struct rpc_client *c, void *ctx, struct err *e)
+{
+    struct bringing *b = ctx;
+    const struct up_params *p = b->params;
+    struct upload_progress progress = {on_upload, b};
+    _cleanup_free_ char *dir = xasprintf("%.*s", (int)(strrchr(p->file, '/') - p->file), p->file);
+    return upload_files(c, p->model, dir, p->files, &progress, e);
+}
+
+static int on_staging(void *ctx, json_t *part)
+{
+    const struct bringing *b = ctx;
+    tell(b->params, UP_STATE, json_opt_str(part, "text", ""));
+    return 0;
+}
+
+/* While the members of the state store look for each other, so that nobody waits for it later. */
+static int stage(struct rpc_client *c, void *ctx, struct err *e)
+{
+    struct bringing *b = ctx;
+    _cleanup_json_ json_t *answer = NULL;
+    json_t *params =
+        json_pack("{s:O,s:O}", "platform", b->params->model->tree, "files", b->params->files);
+    return rpc_client_call(
+        c, "image.stage", params, b->params->timeout_ms, on_staging, b, &answer, e);
+}
+
+static int bring_images(
+    const struct lab *l, const struct up_params *p, uint64_t end_ms, struct err *e)
+{
+    struct bringing b = {.params = p};
+    int r = with_control(l, end_ms, upload, &b, e);
+    return r < 0 ? r : with_control(l, end_ms, stage, &b, e);
 }
 
 /* ---- apply and ready ---- */
@@ -281,7 +334,11 @@ int up_apply(struct lab *l, const struct up_params *p, int64_t *ret_revision, st
     struct waiting waiting = {.params = p};
     struct applying a = {.params = p, .lab = l, .timeout_ms = p->timeout_ms};
     tell(p, UP_STATE, "control and the state store");
-    int r = with_control(l, start_ms + MIN(p->timeout_ms, STATE_MS), check_state, &waiting, e);
+    uint64_t state_end_ms = start_ms + MIN(p->timeout_ms, STATE_MS);
+    int r = bring_images(l, p, start_ms + p->timeout_ms, e);
+    if (r >= 0)
+        r = with_control(
+            l, MAX(state_end_ms, clock_boot_ms() + STATE_MS / 2), check_state, &waiting, e);
     if (r < 0)
         return r;
     tell(p, UP_STATE, NULL);

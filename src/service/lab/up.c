@@ -3,12 +3,8 @@
 
 #include "base/clock/clock.h"
 #include "base/file/file.h"
-#include "domain/compile/compile.h"
 #include "domain/model/model.h"
-#include "domain/revision/revision.h"
-#include "driver/image/image.h"
 #include "service/enrol/records.h"
-#include "service/files/files.h"
 #include "service/lab/disk.h"
 #include "service/lab/priv.h"
 #include "service/enrol/provision.h"
@@ -283,7 +279,7 @@ static int provision(
     if (r < 0)
         return r;
     r = for_each_host(l, p, &shared, provision_one, e);
-    return r < 0 || !p->files ? r : up_images(l, p, e);
+    return r;
 }
 
 static int make_disks(
@@ -305,7 +301,7 @@ static int make_disks(
 static int start_hosts(
     struct lab *l, const struct up_params *p, const struct pki_authority *ca, struct err *e)
 {
-    tell(p, UP_HOSTS, NULL, "certificates, boot records, images");
+    tell(p, UP_HOSTS, NULL, "certificates, boot records");
     int r = provision(l, p, ca, e);
     if (r >= 0)
         r = door_configure(l, p->model, e);

@@ -25,9 +25,8 @@ struct up_params {
     const struct model *model;
     const char *file; /* the declaration, absolute */
     uint64_t image_size_bytes;
-    uint16_t port; /* of the forwarder; 0: any */
-    const json_t
-        *files; /* of service/files: what the revision's images are; NULL: none are placed */
+    uint16_t port;       /* of the forwarder; 0: any */
+    const json_t *files; /* of service/files: digests of what the declaration names */
     uint64_t timeout_ms; /* until everything is ready */
     /* text NULL: the phase is done. `host` NULL: it is about all of them. */
     void (*progress)(void *ctx, enum up_phase phase, const char *host, const char *text);
@@ -42,9 +41,7 @@ struct up_params {
 MUST_CHECK int up_check(const struct up_params *p, struct err *e);
 /* Disks, machines, what each host must know, `mcp host` everywhere. */
 MUST_CHECK int up_hosts(struct lab *l, const struct up_params *p, struct err *e);
-/* Images of the model onto the running hosts that shall run them: before a revision names them. */
-MUST_CHECK int up_images(struct lab *l, const struct up_params *p, struct err *e);
-/* State store there, revision applied, every unit ready, name servers answering. */
+/* Images brought to one host, state store there, revision applied, every unit ready, name servers answering. */
 MUST_CHECK int up_apply(
     struct lab *l, const struct up_params *p, int64_t *ret_revision, struct err *e);
 /* What control says about the platform (domain/status). */

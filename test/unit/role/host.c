@@ -180,13 +180,13 @@ static void test_plan(void **state)
     static const struct {
         const char *name;
         size_t n;
-    } rows[] = {{"cli", 1}, {"peer", 1}, {"enrol", 1}, {"metrics", 1}, {"remote", 1}, {"dns-udp", 6}, {"dns-tcp", 3},
-        {"edge-https", 4}, {"edge-http", 2}, {"resolver-udp", 1}, {"resolver-tcp", 1}};
+    } rows[] = {{"cli", 1}, {"peer", 1}, {"enrol", 1}, {"bulk", 1}, {"metrics", 1}, {"remote", 1},
+        {"dns-udp", 6}, {"dns-tcp", 3}, {"edge-https", 4}, {"edge-http", 2}, {"resolver-udp", 1}, {"resolver-tcp", 1}};
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (count(&l, rows[i].name) != rows[i].n)
             fail_msg(
                 "%s: %zu sockets, wanted %zu", rows[i].name, count(&l, rows[i].name), rows[i].n);
-    assert_int_equal(l.n, 22);
+    assert_int_equal(l.n, 23);
     boot_free(b);
 }
 
@@ -195,7 +195,7 @@ static void test_plan_of_special_hosts(void **state)
     struct listens l;
     struct boot *b = boot_of("\"10.20.0.11\"", "", "\"control\",\"resolver\"");
     listen_plan(b, 8, &l);
-    assert_int_equal(l.n, 7); /* no dns, no edge */
+    assert_int_equal(l.n, 8); /* no dns, no edge */
     boot_free(b);
     b = boot_of("\"203.0.113.20\"", "\"203.0.113.20\"", "\"dns\"");
     listen_plan(b, 1, &l);
