@@ -74,7 +74,6 @@ static int teardown(void **state)
         documents_free(w->d[i]);
     run(w);
     kv_close(w->kv);
-    kv_mem_run(w->kv, 1000);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&w->loop), 0);
     free(w);
