@@ -79,7 +79,7 @@ static void after_save(uv_work_t *work, int status)
     free(j->slots_path);
     free(j->slots_text);
     free(j);
-    if (a->save_pending && !a->closed)
+    if ((a->save_pending || a->slots_changed) && !a->closed)
         save_soon(a);
 }
 
@@ -87,6 +87,7 @@ static void save_soon(struct agent *a)
 {
     if (a->saving)
         return;
+    a->slots_changed = false;
     struct save_job *j = xcalloc(1, sizeof *j);
     _cleanup_json_ json_t *slots = slots_format(&a->slots);
     j->work.data = j;
@@ -101,6 +102,12 @@ static void save_soon(struct agent *a)
     a->jobs++;
     int r = uv_queue_work(a->cfg.loop, &j->work, run_save, after_save);
     ASSERT(r == 0);
+}
+
+void agent_slots_save(struct agent *a)
+{
+    a->slots_changed = true;
+    save_soon(a);
 }
 
 /* --- time --- */

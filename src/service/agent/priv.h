@@ -51,7 +51,7 @@ struct agent {
     uv_timer_t *timer;    /* the next deadline of any unit */
     uv_timer_t *tell;     /* runs once at the end of this turn of the loop */
     json_t *save_pending; /* units.json to be written */
-    bool saving, closed;
+    bool saving, closed, slots_changed; /* since they were last written */
     /* What is wanted could not be read: nothing (no engine) is stopped for being unwanted. */
     bool blind, boot_damaged;
     unsigned jobs;
@@ -88,6 +88,7 @@ void agent_unit_start_now(struct agent_unit *u); /* unit.c */
 /* agent.c */
 void agent_changed(struct agent *a); /* re-arms the timer, rolls on, tells status soon */
 void agent_roll(struct agent *a);
+void agent_slots_save(struct agent *a);
 void agent_reconcile(struct agent *a);
 
 /* secrets.c */

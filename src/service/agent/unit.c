@@ -206,6 +206,7 @@ static bool take_place(struct agent_unit *u)
     }
     struct ip_prefix half = slots_half(&a->cfg.host.bridge, false);
     u->slot = slots_take(&a->slots, u->spec->name, &half);
+    agent_slots_save(a); /* the next agent looks for the unit there */
     return u->slot && slot_address(u->slot, &half, &u->address);
 }
 

@@ -177,67 +177,6 @@ static int provision_one(struct job *job, struct err *e)
     return r < 0 || !changed ? r : lab_machine_call(job->lab, name, "reload", NULL, e);
 }
 
-/* ---- images ---- */
-
-static bool runs_on(const struct model_module *module, const struct model_host *h)
-{
-    for (size_t i = 0; i < module->n_instances; i++) /* placement may choose any of the region's */
-        if (module->instances[i].region == h->region)
-            return true;
-    return false;
-}
-
-/* "oci:images/api:tag" below the declaration's folder into the host's store. */
-static int import_image(
-    const struct up_params *p, const char *image, const char *root, struct err *e)
-{
-    const char *key = revision_image_key(image), *tag = key ? strrchr(key, ':') : NULL;
-    _cleanup_free_ char *folder =
-        xasprintf("%.*s", (int)(strrchr(p->file, '/') - p->file), p->file);
-    _cleanup_free_ char *layout = NULL;
-    char digest[DIGEST_SIZE], imported[DIGEST_SIZE];
-    if (!key) {
-        err_set(e, ERR_INVALID, "image %s: a lab takes images from layout folders", image);
-        err_fix(e, "skopeo copy %s oci:images/NAME, and declare that", image);
-        return ERR_INVALID;
-    }
-    int r = files_image_digest(folder, key, digest, &layout, e);
-    if (r < 0 || image_present(root, digest))
-        return r;
-    return image_import(root, layout, tag && !strchr(tag, '/') ? tag + 1 : NULL, imported, e);
-}
-
-static int import_images(struct job *job, struct err *e)
-{
-    const struct model *m = job->params->model;
-    const char *name = json_opt_str(job->host, "name", "");
-    const struct model_host *h = model_find_host(m, name);
-    if (!lab_host_alive(job->host))
-        return 0;
-    _cleanup_free_ char *root = lab_host_path(job->host, IMAGE_ROOT);
-    for (size_t i = 0; i < m->n_modules; i++) {
-        if (!runs_on(&m->modules[i], h))
-            continue;
-        _cleanup_free_ char *text = xasprintf("image of %s", m->modules[i].name);
-        tell(job->params, UP_HOSTS, name, text);
-        int r = import_image(job->params, m->modules[i].image, root, e);
-        if (r < 0)
-            return err_wrap(e, "module %s", m->modules[i].name);
-    }
-    return 0;
-}
-
-int up_images(struct lab *l, const struct up_params *p, struct err *e)
-{
-    size_t i;
-    json_t *host;
-    json_array_foreach (json_object_get(l->state, "hosts"), i, host)
-        if (!lab_host_alive(host))
-            tell(
-                p, UP_HOSTS, json_opt_str(host, "name", "?"), "is off: `mcp up` brings its images");
-    return for_each_host(l, p, NULL, import_images, e);
-}
-
 /* ---- hosts ---- */
 
 static int start_machines(struct lab *l, struct err *e)
