@@ -11,6 +11,7 @@
 #include "base/rnd/rnd.h"
 #include "base/str/str.h"
 #include "domain/enrol/enrol.h"
+#include "role/control/renew.h"
 #include "service/enrol/records.h"
 #include "service/relay/relay.h"
 
@@ -19,7 +20,8 @@
 
 #define PEM_MAX (256u * 1024)
 #define ATTEMPTS 3
-#define NOTES_PER_MINUTE 20u /* of refusals: a stranger does not push the rest out of the timeline */
+#define NOTES_PER_MINUTE                                                                           \
+    20u /* of refusals: a stranger does not push the rest out of the timeline */
 
 static char *key_of(const struct control *c, const char *folder, const char *name)
 {
@@ -279,9 +281,8 @@ static json_t *answer_for(const struct joining *j, const struct model_host *h)
     json_t *state = json_object_get(boot, "state");
     if (json_object_get(state, "member"))
         json_object_set_new(state, "member", json_null());
-    return json_pack("{s:s,s:s,s:O,s:o,s:{s:i,s:[]},s:b}", "host", h->name, "platform",
-        c->platform, "files", j->files, "boot", boot, "units", "revision", 0, "units", "member",
-        member);
+    return json_pack("{s:s,s:s,s:O,s:o,s:{s:i,s:[]},s:b}", "host", h->name, "platform", c->platform,
+        "files", j->files, "boot", boot, "units", "revision", 0, "units", "member", member);
 }
 
 static void on_used(void *ctx, bool succeeded, int64_t revision, const struct err *e)
@@ -454,8 +455,7 @@ static void answer_join(
 }
 
 /* To a control that holds the intermediates: the state store's members do. */
-static void pass_on(
-    struct control *c, const char *from, struct rpc_req *req, const json_t *params)
+static void pass_on(struct control *c, const char *from, struct rpc_req *req, const json_t *params)
 {
     for (size_t i = 0; c->model && i < c->model->n_members; i++) {
         struct rpc_conn *to = peers_conn(c->peers, c->model->members[i]->name);
@@ -469,8 +469,7 @@ static void pass_on(
         "join through a member of the state store");
 }
 
-void control_enrol_relayed(
-    struct control *c, const char *host, struct rpc_req *req, json_t *params)
+void control_enrol_relayed(struct control *c, const char *host, struct rpc_req *req, json_t *params)
 {
     json_t *inner = json_object_get(params, "params");
     if (!control_authority(c) || !json_is_object(inner))
@@ -479,8 +478,7 @@ void control_enrol_relayed(
         answer_join(c, json_opt_str(params, "from", host), req, inner);
 }
 
-static void door_hello(
-    struct control *c, const char *from, struct rpc_req *req, json_t *params)
+static void door_hello(struct control *c, const char *from, struct rpc_req *req, json_t *params)
 {
     struct err e;
     _cleanup_str_ struct str ca = STR_INIT;
@@ -492,8 +490,7 @@ static void door_hello(
                            "version", MCP_VERSION, "protocol", RPC_PROTOCOL_MIN, RPC_PROTOCOL_MAX));
 }
 
-static void door_join(
-    struct control *c, const char *from, struct rpc_req *req, json_t *params)
+static void door_join(struct control *c, const char *from, struct rpc_req *req, json_t *params)
 {
     if (control_authority(c))
         answer_join(c, from, req, params);
@@ -508,6 +505,8 @@ static const struct {
 } door_methods[] = {
     {"enrol.hello", door_hello},
     {"enrol.join", door_join},
+    {"pki.challenge", control_renew_challenge},
+    {"pki.renew", control_renew_answer},
 };
 
 static void on_knock(

@@ -12,6 +12,7 @@
 #include "base/str/str.h"
 #include "domain/spec/boot.h"
 #include "role/control/ca.h"
+#include "role/control/renew.h"
 
 #define ISSUE_TIMEOUT_MS 10000u
 
@@ -88,11 +89,22 @@ int control_issue_leaf(
     return certs_issue(&issuer, host, request, clock_wall_ms(), ret, e);
 }
 
+/* Once there is a register, who is not in it was removed. */
+static int check_registered(const struct control *c, const char *host, struct err *e)
+{
+    bool removed = documents_synced(c->hosts) && json_object_size(documents_all(c->hosts))
+                   && !control_registry_host(c, host);
+    if (!removed && !control_host_denied(c, host))
+        return 0;
+    return err_set(e, ERR_DENIED, "host %s was removed from the platform", host);
+}
+
 void control_issue(struct control *c, const char *host, struct rpc_req *req, json_t *params)
 {
     struct err e;
-    json_t *answer;
-    if (control_issue_leaf(c, host, params, &answer, &e) < 0) {
+    json_t *answer = NULL;
+    int r = check_registered(c, host, &e);
+    if (r < 0 || control_issue_leaf(c, host, params, &answer, &e) < 0) {
         log_warn("pki", "certificate not issued", "host=%s kind=%s error=%s", host,
             json_opt_str(params, "kind", "?"), e.message);
         rpc_reply_error(req, &e);
@@ -112,7 +124,7 @@ static void first_bundle(const char *name, const json_t *answer)
         log_error("pki", "bundle not written", "path=%s error=%s", path, e.message);
 }
 
-static void take_answer(
+void control_pki_take_answer(
     struct control *c, const char *name, const json_t *answer, const struct err *error)
 {
     struct err e;
@@ -135,7 +147,7 @@ static void on_issued(void *ctx, json_t *result, bool more, const struct err *er
     struct asked *a = ctx;
     if (more)
         return;
-    take_answer(a->c, a->name, result, error);
+    control_pki_take_answer(a->c, a->name, result, error);
     free(a);
 }
 
@@ -164,10 +176,12 @@ static void on_ask(void *ctx, const char *name, const json_t *request)
     if (control_ca_may_issue(c)) {
         _cleanup_json_ json_t *answer = NULL;
         int r = control_issue_leaf(c, c->host, request, &answer, &e);
-        take_answer(c, name, answer, r < 0 ? &e : NULL);
+        control_pki_take_answer(c, name, answer, r < 0 ? &e : NULL);
         return;
     }
     struct rpc_conn *conn = c->peers ? next_issuer(c) : NULL;
+    if (!conn && !certs_usable(c->pki->certs, "host") && control_renew_knock(c, name, request))
+        return;
     if (!conn) {
         err_set(&e, ERR_UNAVAILABLE, "no host that issues certificates can be reached");
         certs_answer(c->pki->certs, name, NULL, &e);
@@ -232,6 +246,14 @@ static void load_authority(struct control *c)
 
 static void remember_peers(struct control_pki *p, const struct boot *boot)
 {
+    size_t n = 0;
+    for (size_t i = 0; i < boot->n_peers; i++)
+        n += boot->peers[i].addresses.n;
+    struct ip_addr *all = arena_alloc(p->arena, (n + 1) * sizeof *all);
+    for (size_t i = 0; i < boot->n_peers; i++)
+        for (size_t k = 0; k < boot->peers[i].addresses.n; k++)
+            all[p->n_peer_addresses++] = boot->peers[i].addresses.v[k];
+    p->peer_addresses = all;
     p->peers = arena_alloc(p->arena, (boot->n_peers + 1) * sizeof *p->peers);
     for (size_t i = 0; i < boot->n_peers; i++)
         p->peers[p->n_peers++] = arena_strdup(p->arena, boot->peers[i].host);
