@@ -10,6 +10,7 @@
 #include "domain/spec/boot.h"
 #include "driver/kv/kv.h"
 
+#define REFUSED_NOTE_MS 10000u
 #define STATE_SQLITE "/var/lib/mcp/control/state.sqlite"
 
 static struct control *self(struct role *r)
@@ -106,6 +107,21 @@ static void on_peer_down(void *ctx, const char *host, const struct err *e)
     control_waiters_check(c);
 }
 
+/* Each reason once a while: who is refused tries again at once. */
+static void on_peer_refused(void *ctx, const char *who, const struct err *e)
+{
+    struct control *c = ctx;
+    uint64_t now = clock_boot_ms();
+    if (now < c->refused_ms + REFUSED_NOTE_MS && !strcmp(e->message, c->refused))
+        return;
+    c->refused_ms = now;
+    str_copy(c->refused, sizeof c->refused, e->message);
+    log_warn("mesh", "link refused", "with=%s error=\"%s\"", who, e->message);
+    char message[128];
+    snprintf(message, sizeof message, "a link with %s was refused", who);
+    control_note(c, "certificate", c->host, message, e->message);
+}
+
 static void on_peer_notify(void *ctx, const char *host, const char *method, json_t *params)
 {
     if (!strcmp(method, "report"))
@@ -139,8 +155,11 @@ static int open_mesh(struct control *c, const struct boot *boot, struct err *e)
         .tls = {CONTROL_PKI "ca.pem", CONTROL_PKI "host.pem", CONTROL_PKI "host.key"},
         .listen_fds = fds,
         .n_listen = listens(c->role, "peer", fds)};
-    struct peers_handler handler = {
-        .up = on_peer_up, .down = on_peer_down, .notify = on_peer_notify, .call = on_peer_call};
+    struct peers_handler handler = {.up = on_peer_up,
+        .down = on_peer_down,
+        .refused = on_peer_refused,
+        .notify = on_peer_notify,
+        .call = on_peer_call};
     return peers_new(&c->role->loop, &config, &handler, c, &c->peers, e);
 }
 

@@ -86,6 +86,8 @@ struct control {
     uv_poll_t cli_poll;
     struct waiter *waiters; /* applies that wait for readiness */
     struct control_pki *pki;
+    uint64_t refused_ms; /* a link, for the last time, and why */
+    char refused[256];
     struct control_mesh *mesh;
     struct control_secrets *secrets;
     bool started; /* everything is open: reports and notes have somewhere to go */

@@ -28,9 +28,11 @@ static void drop(struct incoming *in)
 static void on_ready(void *ctx, struct rpc_conn *c)
 {
     struct incoming *in = ctx;
-    if (!peers_host_of_id(
-            in->owner->platform, tls_stream_peer_id(in->stream), in->host, sizeof in->host))
-        rpc_conn_close(c);
+    const char *id = tls_stream_peer_id(in->stream);
+    if (peers_host_of_id(in->owner->platform, id, in->host, sizeof in->host))
+        return;
+    err_set(&in->why, ERR_DENIED, "%s is no host of %s", id, in->owner->platform);
+    rpc_conn_close(c);
 }
 
 static void on_notify(void *ctx, struct rpc_conn *c, const char *method, json_t *params, int fd)
@@ -47,7 +49,22 @@ static void on_call(void *ctx, struct rpc_req *req, const char *method, json_t *
 
 static void on_closed(void *ctx, struct rpc_conn *c, const struct err *e)
 {
-    drop(ctx);
+    struct incoming *in = ctx;
+    struct peers *p = in->owner;
+    const struct err *why = in->why.code ? &in->why : e;
+    if (!*in->host && why->code == ERR_DENIED && !p->closing && p->handler.refused)
+        p->handler.refused(p->ctx, in->from, why);
+    drop(in);
+}
+
+static void name_of(int fd, char out[IP_TEXT_SIZE])
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    struct ip_addr a;
+    if (getpeername(fd, (struct sockaddr *)&sa, &len) == 0
+        && ip_from_sockaddr((struct sockaddr *)&sa, &a, NULL))
+        ip_format(&a, out);
 }
 
 static const struct rpc_handler handler = {
@@ -64,6 +81,7 @@ static void take(struct peers *p, int fd)
     }
     peers_tune_socket(fd);
     struct incoming *in = xcalloc(1, sizeof *in);
+    name_of(fd, in->from);
     in->owner = p;
     in->next = p->incoming;
     if (p->incoming)

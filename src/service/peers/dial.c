@@ -71,6 +71,8 @@ static void on_closed(void *ctx, struct rpc_conn *c, const struct err *e)
     retry_later(l);
     if (was_up)
         l->owner->handler.down(l->owner->ctx, l->host, e);
+    else if (e->code == ERR_DENIED && l->owner->handler.refused)
+        l->owner->handler.refused(l->owner->ctx, l->host, e);
 }
 
 static const struct rpc_handler handler = {

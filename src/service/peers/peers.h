@@ -30,6 +30,9 @@ struct peers_config {
 struct peers_handler {
     void (*up)(void *ctx, const char *host); /* our link to it works: say what it must know */
     void (*down)(void *ctx, const char *host, const struct err *e);
+    /* A link that came to nothing because of who is at its other end; `who`: the host that was
+     * dialled, or the address that dialled us. May be NULL. */
+    void (*refused)(void *ctx, const char *who, const struct err *e);
     void (*notify)(void *ctx, const char *host, const char *method, json_t *params);
     void (*call)(
         void *ctx, const char *host, struct rpc_req *req, const char *method, json_t *params);

@@ -30,6 +30,8 @@ struct incoming {
     struct tls_stream *stream;
     struct rpc_conn *conn;
     char host[HOST_SIZE]; /* "" until the certificate has told */
+    char from[IP_TEXT_SIZE];
+    struct err why; /* it is cut off */
 };
 
 struct listener {
