@@ -19,7 +19,7 @@ from lablib import STATE, Lab, unique_name, wait_until
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAF_S = 16
 PKI = "/var/lib/mcp/pki"
-RENEWALS = 6 if os.environ.get("MCP_DRILLS") == "1" else 3
+RENEWALS = 6 if os.environ.get("MCP_DRILLS") == "1" else 2
 
 PLATFORM = """platform: {{name}}
 domain: pki.example
@@ -45,16 +45,22 @@ modules:
     port: 8080
     health: {{{{path: /healthz, interval: 1s, timeout: 500ms, start_timeout: 10s}}}}
     route: {{{{names: [api.pki.example], path: /, auth: none}}}}
-    regions: {{{{ra: 3}}}}
+    regions: {{{{ra: {instances}}}}}
     limits: {{{{memory: 64MiB, pids: 32}}}}
 """
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    text = PLATFORM.format(image=ROOT / "example/images/api")
+    image = ROOT / "example/images/api"
+    text = PLATFORM.format(image=image, instances=1)
     with Lab(text, name=unique_name("pki"), folder=tmp_path_factory.mktemp("pki")) as lab:
         lab.mcp("up", env=dict(os.environ, MCP_LEAF_SECONDS=str(LEAF_S)))
+        for host in ("a2", "a3"):
+            subprocess.run(["cp", "-a", f"{lab.path('a1', '/var/lib/mcp/images')}/.", lab.path(host, "/var/lib/mcp/images")],
+                           check=True)
+        lab.declare(PLATFORM.format(image=image, instances=3))
+        lab.mcp("apply", "--wait", "--timeout", "60s")
         yield lab
 
 
@@ -66,6 +72,12 @@ def all_fresh(lab, hosts=("a1", "a2", "a3", "b1")):
     status = {h["host"]: h for h in ca_status(lab)["hosts"]}
     return all(status[h]["heard"] and status[h]["leaves"]
                and all(leaf["state"] in ("fresh", "due") for leaf in status[h]["leaves"]) for h in hosts)
+
+
+def gap(lab):
+    """Why not, for a failing wait."""
+    return [(h["host"], leaf["name"], leaf["state"], leaf["error"]) for h in ca_status(lab)["hosts"]
+            for leaf in h.get("leaves", []) if leaf["state"] not in ("fresh", "due")]
 
 
 # --- load: new TLS connections through both the edge and the mesh, commands, reads of the state store
@@ -96,7 +108,7 @@ class Load:
                 work()
                 self.done[kind] += 1
             except Exception as e:
-                self.errors.append(f"{kind}: {e!r}")
+                self.errors.append(f"{kind}: {str(e)[:400]}")
 
     def connect(self):
         """A connection of a buyer who trusts what a host of the platform trusts at this moment."""
@@ -366,7 +378,7 @@ def test_hosts_that_were_off_for_too_long_come_back(lab):
     wait_until(lambda: time.time() > ends + 1, LEAF_S + 10, "their certificates to end")
     lab.mcp("lab", "heal", "a2")
     lab.mcp("lab", "heal", "a3")
-    wait_until(lambda: all_fresh(lab), 40, "both to be heard with fresh certificates")
+    wait_until(lambda: all_fresh(lab) or gap(lab) and None, 40, "both to be heard with fresh certificates")
     told = lab.mcp("timeline", "-n", "200").stdout
     assert re.search(r"a3: proved itself by its sealing key", told)
     assert "a2: proved itself" not in told
@@ -424,7 +436,7 @@ def short_lived(folder):
 SMALL = """platform: reindeers
 domain: reindeers.example
 regions: {ap-hongkong: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}}
-hosts: {hk1: {region: ap-hongkong, address: 10.20.0.11}}
+hosts: {hk1: {region: ap-hongkong, address: 10.20.0.11, public: true}}
 routing: {nameservers: {ns1: ap-hongkong}, default: [ap-hongkong]}
 """
 
@@ -467,4 +479,4 @@ def test_an_authority_that_ends_is_told_and_then_shuts_the_door(tmp_path):
         again(11)  # long ended: what is there is still served
         assert "has ended" in alarms() and mcp("plan").returncode == 3
         log = "\n".join(host.log.lines)
-        assert re.search(r"certificate .*has ended|has ended.*certificate", log), log[-2000:]
+        assert "a certificate has ended: other hosts refuse it" in log and "the intermediate certificate has ended" in log

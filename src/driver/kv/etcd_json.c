@@ -143,6 +143,8 @@ static int code_of_grpc(int64_t code)
         return ERR_REFUSED;
     case 11: /* out of range: compacted */
         return ERR_CONFLICT;
+    case 2:  /* unknown, internal: what a member says that is just stopping ("raft: stopped", */
+    case 13: /* "server closed the stream without sending trailers") */
     case 14:
         return ERR_UNAVAILABLE;
     default:

@@ -628,6 +628,20 @@ static bool alarm_one(
     return true;
 }
 
+static bool say_one(
+    void *ctx, const char *label, const char *what, const char *fix, int64_t not_after_ms)
+{
+    char text[256];
+    if (capolicy_alarm(what, fix, not_after_ms, clock_wall_ms(), text))
+        log_error("pki", text, "certificate=%s", label);
+    return true;
+}
+
+void control_ca_say(const struct control *c)
+{
+    each_authority(c, say_one, NULL);
+}
+
 struct gauges {
     struct str *out;
     int64_t now_ms;

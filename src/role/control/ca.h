@@ -22,4 +22,5 @@ void control_ca_look(struct control *c); /* something changed: carry it over to 
 /* Is the intermediate that this host holds the one in force? */
 bool control_ca_may_issue(const struct control *c);
 void control_ca_report(const struct control *c, json_t *certs, json_t *alarms);
+void control_ca_say(const struct control *c); /* to the log: what ends or has ended */
 void control_ca_metrics(const struct control *c, int64_t now_ms, struct str *out);

@@ -15,6 +15,7 @@
 #include "role/control/renew.h"
 
 #define ISSUE_TIMEOUT_MS 10000u
+#define MODULE_PREFIX "module-" /* of the names of modules' leaves */
 
 /* ---- who may get what */
 
@@ -219,9 +220,24 @@ static void on_changed(void *ctx, const char *name)
         control_report_soon(c);
 }
 
+static bool runs_here(const struct control *c, const char *module)
+{
+    size_t i;
+    json_t *u;
+    json_array_foreach (c->units, i, u)
+        if (str_eq(json_opt_str(u, "module", NULL), module))
+            return true;
+    return false;
+}
+
 static void on_failed(void *ctx, const char *name, bool first, const struct err *e)
 {
     struct control *c = ctx;
+    if (e->code == ERR_REFUSED && str_starts(name, MODULE_PREFIX)
+        && !runs_here(c, name + strlen(MODULE_PREFIX))) {
+        certs_unwant(c->pki->certs, name); /* its instances have moved to other hosts */
+        return;
+    }
     log_warn("pki", "certificate not renewed", "name=%s error=\"%s\"", name, e->message);
     if (!first || !c->started)
         return;
@@ -273,6 +289,19 @@ static void want_own(struct control *c)
     }
 }
 
+/* A host that comes up with what others refuse says so, and serves what it can. */
+static void say_what_ended(const struct control *c)
+{
+    _cleanup_json_ json_t *leaves = certs_report(c->pki->certs);
+    size_t i;
+    json_t *l;
+    json_array_foreach (leaves, i, l)
+        if (str_eq(json_opt_str(l, "state", NULL), "expired"))
+            log_error("pki", "a certificate has ended: other hosts refuse it until it is renewed",
+                "name=%s", json_opt_str(l, "name", ""));
+    control_ca_say(c);
+}
+
 int control_pki_open(struct control *c, const struct boot *boot, struct err *e)
 {
     static const struct certs_handler handler = {
@@ -287,6 +316,7 @@ int control_pki_open(struct control *c, const struct boot *boot, struct err *e)
     p->certs = certs_new(
         &(struct certs_config){.loop = &c->role->loop, .dir = "/var/lib/mcp/pki"}, &handler, c);
     want_own(c);
+    say_what_ended(c);
     return 0;
 }
 
