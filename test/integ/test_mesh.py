@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 
+import dns.message
+import dns.rdatatype
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test/lib"))
-from role import Machine, Role  # noqa: E402
+from role import CLONE_NEWNET, LIBC, Machine, Role  # noqa: E402
 
 MCP = os.environ.get("MCP_BINARY", str(ROOT / "build/mcp"))
 PLATFORM = "reindeers"
@@ -114,7 +116,8 @@ class Host:
 
     def start(self):
         if not self.role:
-            self.links = [("mesh", 0, self.machine.listener(socket.SOCK_STREAM, self.address, 7401))]
+            self.links = [("mesh", 0, self.machine.listener(socket.SOCK_STREAM, self.address, 7401)),
+                          ("mesh-proxy", 0, self.machine.listener(socket.SOCK_STREAM, self.gateway(), 3128))]
         boot = {"format": 1, "platform": PLATFORM, "host": self.name, "region": "ap-hongkong"}
         self.role = Role(self.machine, MCP, "mesh", boot, self.links)
 
@@ -124,7 +127,7 @@ class Host:
     def view(self, modules, listens, callers=None, egress=None):
         self.seq += 1
         doc = {"format": 1, "seq": self.seq, "platform": PLATFORM, "host": self.name, "region": "ap-hongkong",
-               "gateway": self.gateway(), "callers": callers or {}, "modules": modules, "listens": listens,
+               "gateway": self.gateway(), "own": self.vip(250), "callers": callers or {}, "modules": modules, "listens": listens,
                "egress": egress or {}}
         assert self.role.call("view", doc)["seq"] == self.seq
 
@@ -209,7 +212,12 @@ class Pair:
                     [{"address": self.a.vip(1), "module": "ai"},
                      {"address": self.a.vip(2), "module": "ai", "target":
                       {"unit": "ai-2", "host": "hk2", "addresses": [self.b.address]}}],
-                    {self.WEB: {"unit": "web-1", "module": "web"}, self.API: {"unit": "api-1", "module": "api"}})
+                    {self.WEB: {"unit": "web-1", "module": "web"}, self.API: {"unit": "api-1", "module": "api"}},
+                    {"api": [{"name": "psp.example", "below": False, "port": 0},
+                             {"name": "maps.example", "below": True, "port": 8443},
+                             {"name": "inside.example", "below": False, "port": 0},
+                             {"name": "nowhere.example", "below": False, "port": 0},
+                             {"name": "silent.example", "below": False, "port": 0}]})
         self.b.view(self.modules(self.b, targets, callers), [])
 
     def call(self, source=None, vip=1):
@@ -369,6 +377,120 @@ def test_a_slow_reader_holds_the_sender_not_memory(pair):
         assert rss_kib(pair.a.role) < 60_000
 
 
+OUTSIDE = "9.9.9.9"  # on hk1's loopback, which is all the internet that there is here
+
+
+class Names:
+    """The resolver of hk1: answers units and the mesh, and remembers what it was asked."""
+
+    def __init__(self, host):
+        self.asked = []
+        self.answers = {"psp.example.": OUTSIDE, "eu.maps.example.": OUTSIDE, "inside.example.": "10.20.0.11"}
+        self.socket = host.machine.listener(socket.SOCK_DGRAM, host.gateway(), 53)
+        self.socket.setblocking(True)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            data, who = self.socket.recvfrom(4096)
+            q = dns.message.from_wire(data)
+            name = q.question[0].name.to_text()
+            self.asked.append((name, who[0]))
+            if name == "silent.example.":
+                continue
+            r = dns.message.make_response(q, recursion_available=True)
+            if name in self.answers and q.question[0].rdtype == dns.rdatatype.A:
+                r.answer.append(dns.rrset.from_text(name, 300, "IN", "A", self.answers[name]))
+            self.socket.sendto(r.to_wire(), who)
+
+
+class Outside:
+    """Keeps what it was sent, says one answer."""
+
+    def __init__(self, machine, port):
+        self.seen = []
+        self.listener = machine.listener(socket.SOCK_STREAM, OUTSIDE, port)
+        self.listener.setblocking(True)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            conn, _ = self.listener.accept()
+            with conn, contextlib.suppress(OSError):
+                self.seen.append(conn.recv(65536))
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+
+
+@pytest.fixture(scope="module")
+def internet(both):
+    both.a.machine.run("ip", "addr", "add", OUTSIDE + "/32", "dev", "lo")
+    return Names(both.a), {port: Outside(both.a.machine, port) for port in (80, 443, 8443)}
+
+
+def ask_proxy(pair, request, source=None, then=b""):
+    """Everything that comes back."""
+    with pair.a.connect(source or pair.API, pair.a.gateway(), 3128) as c:
+        c.sendall(request)
+        got = b""
+        if then:
+            while b"\r\n\r\n" not in got:
+                got += c.recv(65536)
+            c.sendall(then)
+        while part := c.recv(65536):
+            got += part
+    return got.decode()
+
+
+def test_a_declared_name_outside_is_reached(pair, internet):
+    names, servers = internet
+    said = ask_proxy(pair, b"CONNECT PSP.example:443 HTTP/1.1\r\nHost: psp.example:443\r\n\r\n", then=b"hello tls")
+    assert said.startswith("HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK")
+    assert servers[443].seen == [b"hello tls"] and names.asked[-1] == ("psp.example.", pair.a.vip(250))
+    said = ask_proxy(pair, b"CONNECT eu.maps.example:8443 HTTP/1.1\r\nHost: x\r\n\r\n", then=b"x")
+    assert "Connection established" in said
+
+
+def test_a_plain_request_is_written_anew(pair, internet):
+    _, servers = internet
+    said = ask_proxy(pair, b"POST http://psp.example/pay?x=1 HTTP/1.1\r\nHost: psp.example\r\nProxy-Connection: keep-alive\r\n"
+                     b"Proxy-Authorization: Basic c2VjcmV0\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\nAccept: */*\r\n"
+                     b"Content-Length: 5\r\n\r\nmoney")
+    assert said.endswith("yes")
+    head, _, body = servers[80].seen[-1].partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [b"POST /pay?x=1 HTTP/1.1", b"Host: psp.example", b"Connection: close", b"Accept: */*",
+                                    b"Content-Length: 5"]
+    assert body == b"money"
+
+
+@pytest.mark.parametrize("request_line,source,status,words", [
+    ("CONNECT other.example:443 HTTP/1.1", None, 403, "not in its egress"),
+    ("CONNECT psp.example:22 HTTP/1.1", None, 403, "not in its egress"),
+    ("CONNECT maps.example:8443 HTTP/1.1", None, 403, "not in its egress"),
+    ("CONNECT evilmaps.example:8443 HTTP/1.1", None, 403, "not in its egress"),
+    ("CONNECT 9.9.9.9:443 HTTP/1.1", None, 403, "not in its egress"),
+    ("CONNECT psp.example:443 HTTP/1.1", Pair.WEB, 403, "not in its egress"),
+    ("CONNECT inside.example:443 HTTP/1.1", None, 403, "its addresses are not outside"),
+    ("CONNECT nowhere.example:443 HTTP/1.1", None, 502, "the name has no address"),
+    ("CONNECT silent.example:443 HTTP/1.1", None, 504, "the resolver does not answer"),
+    ("CONNECT psp.example HTTP/1.1", None, 400, ""),
+    ("GET /local HTTP/1.1\r\nHost: psp.example", None, 400, "absolute http targets"),
+    ("GET https://psp.example/ HTTP/1.1\r\nHost: psp.example", None, 400, "absolute http targets"),
+    ("GET http://psp.example/ HTTP/1.1\r\nHost: other.example", None, 400, "different hosts"),
+])
+def test_everything_else_is_refused_with_the_reason(pair, internet, request_line, source, status, words):
+    _, servers = internet
+    before = {p: len(s.seen) for p, s in servers.items()}
+    said = ask_proxy(pair, request_line.encode() + b"\r\n\r\n", source)
+    assert said.startswith(f"HTTP/1.1 {status} ") and words in said
+    assert {p: len(s.seen) for p, s in servers.items()} == before
+    if status == 403:
+        assert any(words in m and "tried to reach" in m for m in pair.a.refusals())
+
+
+def test_nobody_else_may_use_the_proxy(pair, internet):
+    assert is_refused(lambda: pair.a.connect("100.127.0.9", pair.a.gateway(), 3128))
+
+
 def rss_kib(role):
     with open(f"/proc/{role.process.pid}/smaps_rollup") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
@@ -379,14 +501,21 @@ def fds(role):
 
 
 def hammer(pair, n, threads=4):
+    """n connections of api-1, four at a time; what went wrong."""
     failures = []
 
     def work():
+        LIBC.setns(pair.a.machine.netns, CLONE_NEWNET)  # this thread only
         for _ in range(n // threads):
             try:
-                with pair.call() as c:
-                    name_of(c)
-            except OSError as e:
+                with socket.create_connection((pair.a.vip(1), 8080), 20, (pair.API, 0)) as c:
+                    c.sendall(b"ping")
+                    got = c.recv(100)
+                    while not got.endswith(b"ping"):
+                        part = c.recv(100)
+                        assert part, got
+                        got += part
+            except (OSError, AssertionError) as e:
                 failures.append(e)
     workers = [threading.Thread(target=work) for _ in range(threads)]
     for t in workers:
@@ -394,3 +523,26 @@ def hammer(pair, n, threads=4):
     for t in workers:
         t.join()
     return failures
+
+
+@pytest.mark.parametrize("target", ["ai-1", "ai-2"])
+def test_requests_leak_nothing(pair, target):
+    """Descriptors and memory of both meshes before and after; MCP_MESH_REQUESTS says how many requests."""
+    pair.tell(targets=[target])
+    roles = (pair.a.role, pair.b.role)
+    n = REQUESTS // 2
+    assert hammer(pair, n // 4) == []  # what is kept for reuse is there from then on
+
+    def figures():
+        for role in roles:
+            role.wait_metric("mcp_mesh_flows", 0)
+        return [(fds(role), rss_kib(role)) for role in roles]
+    before = figures()
+    begun = time.monotonic()
+    assert hammer(pair, n - n // 4) == []
+    after = figures()
+    print(f"{n - n // 4} requests to {target} in {time.monotonic() - begun:.1f} s: (descriptors, KiB) of each mesh "
+          f"{before} before, {after} after")
+    for (fds_before, kib_before), (fds_after, kib_after) in zip(before, after):
+        assert fds_after == fds_before
+        assert kib_after - kib_before < 2048  # of arenas; what leaked would grow with the requests

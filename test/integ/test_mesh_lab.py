@@ -49,6 +49,7 @@ modules:
     command: {IDLE}
     regions: {{{{ra: 2}}}}
     needs: [{{{{module: stock}}}}, {{{{module: far}}}}]
+    egress: [psp.example]
   thief:
     image: oci:{ROOT}/example/images/ai
     command: {IDLE}
@@ -102,6 +103,25 @@ def test_what_is_not_declared_is_refused_and_told(lab):
     refused = get(lab, "thief-1", "http://stock.mcp.internal:8080/")
     assert refused.returncode != 0 and refused.stdout == ""
     wait_until(lambda: "thief tried to call stock: not in its needs" in lab.mcp("timeline", "-n", 200).stdout, 20)
+
+
+def test_the_way_out_is_in_the_environment_and_narrow(lab):
+    """shop declares psp.example, which has no address in here; everything else is forbidden, and thief has no way."""
+    look = """
+import os, sys, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(sys.argv[1], timeout=10)
+except urllib.error.HTTPError as e:
+    print(e.code, e.read().decode())
+except OSError as e:
+    print("no way", e)
+"""
+    def say(unit, url):
+        return lab.mcp("exec", unit, "--", "/usr/bin/python3", "-c", look, url).stdout
+    assert "403 other.example:80: not in its egress" in say("shop-1", "http://other.example/")
+    assert say("shop-1", "http://psp.example/").startswith("502 ")
+    assert say("thief-1", "http://psp.example/").startswith("no way")
+    wait_until(lambda: "shop tried to reach other.example:80" in lab.mcp("timeline", "-n", 200).stdout, 20)
 
 
 def addresses(lab, host):

@@ -4,7 +4,7 @@
  * addresses calls come in. Control compiles it, the mesh keeps the last one on disk.
  *
  *   {"format": 1, "seq": 7, "platform": "reindeers", "host": "hk1", "region": "ap-hongkong",
- *    "gateway": "100.127.0.1",
+ *    "gateway": "100.127.0.1", "own": "100.127.128.1",
  *    "callers": {"100.127.0.5": {"unit": "api-1", "module": "api"}},
  *    "modules": {"ai": {"port": 8080, "callers": ["api"], "edges": ["hk1"],
  *      "targets": [{"unit": "ai-1", "host": "hk1", "tier": 0, "addresses": ["100.127.0.7"]},
@@ -77,6 +77,7 @@ struct mesh_view {
     int64_t seq;
     const char *platform, *host, *region;
     struct ip_addr gateway;
+    struct ip_addr own; /* of the mesh on the bridge: from there it asks the resolver */
     const struct mesh_caller *callers; /* by address */
     size_t n_callers;
     struct mesh_module *modules; /* by name */

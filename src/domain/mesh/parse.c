@@ -234,6 +234,8 @@ static int read_head(struct reader *r, const json_t *doc)
     r->v->platform = arena_strdup(r->a, platform);
     r->v->host = arena_strdup(r->a, host);
     r->v->region = arena_strdup(r->a, json_opt_str(doc, "region", ""));
+    if (!ip_parse(json_opt_str(doc, "own", gateway), &r->v->own))
+        return wrong(r, "the own address", host);
     return ip_parse(gateway, &r->v->gateway) ? 0 : wrong(r, "the gateway", gateway);
 }
 

@@ -325,6 +325,10 @@ void decl_check_modules(struct checker *c)
         check_probe(c, &modules[i]);
         check_port(c, &modules[i]);
         check_needs(c, &modules[i]);
+        if (!strcmp(modules[i].head.key.s, "egress"))
+            problem_fix(schema_problem(c->p, modules[i].head.key.at,
+                            "egress.mcp.internal is the way out: no module has that name"),
+                "choose another name");
         check_rollout(c, &modules[i]);
         check_secrets(c, &modules[i]);
     }

@@ -158,6 +158,7 @@ static void obey(struct splice_flow *f, enum splice_verdict v)
         break;
     case SPLICE_WAIT:
         f->state = FLOW_WAIT;
+        timer_set_ms(f, f->t->server->config.wait_ms);
         break;
     case SPLICE_REPLY:
         f->state = FLOW_LAST;
@@ -166,11 +167,11 @@ static void obey(struct splice_flow *f, enum splice_verdict v)
     }
 }
 
-void splice_resume(struct splice_flow *f)
+void splice_resume(struct splice_flow *f, enum splice_verdict v)
 {
     if (f->state != FLOW_WAIT)
         return;
-    dial_next(f);
+    obey(f, v);
     if (f->state != FLOW_DEAD)
         thread_again(f);
 }
@@ -431,6 +432,11 @@ void flow_expired(struct splice_flow *f)
     case FLOW_JOINED:
         stat_add(f->t, SPLICE_STAT_IDLE, 1);
         end(f, true);
+        break;
+    case FLOW_WAIT:
+        obey(f, app_of(f)->waited(ctx_of(f), f));
+        if (f->state != FLOW_DEAD)
+            flow_run(f);
         break;
     default:
         end(f, true);

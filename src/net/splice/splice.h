@@ -50,7 +50,7 @@ enum splice_verdict {
     SPLICE_REFUSE, /* closed at once, as if nobody listened */
     SPLICE_DIAL,   /* dial() is asked */
     SPLICE_HEAD,   /* head() is asked whenever bytes came */
-    SPLICE_WAIT,   /* the application calls splice_resume(), which asks dial() */
+    SPLICE_WAIT,   /* the application calls splice_resume(); after wait_ms waited() is asked */
     SPLICE_REPLY,  /* the bytes of splice_reply() are sent, then it is closed */
 };
 
@@ -75,6 +75,8 @@ struct splice_app {
      * splice_forward() say what goes out instead); the rest follows to the other side. */
     enum splice_verdict (*head)(
         void *ctx, struct splice_flow *f, const char *p, size_t len, size_t *used);
+    /* Nobody resumed it in time. */
+    enum splice_verdict (*waited)(void *ctx, struct splice_flow *f);
     /* The next attempt; false: there is none left. */
     bool (*dial)(void *ctx, struct splice_flow *f, struct splice_dial *d);
     /* The other side of the attempt is proven by TLS. False: not the right one. May be NULL. */
@@ -93,6 +95,7 @@ struct splice_config {
     unsigned threads;   /* 0: one per core */
     unsigned max_flows; /* 0: by RLIMIT_NOFILE */
     unsigned setup_ms, idle_ms, half_ms, drain_ms; /* 0: 10 s, 1 h, 5 min, 8 s */
+    unsigned wait_ms;                              /* 0: 1 s */
     const struct splice_app *app;
     void *ctx;
 };
@@ -117,7 +120,8 @@ uint64_t splice_now_ms(const struct splice_flow *f);
 bool splice_reply(struct splice_flow *f, const char *p, size_t len);
 /* Bytes for the other side, in front of what is left of the head. */
 bool splice_forward(struct splice_flow *f, const char *p, size_t len);
-void splice_resume(struct splice_flow *f);
+/* What it waited for has come: goes on as if that were the verdict. */
+void splice_resume(struct splice_flow *f, enum splice_verdict v);
 
 /* A descriptor of the application on a thread's loop, level triggered; from turn() or later. */
 struct splice_source {

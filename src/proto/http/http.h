@@ -162,6 +162,14 @@ struct http_request {
 MUST_CHECK int http_request_parse(
     const char *buf, size_t len, size_t *scanned, struct http_request *ret);
 
+/* A CONNECT to a name or an IPv4 address. Returns the head's length, 0 when it is not there whole
+ * yet, or minus an enum http_reject; -HTTP_REJECT_METHOD at once for any other method. */
+MUST_CHECK int http_connect_parse(
+    const char *buf, size_t len, struct http_text *ret_host, uint16_t *ret_port);
+/* "host" or "host:port"; without a port that is `fallback` (0: it must have one). */
+bool http_authority_split(struct http_text authority, uint16_t fallback, struct http_text *ret_host,
+    uint16_t *ret_port);
+
 struct http_response {
     unsigned status; /* 100 .. 599 */
     struct http_text reason;

@@ -22,7 +22,7 @@
 struct control_mesh {
     bool is_here;           /* the boot record has the role */
     struct ip_prefix half;  /* of the bridge: the virtual addresses */
-    char gateway[IP_TEXT_SIZE];
+    char gateway[IP_TEXT_SIZE], own[IP_TEXT_SIZE]; /* own: the first of the half, no slot's */
     struct slots slots;     /* "module/NAME", "unit/HOST/NAME" */
     bool slots_dirty;
     int64_t seq;
@@ -260,9 +260,9 @@ static json_t *make_view(struct control *c, const struct model_host *self)
     }
     free_slots(c, k.used);
     json_decref(k.used);
-    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "format", 1, "platform",
+    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "format", 1, "platform",
         c->platform, "host", c->host, "region", self->region->name, "gateway", c->mesh->gateway,
-        "callers", k.callers, "modules", k.modules, "listens", k.listens, "egress",
+        "own", c->mesh->own, "callers", k.callers, "modules", k.modules, "listens", k.listens, "egress",
         egress_of(m));
 }
 
@@ -436,6 +436,9 @@ void control_mesh_open(struct control *c, const struct boot *boot)
     m->is_here = boot_has_role(boot, "mesh") && boot->bridge.addr.family == 4;
     m->half = slots_half(&boot->bridge, true);
     ip_format(&boot->gateway, m->gateway);
+    struct ip_addr own = boot->gateway;
+    if (m->is_here && ip_prefix_nth(&m->half, 1, &own))
+        ip_format(&own, m->own);
     load_slots(c);
 }
 

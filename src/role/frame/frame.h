@@ -23,7 +23,7 @@
 
 struct role_listen {
     /* "cli", "peer", "metrics" (control); "dns-udp", "dns-tcp"; "edge-https", "edge-http";
-     * "resolver-udp", "resolver-tcp"; "mesh". */
+     * "resolver-udp", "resolver-tcp"; "mesh", "mesh-proxy". */
     char name[32];
     unsigned thread; /* the data-path thread that it is for; a name opened once has 0 */
     int fd;          /* bound, listening where that applies, non-blocking, CLOEXEC */

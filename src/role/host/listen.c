@@ -33,6 +33,7 @@ static const struct kind kinds[] = {
     {"edge", "edge-https", SOCK_STREAM, 443, ON_PUBLIC, true},
     {"edge", "edge-http", SOCK_STREAM, 80, ON_PUBLIC, false},
     {"mesh", "mesh", SOCK_STREAM, LISTEN_PORT_MESH, ON_PRIVATE, false},
+    {"mesh", "mesh-proxy", SOCK_STREAM, LISTEN_PORT_PROXY, ON_BRIDGE, false},
     {"resolver", "resolver-udp", SOCK_DGRAM, 53, ON_BRIDGE, false},
     {"resolver", "resolver-tcp", SOCK_STREAM, 53, ON_BRIDGE, false},
 };

@@ -155,8 +155,9 @@ static int init(struct role *r, struct err *e)
     uv_timer_init(&r->loop, &mr->store_timer);
     mr->stopped.data = mr->noted.data = mr->store_timer.data = mr;
     mr->open_handles = 3;
-    int links[ROLE_LISTEN_MAX];
+    int links[ROLE_LISTEN_MAX], proxies[ROLE_LISTEN_MAX];
     struct mesh_config config = {.links = links,
+        .proxies = proxies,
         .state_dir = r->state_dir,
         .metrics = metrics_process(),
         .refused = on_refused,
@@ -164,6 +165,8 @@ static int init(struct role *r, struct err *e)
         .ctx = mr};
     for (int fd; (fd = role_listen_fd(r, "mesh", config.n_links)) >= 0;)
         links[config.n_links++] = fd;
+    for (int fd; (fd = role_listen_fd(r, "mesh-proxy", config.n_proxies)) >= 0;)
+        proxies[config.n_proxies++] = fd;
     int k = mesh_start(&config, &mr->mesh, e);
     if (k >= 0)
         warn(mr);

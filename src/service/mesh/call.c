@@ -84,12 +84,31 @@ static enum splice_verdict refuse(struct worker *w, enum mesh_metric why)
 }
 
 static enum splice_verdict refuse_stranger(
-    struct worker *w, const struct mesh_module *m, const struct ip_addr *from)
+    struct worker *w, const char *wanted, const struct ip_addr *from)
 {
     char text[IP_TEXT_SIZE];
     ip_format(from, text);
-    refused_tell(w->m, w->now_ms, text, "%s tried to call %s: no unit of this host", text, m->name);
+    refused_tell(w->m, w->now_ms, text, "%s tried to call %s: no unit of this host", text, wanted);
     return refuse(w, M_REFUSED_STRANGER);
+}
+
+/* The unit at that address, which may hold one connection more; NULL: told and counted. */
+const struct mesh_caller *call_caller(
+    struct worker *w, struct flow *flow, const struct ip_addr *from, const char *wanted)
+{
+    const struct mesh_caller *c = mesh_view_caller(flow->view->v, from);
+    uint32_t key;
+    if (!c) {
+        refuse_stranger(w, wanted, from);
+        return NULL;
+    }
+    memcpy(&key, from->bytes, sizeof key);
+    if (load_take(w, flow, key))
+        return c;
+    refused_tell(w->m, w->now_ms, c->unit, "%s holds more than %u connections at once", c->unit,
+        FLOWS_PER_CALLER);
+    metric_add(w->metrics, M_REFUSED_LOAD, 1);
+    return NULL;
 }
 
 static const char *const edge_prefix = "edge/", *const module_prefix = "module/";
@@ -105,7 +124,7 @@ static enum splice_verdict host_connects(
 {
     const struct mesh_view *v = flow->view->v;
     if (!ip_eq(from, &v->gateway) && !ip_eq(from, &l->address))
-        return refuse_stranger(w, l->module, from);
+        return refuse_stranger(w, l->module->name, from);
     name_caller(flow, edge_prefix, v->host);
     flow->order[0] = l->target;
     flow->n_order = 1;
@@ -115,20 +134,13 @@ static enum splice_verdict host_connects(
 static enum splice_verdict unit_calls(
     struct worker *w, struct flow *flow, const struct mesh_listen *l, const struct ip_addr *from)
 {
-    const struct mesh_caller *c = mesh_view_caller(flow->view->v, from);
+    const struct mesh_caller *c = call_caller(w, flow, from, l->module->name);
     if (!c)
-        return refuse_stranger(w, l->module, from);
+        return SPLICE_REFUSE;
     if (!mesh_may_call(c->module->name, l->module)) {
         refused_tell(w->m, w->now_ms, c->module->name, "%s tried to call %s: not in its needs",
             c->module->name, l->module->name);
         return refuse(w, M_REFUSED_NEEDS);
-    }
-    uint32_t key;
-    memcpy(&key, from->bytes, sizeof key);
-    if (!load_take(w, flow, key)) {
-        refused_tell(w->m, w->now_ms, c->unit, "%s holds more than %u connections at once",
-            c->unit, FLOWS_PER_CALLER);
-        return refuse(w, M_REFUSED_LOAD);
     }
     name_caller(flow, module_prefix, c->module->name);
     flow->n_order = mesh_order(l->module, w->next++, is_bad, w, flow->order);

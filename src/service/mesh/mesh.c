@@ -34,7 +34,9 @@ static enum splice_verdict on_accepted(void *ctx, struct splice_flow *f, struct 
         return SPLICE_REFUSE;
     flow->view = view_ref(w->view);
     flow->kind = (enum tag_kind)tag.kind;
-    return flow->kind == TAG_LINK ? link_accepted(w, f, ssl) : call_accepted(w, f, tag.key, from);
+    return flow->kind == TAG_LINK    ? link_accepted(w, f, ssl)
+           : flow->kind == TAG_PROXY ? proxy_accepted(w, f, from)
+                                     : call_accepted(w, f, tag.key, from);
 }
 
 static enum splice_verdict on_secured(void *ctx, struct splice_flow *f, SSL *ssl)
@@ -45,14 +47,23 @@ static enum splice_verdict on_secured(void *ctx, struct splice_flow *f, SSL *ssl
 static enum splice_verdict on_head(
     void *ctx, struct splice_flow *f, const char *p, size_t len, size_t *used)
 {
-    return link_head(worker_of(ctx, f), f, p, len, used);
+    const struct flow *flow = splice_app_of(f);
+    struct worker *w = worker_of(ctx, f);
+    return flow->kind == TAG_LINK ? link_head(w, f, p, len, used) : proxy_head(w, f, p, len, used);
+}
+
+static enum splice_verdict on_waited(void *ctx, struct splice_flow *f)
+{
+    return proxy_waited(worker_of(ctx, f), f);
 }
 
 static bool on_dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
 {
     struct flow *flow = splice_app_of(f);
     struct worker *w = worker_of(ctx, f);
-    return flow->kind == TAG_LINK ? link_dial(w, f, d) : call_dial(w, f, d);
+    return flow->kind == TAG_LINK    ? link_dial(w, f, d)
+           : flow->kind == TAG_PROXY ? proxy_dial(w, f, d)
+                                     : call_dial(w, f, d);
 }
 
 static bool on_proven(void *ctx, struct splice_flow *f, SSL *ssl)
@@ -67,22 +78,29 @@ static bool on_answered(void *ctx, struct splice_flow *f, const uint8_t *p, size
 
 static void on_joined(void *ctx, struct splice_flow *f)
 {
-    if (((struct flow *)splice_app_of(f))->kind == TAG_LINK)
+    const struct flow *flow = splice_app_of(f);
+    if (flow->kind == TAG_LINK)
         link_answer(f, MESH_OK);
+    else if (flow->kind == TAG_PROXY)
+        proxy_joined(f);
     else
         call_joined(worker_of(ctx, f), f);
 }
 
 static void on_failed(void *ctx, struct splice_flow *f)
 {
-    if (((struct flow *)splice_app_of(f))->kind == TAG_LINK)
+    const struct flow *flow = splice_app_of(f);
+    if (flow->kind == TAG_LINK)
         link_answer(f, MESH_UNAVAILABLE);
+    else if (flow->kind == TAG_PROXY)
+        proxy_failed(f);
 }
 
 static void on_closed(void *ctx, struct splice_flow *f)
 {
     struct flow *flow = splice_app_of(f);
     load_give(worker_of(ctx, f), flow);
+    resolve_forget(worker_of(ctx, f), flow);
     view_unref(flow->view);
     flow->view = NULL;
 }
@@ -93,6 +111,7 @@ static void on_thread_done(void *ctx, unsigned thread)
     view_unref(w->view);
     w->view = NULL;
     keys_forget(w);
+    resolve_close(w);
 }
 
 static void on_stopped(void *ctx)
@@ -107,6 +126,7 @@ static const struct splice_app app = {
     .accepted = on_accepted,
     .secured = on_secured,
     .head = on_head,
+    .waited = on_waited,
     .dial = on_dial,
     .proven = on_proven,
     .answered = on_answered,
@@ -195,13 +215,14 @@ static void load(struct mesh *m, const char *name, size_t max,
 
 /* -- life -------------------------------------------------------------------------------------- */
 
-static int take_links(struct mesh *m, struct err *e)
+static int take_listens(
+    struct mesh *m, const int *fds, size_t n, enum tag_kind kind, struct err *e)
 {
-    for (size_t i = 0; i < m->config.n_links; i++) {
-        int fd = fcntl(m->config.links[i], F_DUPFD_CLOEXEC, 0);
+    for (size_t i = 0; i < n; i++) {
+        int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
             return err_errno(e, errno, "take a listening socket");
-        splice_listen(m->splice, fd, (struct splice_tag){TAG_LINK, (uint32_t)i});
+        splice_listen(m->splice, fd, (struct splice_tag){kind, (uint32_t)i});
     }
     return 0;
 }
@@ -222,7 +243,7 @@ static int start_threads(struct mesh *m, struct err *e)
     m->config.threads = n;
     m->workers = xcalloc(n, sizeof *m->workers);
     for (unsigned i = 0; i < n; i++)
-        m->workers[i].m = m;
+        m->workers[i] = (struct worker){.m = m, .resolver = -1};
     mesh_metrics_open(m);
     return splice_start(&c, &m->splice, e);
 }
@@ -235,7 +256,9 @@ int mesh_start(const struct mesh_config *config, struct mesh **ret, struct err *
     pthread_mutex_init(&m->refused_lock, NULL);
     int r = start_threads(m, e);
     if (r >= 0)
-        r = take_links(m, e);
+        r = take_listens(m, config->links, config->n_links, TAG_LINK, e);
+    if (r >= 0)
+        r = take_listens(m, config->proxies, config->n_proxies, TAG_PROXY, e);
     if (r < 0) {
         mesh_free(m);
         return r;

@@ -5,6 +5,10 @@
  * TLS 1.3, with the certificate of the calling module on one end and of the called one on the
  * other. Calls that nobody declared are closed at once and told.
  *
+ * What units say to the outside goes through a proxy on the bridge (HTTP CONNECT, and plain HTTP),
+ * which lets through the names that egress: declares, asks the host's resolver for them, and goes to
+ * no address that is not outside.
+ *
  * Views and identities are immutable and swapped whole; each flow keeps the ones it began with, so
  * that neither a new view nor new certificates end a connection. The main thread makes and frees
  * them. The last ones lie in state_dir (mode 0600: they hold keys), so that the mesh starts without
@@ -23,6 +27,9 @@ struct mesh_config {
     unsigned max_flows; /* 0: by RLIMIT_NOFILE */
     const int *links;   /* listening for other hosts' meshes; stay the caller's */
     size_t n_links;
+    const int *proxies; /* listening for units on their way out; the same */
+    size_t n_proxies;
+    uint16_t resolver_port; /* 0: 53 */
     const char *state_dir; /* view.json, identities.json */
     struct metrics *metrics;
     /* Something was refused, once a minute for one caller and one target: "web tried to call

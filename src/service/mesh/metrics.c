@@ -16,6 +16,14 @@ static const struct metric_def worker_defs[M_COUNT] = {
         "cause=\"proof\""},
     [M_NO_IDENTITY] = {"mcp_mesh_without_identity_total",
         "Attempts not made for want of the caller's certificate.", METRIC_COUNTER},
+    [M_OUT] = {"mcp_mesh_egress_total", "Requests of units to the outside that were allowed.",
+        METRIC_COUNTER},
+    [M_REFUSED_EGRESS] = {"mcp_mesh_refused_total", "Connections refused.", METRIC_COUNTER,
+        "cause=\"egress\""},
+    [M_REFUSED_INSIDE] = {"mcp_mesh_refused_total", "Connections refused.", METRIC_COUNTER,
+        "cause=\"inside\""},
+    [M_NOT_RESOLVED] = {"mcp_mesh_not_resolved_total", "Names outside that have no address now.",
+        METRIC_COUNTER},
 };
 
 static const struct metric_def engine_defs[SPLICE_STATS] = {

@@ -20,12 +20,17 @@
 #define REFUSED_SLOTS 256
 #define REFUSED_EVERY_MS 60000u
 
-enum tag_kind { TAG_CALL, TAG_LINK };
+enum tag_kind { TAG_CALL, TAG_LINK, TAG_PROXY };
 
 struct identity {
     char id[IDENTITY_MAX];
     SSL_CTX *client; /* holds certificate, chain and key for the server side too */
 };
+
+#define ASKS_MAX 256       /* questions under way, per thread */
+#define ASK_TRIES 3        /* a second each */
+#define ASK_ADDRESSES_MAX 4
+#define OUT_NAME_MAX 254
 
 struct keys { /* counted; immutable */
     _Atomic unsigned refs;
@@ -51,6 +56,16 @@ struct flow {
     enum tag_kind kind;
     enum mesh_status status; /* of a link */
     char target_id[TLS_ID_MAX + 1];
+    struct outside { /* of TAG_PROXY */
+        const struct mesh_module *caller;
+        char name[OUT_NAME_MAX];
+        uint16_t port, ask; /* slot + 1 of the question */
+        bool connect;       /* else plain HTTP */
+        bool inside;        /* it has addresses, none of them outside */
+        unsigned tries;
+        struct ip_addr addresses[ASK_ADDRESSES_MAX];
+        size_t n_addresses;
+    } out;
 };
 
 struct bad { /* a target that refused lately */
@@ -68,6 +83,11 @@ struct load {
     uint32_t key, flows;
 };
 
+struct ask { /* of the resolver */
+    struct splice_flow *f; /* NULL: free */
+    uint16_t id, type;
+};
+
 struct worker { /* of one thread */
     struct mesh *m;
     struct view *view; /* pinned */
@@ -77,6 +97,9 @@ struct worker { /* of one thread */
     struct bad bad[BAD_SLOTS];
     struct session sessions[SESSION_SLOTS];
     struct load load[LOAD_SLOTS];
+    struct splice_source answers;
+    int resolver; /* socket; -1: not opened yet */
+    struct ask asks[ASKS_MAX];
     struct metric_set *metrics;
 };
 
@@ -88,6 +111,10 @@ enum mesh_metric {
     M_REFUSED_LOAD,
     M_REFUSED_PROOF,
     M_NO_IDENTITY,
+    M_OUT,
+    M_REFUSED_EGRESS,
+    M_REFUSED_INSIDE,
+    M_NOT_RESOLVED,
     M_COUNT
 };
 
@@ -151,6 +178,8 @@ bool call_answered(const uint8_t *p, size_t len);
 void call_joined(struct worker *w, struct splice_flow *f);
 bool load_take(struct worker *w, struct flow *flow, uint32_t key);
 void load_give(struct worker *w, struct flow *flow);
+const struct mesh_caller *call_caller(
+    struct worker *w, struct flow *flow, const struct ip_addr *from, const char *wanted);
 uint64_t hash_text(uint64_t h, const char *text);
 
 /* link.c: of other hosts' meshes */
@@ -164,3 +193,21 @@ void link_answer(struct splice_flow *f, enum mesh_status s);
 /* metrics.c */
 void mesh_metrics_open(struct mesh *m);
 void mesh_metrics_close(struct mesh *m);
+
+/* proxy.c: of units, to the outside */
+enum splice_verdict proxy_accepted(
+    struct worker *w, struct splice_flow *f, const struct ip_addr *from);
+enum splice_verdict proxy_head(
+    struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used);
+enum splice_verdict proxy_waited(struct worker *w, struct splice_flow *f);
+/* The resolver has answered. */
+enum splice_verdict proxy_resolved(struct worker *w, struct splice_flow *f);
+bool proxy_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
+void proxy_joined(struct splice_flow *f);
+void proxy_failed(struct splice_flow *f);
+
+/* resolve.c */
+/* proxy_resolved() follows, or nothing. False: cannot be asked now. */
+bool resolve_ask(struct worker *w, struct splice_flow *f);
+void resolve_forget(struct worker *w, struct flow *flow);
+void resolve_close(struct worker *w);

@@ -278,6 +278,8 @@ static const struct {
         "expected NAME"},
     {"egress to all", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, egress: \"*\"}}\n",
         "p.yaml:12:55", "expected NAME"},
+    {"a module called egress", BASE "modules: {egress: {image: oci:a, regions: {hk: 1}}}\n",
+        "p.yaml:12:11", "is the way out"},
     {"egress port", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, egress: \"a.b:0\"}}\n",
         "p.yaml:12:55", "expected NAME"},
     {"environment", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, env: {1A: b}}}\n",

@@ -506,9 +506,50 @@ static void test_lengths(void **state)
     assert_true(http_body_ended(&b));
 }
 
+static void test_connect(void **state)
+{
+    static const struct {
+        const char *head;
+        int expected; /* 1: taken whole */
+        const char *host;
+        uint16_t port;
+    } rows[] = {
+        {"CONNECT a.example:443 HTTP/1.1\r\n\r\n", 1, "a.example", 443},
+        {"CONNECT a.example:65535 HTTP/1.0\r\nHost: x\r\n\r\n", 1, "a.example", 65535},
+        {"CONNECT a.example:443 HTTP/1.1\r\nHost: x\r\n", 0, NULL, 0},
+        {"CONN", 0, NULL, 0},
+        {"GET / HTTP/1.1\r\n\r\n", -HTTP_REJECT_METHOD, NULL, 0},
+        {"connect a.example:443 HTTP/1.1\r\n\r\n", -HTTP_REJECT_METHOD, NULL, 0},
+        {"CONNECT a.example HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT a.example:0 HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT a.example:65536 HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT a.example:4x HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT a.example: HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT :443 HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT [::1]:443 HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT u@a.example:443 HTTP/1.1\r\n\r\n", -HTTP_REJECT_TARGET, NULL, 0},
+        {"CONNECT  a.example:443 HTTP/1.1\r\n\r\n", -HTTP_REJECT_START_LINE, NULL, 0},
+        {"CONNECT a.example:443 HTTP/2\r\n\r\n", -HTTP_REJECT_START_LINE, NULL, 0},
+        {"CONNECT a.example:443\r\n\r\n", -HTTP_REJECT_START_LINE, NULL, 0},
+        {"CONNECT a.example:443 HTTP/1.1\n\n", -HTTP_REJECT_CONTROL_BYTE, NULL, 0},
+        {"CONNECT a.example:443 HTTP/1.1\rx", -HTTP_REJECT_CONTROL_BYTE, NULL, 0},
+        {"CONNECT a.example:443 HTTP/1.1\r\nX: \1\r\n\r\n", -HTTP_REJECT_CONTROL_BYTE, NULL, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct http_text host;
+        uint16_t port;
+        size_t len = strlen(rows[i].head);
+        int n = http_connect_parse(rows[i].head, len, &host, &port);
+        if (n != (rows[i].expected == 1 ? (int)len : rows[i].expected))
+            fail_msg("%s: %d", rows[i].head, n);
+        if (n > 0 && (!http_text_is(host, rows[i].host) || port != rows[i].port))
+            fail_msg("%s: %.*s %u", rows[i].head, (int)host.len, host.p, port);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_connect),
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_nul_bytes),
         cmocka_unit_test(test_limits),

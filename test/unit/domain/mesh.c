@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include "domain/mesh/mesh.h"
+
+#define HEAD                                                                                       \
+    "'format':1,'seq':7,'platform':'p','host':'hk1','gateway':'100.127.0.1','own':'100.127.128.1'"
+#define VIEW                                                                                       \
+    "{" HEAD ",'callers':{'100.127.0.5':{'unit':'api-1','module':'api'}},"                         \
+    "'modules':{'api':{'port':80},'ai':{'port':8080,'callers':['api','web'],'edges':['hk1'],"      \
+    "'targets':[{'unit':'ai-9','host':'s1','tier':9,'addresses':['10.40.0.11']},"                  \
+    "{'unit':'ai-2','host':'hk2','tier':1,'addresses':['10.20.0.12']},"                            \
+    "{'unit':'ai-3','host':'hk3','tier':1,'addresses':['10.20.0.13']},"                            \
+    "{'unit':'ai-0','host':'hk1','tier':0,'last':true,'addresses':['100.127.0.6']},"               \
+    "{'unit':'ai-1','host':'hk1','tier':0,'addresses':['100.127.0.7']}]}},"                        \
+    "'listens':[{'address':'100.127.128.3','module':'ai'},{'address':'100.127.128.2','module':"    \
+    "'ai','target':{'unit':'ai-2','host':'hk2','addresses':['10.20.0.12']}}],"                     \
+    "'egress':{'api':[{'name':'psp.example','below':false,'port':0},"                              \
+    "{'name':'maps.example','below':true,'port':8443}]}}"
+
+static struct mesh_view *parse(const char *text, struct err *e)
+{
+    char *copy = xstrdup(text);
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    json_t *doc;
+    struct mesh_view *v = NULL;
+    assert_int_equal(json_parse(copy, strlen(copy), &doc, e), 0);
+    if (mesh_view_parse(doc, &v, e) < 0)
+        v = NULL;
+    json_decref(doc);
+    free(copy);
+    return v;
+}
+
+static struct mesh_view *view(void)
+{
+    struct err e = {0};
+    struct mesh_view *v = parse(VIEW, &e);
+    if (!v)
+        fail_msg("%s", e.message);
+    return v;
+}
+
+static void test_wrong_documents(void **state)
+{
+    static const struct {
+        const char *name, *text, *expected;
+    } rows[] = {
+        {"another format", "{'format':2}", "format 2"},
+        {"no host", "{'format':1,'seq':1,'platform':'p'}", "host"},
+        {"caller of no module", "{" HEAD ",'callers':{'100.127.0.5':{'module':'x'}}}", "a caller"},
+        {"caller nowhere", "{" HEAD ",'modules':{'x':{}},'callers':{'here':{'module':'x'}}}",
+            "a caller"},
+        {"listen for what has no port",
+            "{" HEAD ",'modules':{'x':{}},'listens':[{'address':'100.127.128.2','module':'x'}]}",
+            "a listen"},
+        {"target without address",
+            "{" HEAD ",'modules':{'x':{'targets':[{'unit':'x-1','host':'h'}]}}}", "addresses"},
+        {"target that is a number",
+            "{" HEAD ",'modules':{'x':{'targets':[{'unit':'x-1','host':'h','addresses':[7]}]}}}",
+            "an address"},
+        {"callers that are numbers", "{" HEAD ",'modules':{'x':{'callers':[7]}}}", "a name"},
+        {"egress of nobody", "{" HEAD ",'egress':{'x':[]}}", "egress"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct err e = {0};
+        struct mesh_view *v = parse(rows[i].text, &e);
+        if (v || !strstr(e.message, rows[i].expected))
+            fail_msg("%s: %s", rows[i].name, v ? "taken" : e.message);
+    }
+}
+
+static void test_lookups(void **state)
+{
+    struct mesh_view *v = view();
+    struct ip_addr a;
+    assert_true(ip_parse("100.127.0.5", &a));
+    assert_string_equal(mesh_view_caller(v, &a)->unit, "api-1");
+    assert_true(ip_parse("100.127.0.6", &a));
+    assert_null(mesh_view_caller(v, &a));
+    assert_true(ip_parse("100.127.128.3", &a));
+    assert_null(mesh_view_listen(v, &a)->target);
+    assert_true(ip_parse("100.127.128.2", &a));
+    assert_string_equal(mesh_view_listen(v, &a)->target->host, "hk2");
+    assert_false(mesh_view_listen(v, &a)->target->local);
+    assert_null(mesh_view_module(v, "wms"));
+    mesh_view_free(v);
+    mesh_view_free(NULL);
+}
+
+static void test_who_may(void **state)
+{
+    struct mesh_view *v = view();
+    const struct mesh_module *ai = mesh_view_module(v, "ai");
+    static const struct {
+        const char *id;
+        bool may;
+    } rows[] = {
+        {"spiffe://p/module/api", true},
+        {"spiffe://p/module/web", true},
+        {"spiffe://p/module/wms", false},
+        {"spiffe://p/edge/hk1", true},
+        {"spiffe://p/edge/hk2", false},
+        {"spiffe://p/host/hk1", false},
+        {"spiffe://p/module/hk1", false},
+        {"spiffe://p/edge/api", false},
+        {"spiffe://q/module/api", false},
+        {"spiffe://p.q/module/api", false},
+        {"spiffe://p/module/api/x", false},
+        {"spiffe://p/module/", false},
+        {"spiffe://p/modulex/api", false},
+        {"spiffe://p/module/ap", false},
+        {"spiffe://p/module/apix", false},
+        {"spiffe:///module/api", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (mesh_may_link(v, rows[i].id, ai) != rows[i].may)
+            fail_msg("%s", rows[i].id);
+    assert_true(mesh_may_call("api", ai));
+    assert_false(mesh_may_call("ai", ai));
+    mesh_view_free(v);
+}
+
+static bool hk2_is_bad(void *ctx, const struct mesh_target *t)
+{
+    return !strcmp(t->host, "hk2");
+}
+
+static void check_order(const struct mesh_module *m, unsigned n, bool bad, const char *expected)
+{
+    const struct mesh_target *order[MESH_ORDER_MAX];
+    struct str got = STR_INIT;
+    size_t k = mesh_order(m, n, bad ? hk2_is_bad : NULL, NULL, order);
+    for (size_t i = 0; i < k; i++)
+        str_addf(&got, "%s%s", i ? " " : "", order[i]->unit);
+    assert_string_equal(str_cstr(&got), expected);
+    str_done(&got);
+}
+
+static void test_nearest_first(void **state)
+{
+    struct mesh_view *v = view();
+    const struct mesh_module *ai = mesh_view_module(v, "ai");
+    check_order(ai, 1, false, "ai-1 ai-3 ai-2 ai-9");
+    check_order(ai, 2, false, "ai-1 ai-2 ai-3 ai-9");
+    check_order(ai, 2, true, "ai-1 ai-3 ai-9 ai-2");
+    check_order(mesh_view_module(v, "api"), 0, false, "");
+    assert_string_equal(mesh_local_target(ai, "", 5)->unit, "ai-1");
+    assert_string_equal(mesh_local_target(ai, "ai-0", 0)->unit, "ai-0"); /* leaving, but named */
+    assert_null(mesh_local_target(ai, "ai-2", 0));                       /* elsewhere */
+    assert_null(mesh_local_target(mesh_view_module(v, "api"), "", 0));
+    mesh_view_free(v);
+}
+
+static void test_what_is_outside(void **state)
+{
+    static const char *const inside[] = {"0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.255",
+        "127.0.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.168.1.1",
+        "198.18.0.1", "203.0.113.20", "224.0.0.1", "255.255.255.255", "::", "::1",
+        "::ffff:10.0.0.1", "fe80::1", "fc00::1", "ff02::1", "2001:db8::1", "2002:0a00:0001::1",
+        "64:ff9b::a00:1", "2001:0:1::1"};
+    static const char *const outside[] = {"1.1.1.1", "100.63.255.255", "100.128.0.1",
+        "172.32.0.1", "192.167.1.1", "198.20.0.1", "223.255.255.255", "2606:4700::1111",
+        "2001:4860:4860::8888"};
+    struct ip_addr a;
+    for (size_t i = 0; i < ARRAY_SIZE(inside); i++)
+        if (!ip_parse(inside[i], &a) || !mesh_is_inside(&a))
+            fail_msg("%s", inside[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(outside); i++)
+        if (!ip_parse(outside[i], &a) || mesh_is_inside(&a))
+            fail_msg("%s", outside[i]);
+}
+
+static void test_who_may_leave(void **state)
+{
+    struct mesh_view *v = view();
+    static const struct {
+        const char *name;
+        uint16_t port;
+        bool may;
+    } rows[] = {
+        {"psp.example", 443, true},
+        {"psp.example", 80, true},
+        {"psp.example", 8080, false},
+        {"x.psp.example", 443, false},
+        {"eu.maps.example", 8443, true},
+        {"a.b.maps.example", 8443, true},
+        {"maps.example", 8443, false},
+        {"evilmaps.example", 8443, false},
+        {".maps.example", 8443, false},
+        {"eu.maps.example", 443, false},
+        {"", 443, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (mesh_may_leave(mesh_view_module(v, "api"), rows[i].name, rows[i].port) != rows[i].may)
+            fail_msg("%s:%u", rows[i].name, rows[i].port);
+    assert_false(mesh_may_leave(mesh_view_module(v, "ai"), "psp.example", 443));
+    mesh_view_free(v);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_documents),
+        cmocka_unit_test(test_lookups), cmocka_unit_test(test_who_may),
+        cmocka_unit_test(test_nearest_first), cmocka_unit_test(test_what_is_outside),
+        cmocka_unit_test(test_who_may_leave)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
