@@ -110,3 +110,32 @@ def test_backup_and_restore(lab):
     assert notes[1] == "mcp up" and notes[3] == "mcp host init"
     lab.mcp("lab", "heal", "a2")
     wait_until(lambda: hosts(lab)["a2"]["member"] == "member", timeout=60)
+
+
+def test_quorum_lost_for_good(lab):
+    """Two of three members lose their disks. The guide's steps: recover on the third, then the two machines join."""
+    lab.up()
+    assert apply(lab, 50) == 2
+    wait_until(lambda: epoch(lab) > 0)
+    before = epoch(lab)
+    p = lab.mcp("state", "recover", "--on", "a1", "--confirm", lab.name, check=False)
+    assert p.returncode == 3 and "reaches the state store" in p.stderr
+    lab.mcp("lab", "wipe", "a2")
+    lab.mcp("lab", "wipe", "a3")
+    wait_until(lambda: not lab.status()["state_store"]["connected"], timeout=30)
+    assert lab.mcp("apply", "--note", "x", check=False).returncode != 0
+    p = lab.mcp("state", "recover", "--on", "a1", check=False)
+    assert p.returncode == 3 and f"the whole state store of {lab.name}" in p.stderr
+    said = json.loads(lab.mcp("state", "recover", "--on", "a1", "--confirm", lab.name, "--json").stdout)
+    assert said == {"member": "a1", "revision": 2}
+    wait_until(lambda: lab.status()["state_store"]["connected"])
+    assert epoch(lab) >= before + 1000000
+    assert apply(lab, 40) == 3  # changes are accepted again
+    for host in ("a2", "a3"):
+        made = lab.mcp("host", "token", "--as", host).stdout.strip()
+        lab.exec(host, BINARY, "host", "join", "10.20.0.11", made)
+        lab.mcp("lab", "heal", host)
+    wait_until(lambda: [h["member"] for h in hosts(lab).values()] == ["member"] * 3, timeout=90)
+    wait_until(lambda: lab.status()["ready"] and revision(lab) == 3)
+    lab.mcp("lab", "kill", "a1")  # what was recovered is whole without the one it came from
+    wait_until(lambda: json.loads(lab.mcp("revisions", "--json").stdout)[0]["revision"] == 3, timeout=30)

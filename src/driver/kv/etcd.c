@@ -77,7 +77,8 @@ static int transport_error(
     int code = d->code == CURLE_OPERATION_TIMEDOUT    ? ERR_TIMEOUT
                : d->code == CURLE_ABORTED_BY_CALLBACK ? ERR_CANCELED
                                                       : ERR_UNAVAILABLE;
-    return err_set(e, code, "state store %s: %s", s->endpoints[endpoint], d->error);
+    return err_set(
+        e, code, "state store %s: %s", s->endpoints[endpoint % s->n_endpoints], d->error);
 }
 
 static bool never_sent(CURLcode code)
@@ -106,7 +107,7 @@ static void on_answer(void *ctx, const struct curl_done *d)
         r = transport_error(s, c->endpoint, d, &e);
     else if (json_parse(str_cstr(d->body), d->body->len, &answer, &e) < 0)
         r = err_set(&e, ERR_PROTOCOL, "state store %s answers %ld without JSON",
-            s->endpoints[c->endpoint], d->status);
+            s->endpoints[c->endpoint % s->n_endpoints], d->status);
     else if (d->status != 200)
         r = etcd_error(answer, d->status, &e);
     if (r < 0 && may_try_next(c, d, &e)) {
@@ -115,7 +116,7 @@ static void on_answer(void *ctx, const struct curl_done *d)
         return;
     }
     if (r >= 0)
-        s->current = c->endpoint;
+        s->current = c->endpoint % s->n_endpoints;
     c->answer(c->op, answer, r < 0 ? &e : NULL);
     free_call(c);
 }
@@ -123,6 +124,7 @@ static void on_answer(void *ctx, const struct curl_done *d)
 static void send_call(struct call *c)
 {
     struct etcd *s = c->store;
+    c->endpoint %= s->n_endpoints; /* there may be fewer than a moment ago */
     c->tried++;
     curl_start(s->curl, prepare(s, c->endpoint, c->path, c->body, (long)s->timeout_ms),
         json_headers(), BODY_MAX, NULL, on_answer, c);
@@ -580,6 +582,24 @@ static const struct kv_ops etcd_ops = {
     .close = etcd_close,
 };
 
+static void set_endpoints(struct etcd *s, const char *const *endpoints, size_t n)
+{
+    for (size_t i = 0; i < s->n_endpoints; i++)
+        free(s->endpoints[i]);
+    free(s->endpoints);
+    s->n_endpoints = n;
+    s->endpoints = xcalloc(n, sizeof *s->endpoints);
+    for (size_t i = 0; i < n; i++)
+        s->endpoints[i] = xstrdup(endpoints[i]);
+    s->current = 0;
+}
+
+void kv_etcd_set_endpoints(struct kv *kv, const char *const *endpoints, size_t n)
+{
+    if (n)
+        set_endpoints(etcd_of(kv), endpoints, n);
+}
+
 int kv_etcd_open(uv_loop_t *loop, const struct kv_etcd_config *c, struct kv **ret, struct err *e)
 {
     if (!c->n_endpoints)
@@ -593,10 +613,7 @@ int kv_etcd_open(uv_loop_t *loop, const struct kv_etcd_config *c, struct kv **re
         return r;
     }
     s->timeout_ms = c->timeout_ms ? c->timeout_ms : DEFAULT_TIMEOUT_MS;
-    s->n_endpoints = c->n_endpoints;
-    s->endpoints = xcalloc(c->n_endpoints, sizeof *s->endpoints);
-    for (size_t i = 0; i < c->n_endpoints; i++)
-        s->endpoints[i] = xstrdup(c->endpoints[i]);
+    set_endpoints(s, c->endpoints, c->n_endpoints);
     if (c->ca) {
         s->ca = xstrdup(c->ca);
         s->cert = xstrdup(c->cert);

@@ -143,6 +143,8 @@ struct kv_etcd_config {
 };
 MUST_CHECK int kv_etcd_open(
     uv_loop_t *loop, const struct kv_etcd_config *c, struct kv **ret, struct err *e);
+/* Members came or went: for the calls to come. */
+void kv_etcd_set_endpoints(struct kv *kv, const char *const *endpoints, size_t n);
 
 /* Virtual time: completions, watch events and lease ends happen inside kv_mem_run() only. */
 struct kv *kv_mem_new(void);

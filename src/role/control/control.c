@@ -195,6 +195,7 @@ static void on_role_linked(struct role *r, struct rpc_conn *peer)
     else
         control_tell_role(c, l->name);
     control_records_sync(c);
+    control_recover_calm(c);
     control_report_soon(c);
 }
 

@@ -82,7 +82,23 @@ static bool has_all(const json_t *list, const json_t *of)
     return true;
 }
 
-/* Members that come or go change it on every host; control starts again with it. */
+/* The own one first: the nearest, and the one that lives as long as this host. */
+static void use_endpoints(struct control *c, const json_t *list)
+{
+    const char *v[MEMBERS_HOSTS_MAX];
+    char own[IP_TEXT_SIZE + 4];
+    size_t n = 0, i;
+    json_t *row;
+    ip_format(&c->own_address, own);
+    str_copy(own + strlen(own), 2, ":");
+    for (int pass = 0; pass < 2; pass++)
+        json_array_foreach (list, i, row)
+            if (n < MEMBERS_HOSTS_MAX && (strstr(json_string_value(row), own) != NULL) == !pass)
+                v[n++] = json_string_value(row);
+    kv_etcd_set_endpoints(c->kv, v, n);
+}
+
+/* Members that come or go change it on every host. */
 static void sync_endpoints(struct control_members *m)
 {
     struct control *c = m->c;
@@ -93,6 +109,7 @@ static void sync_endpoints(struct control_members *m)
         return;
     log_info("members", "the state store is elsewhere now", "members=%zu", json_array_size(wanted));
     json_object_set(state, "endpoints", wanted);
+    use_endpoints(c, wanted);
     control_records_write(c, json_deep_copy(c->role->boot), NULL, NULL, NULL);
 }
 
@@ -343,8 +360,10 @@ static void on_listed(
     if (!m->closing && !e && n && m->c->model) {
         json_decref(m->list);
         m->list = list_of(m->c, members, n);
-        sync_endpoints(m);
-        step(m);
+        if (!m->c->recovering) { /* its own pace, and no restart of control in between */
+            sync_endpoints(m);
+            step(m);
+        }
     }
     if (!m->closing && !m->busy)
         look_again(m, LOOK_MS);
@@ -407,10 +426,15 @@ struct taking {
 
 static void on_taken(void *ctx, const struct err *e)
 {
-    if (e)
-        rpc_reply_error(ctx, e);
-    else
-        rpc_reply(ctx, NULL);
+    struct taking *t = ctx;
+    if (e) {
+        rpc_reply_error(t->req, e);
+    } else {
+        json_object_set(t->c->role->boot, "state", json_object_get(t->boot, "state"));
+        rpc_reply(t->req, NULL);
+    }
+    json_decref(t->boot);
+    free(t);
 }
 
 /* Registered first: who leads must never take a member that has started for a lost one. */
@@ -421,10 +445,10 @@ static void on_registered(void *ctx, const json_t *doc, const struct err *e)
         rpc_reply_error(t->req, e);
         json_decref(t->boot);
         json_decref(t->units);
-    } else {
-        control_records_write(t->c, t->boot, t->units, on_taken, t->req);
+        free(t);
+        return;
     }
-    free(t);
+    control_records_write(t->c, json_deep_copy(t->boot), t->units, on_taken, t);
 }
 
 static bool may_tell(const struct control *c, const char *host)

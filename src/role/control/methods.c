@@ -163,6 +163,7 @@ static const struct {
     {"state.backup", control_state_backup},
     {"state.restore", control_state_restore},
     {"state.status", control_state_status},
+    {"state.recover", control_state_recover},
     {"ca.status", control_ca_answer},
     {"ca.rotate", control_ca_rotate},
     {"operator.add", control_operator_add},

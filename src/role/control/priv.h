@@ -53,6 +53,7 @@ struct control {
     struct documents *hosts;   /* the register of hosts */
     struct documents *denied;   /* hosts that were removed */
     struct control_members *members; /* of the state store */
+    bool recovering; /* its quorum is given up */
     json_t *first; /* what `mcp host init` left to do, NULL: nothing */
     struct enrol_door *door;    /* for machines that want to join */
     uint64_t enrol_noted_ms;    /* refusals told since then: */
@@ -186,6 +187,10 @@ void control_restore(struct control *c, const char *text, size_t len, bool confi
 void control_state_status(struct control *c, struct rpc_req *req, json_t *params);
 void control_state_backup(struct control *c, struct rpc_req *req, json_t *params);
 void control_state_restore(struct control *c, struct rpc_req *req, json_t *params);
+
+/* recover.c */
+void control_recover_calm(struct control *c); /* the agent is linked */
+void control_state_recover(struct control *c, struct rpc_req *req, json_t *params);
 
 /* records.c: the files by which this host starts */
 typedef void (*control_records_fn)(void *ctx, const struct err *e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What this host keeps for its next start follows the declaration: the peers in its boot record,
  * and where the state store is. Root's files: the agent writes them, `mcp host` reads them again
- * and restarts control if the state store's place has changed. */
+ * and restarts control if the kind of the state store has changed. */
 #include "role/control/priv.h"
 
 #include "base/log/log.h"

@@ -31,11 +31,17 @@ static uint64_t print_of(const json_t *tree)
     return h;
 }
 
-static uint64_t print_without(const json_t *tree, const char *const *keys)
+/* As far as a role is started by it: who the peers are and which members the state store has they
+ * learn from control; what kind of store it is concerns control alone. */
+static uint64_t print_for(const json_t *tree, bool is_control)
 {
+    static const char *const told_otherwise[] = {"peers", "recovering", "state"};
     _cleanup_json_ json_t *copy = json_copy((json_t *)tree);
-    for (; *keys; keys++)
-        json_object_del(copy, *keys);
+    json_t *kind = json_object_get(json_object_get(tree, "state"), "kind");
+    for (size_t i = 0; i < ARRAY_SIZE(told_otherwise); i++)
+        json_object_del(copy, told_otherwise[i]);
+    if (is_control)
+        json_object_set(copy, "state", kind);
     return print_of(copy);
 }
 
@@ -98,8 +104,8 @@ static int take_boot(struct host *h, struct boot *boot, struct err *e)
     *old = h->listens;
     boot_free(h->boot);
     h->boot = boot;
-    h->boot_print = print_without(boot->tree, (const char *const[]){"peers", "state", NULL});
-    h->control_print = print_without(boot->tree, (const char *const[]){"peers", NULL});
+    h->boot_print = print_for(boot->tree, false);
+    h->control_print = print_for(boot->tree, true);
     listen_plan(boot, processors(), &h->listens);
     listens_inherit(&h->listens, old);
     free(old);

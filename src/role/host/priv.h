@@ -35,8 +35,7 @@ struct host_role {
 
 struct host {
     struct boot *boot;
-    /* Of the boot record as far as roles are started by it: who the peers are they learn from
-     * control, where the state store is concerns control alone. */
+    /* Of the boot record as far as roles are started by it. */
     uint64_t boot_print, control_print;
     struct listens listens;
     struct host_role roles[BOOT_ROLES_MAX];
