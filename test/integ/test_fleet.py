@@ -229,3 +229,68 @@ def test_a_platform_from_before_placements_keeps_its_instances(lab):
         os.kill(pid, signal.SIGKILL)
     lab.ready()
     assert lab.where() == before
+
+
+# ---- hosts
+
+
+
+def hosts_of(lab, module="api"):
+    return sorted(u["host"] for u in lab.instances(module, state="ready"))
+
+
+def spread(lab):
+    """One instance a host: a rollout places them anew."""
+    lab.apply("--wait", version=time.monotonic_ns())
+    wait_until(lambda: hosts_of(lab) == ["hk1", "hk2"], 30, "an instance on each host")
+
+
+def test_drain_moves_instances_and_loses_no_request(lab):
+    spread(lab)
+    with load(lab) as found:
+        begun = time.monotonic()
+        drained = json.loads(lab.mcp("host", "drain", "hk2", "--json").stdout)
+        took = time.monotonic() - begun
+        assert drained["instances"] == 0 and hosts_of(lab) == ["hk1", "hk1"]
+    assert_no_failure(found, f"drained in {took:.1f} s")
+    assert next(h for h in lab.status()["hosts"] if h["name"] == "hk2")["drained"]
+    before = lab.where()
+    lab.mcp("host", "undrain", "hk2")
+    lab.ready()
+    assert lab.where() == before  # nothing moves back by itself
+    with load(lab) as found:
+        lab.mcp("host", "drain", "hk1", "--timeout", "60s")
+        assert hosts_of(lab) == ["hk2", "hk2"]
+    assert_no_failure(found, "the edge's own host drained")
+
+
+def make_lead(lab, host):
+    """The controls of the others stand still until it does."""
+    others = [lab.control(h) for h in ("hk1", "hk2", "seoul1") if h != host]
+    entries = lab.path(host, "/var/lib/mcp/control/timeline")
+    if lab.leader() == host:
+        return
+    told = sum(f.read_text().count('"decides where') for f in entries.glob("*"))
+    with contextlib.ExitStack() as stack:
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+        wait_until(lambda: sum(f.read_text().count('"decides where') for f in entries.glob("*")) > told, 30,
+                   f"{host} to lead")
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_a_dead_host_loses_its_instances_and_heal_shuffles_nothing(lab, leads):
+    """Also when it is the one that decides where instances run."""
+    spread(lab)
+    make_lead(lab, "hk2" if leads else "hk1")
+    begun = time.monotonic()
+    lab.mcp("lab", "kill", "hk2")
+    wait_until(lambda: hosts_of(lab) == ["hk1", "hk1"], 40, "both instances on hk1")
+    took = time.monotonic() - begun
+    print(f"ready on hk1 {took:.1f} s after the power of hk2, which {'led' if leads else 'did not lead'}, went")
+    assert took <= 20
+    before = lab.where()
+    lab.mcp("lab", "heal", "hk2")
+    lab.ready()  # what it still ran under an old name is gone, too
+    assert lab.where() == before

@@ -184,12 +184,41 @@ static bool is_carried_out(const struct status_input *in, const json_t *instance
 }
 
 struct carried { /* of the active instances of a region */
-    unsigned wanted, ready, draining, without_place;
+    unsigned wanted, ready, draining, without_place, strays;
 };
 
-static struct carried carried_out(const struct status_input *in, const json_t *placement)
+static bool is_placed(const json_t *placement, const char *host, const char *name)
 {
-    struct carried n = {0};
+    size_t i;
+    json_t *j;
+    json_array_foreach (json_object_get(placement, "instances"), i, j)
+        if (str_eq(json_opt_str(j, "name", NULL), name)
+            && str_eq(json_opt_str(j, "host", NULL), host))
+            return true;
+    return false;
+}
+
+/* Still there, though nothing says so any more: on their way out, or of a host that comes back. */
+static unsigned strays(
+    const struct status_input *in, const struct model_region *r, const json_t *placement)
+{
+    unsigned n = 0;
+    for (size_t h = 0; h < in->model->n_hosts; h++) {
+        size_t i;
+        json_t *u;
+        if (in->model->hosts[h].region != r || !in->hosts[h].up)
+            continue;
+        json_array_foreach (json_object_get(in->hosts[h].report, "units"), i, u)
+            n += str_eq(json_opt_str(u, "kind", NULL), "module")
+                 && !is_placed(placement, in->model->hosts[h].name, json_opt_str(u, "name", ""));
+    }
+    return n;
+}
+
+static struct carried carried_out(
+    const struct status_input *in, const struct model_region *r, const json_t *placement)
+{
+    struct carried n = {.strays = strays(in, r, placement)};
     size_t i;
     json_t *j;
     json_array_foreach (json_object_get(placement, "instances"), i, j) {
@@ -225,11 +254,11 @@ static void region_not_ready(
             str_addf(why, "%s%s: not placed yet", sep, r->name);
         return;
     }
-    struct carried n = carried_out(in, placement);
+    struct carried n = carried_out(in, r, placement);
     if (n.ready < n.wanted)
         str_addf(why, "%s%s: %u of %u instances ready", sep, r->name, n.ready, n.wanted);
-    else if (n.draining)
-        str_addf(why, "%s%s: %u instances leave", sep, r->name, n.draining);
+    else if (n.draining + n.strays)
+        str_addf(why, "%s%s: %u instances leave", sep, r->name, n.draining + n.strays);
     if (n.without_place)
         str_addf(why, " (%s)",
             json_opt_str(json_array_get(json_object_get(placement, "lacks"), 0), "reason", ""));
@@ -261,7 +290,7 @@ static json_t *placements(const struct status_input *in)
         const json_t *p = placement_of(in, in->model->regions[i].name);
         if (!p)
             continue;
-        struct carried n = carried_out(in, p);
+        struct carried n = carried_out(in, &in->model->regions[i], p);
         const json_t *lacks = json_object_get(p, "lacks");
         json_array_append_new(
             out, json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:i,s:o}", "region",
