@@ -2,11 +2,15 @@
 """Secrets: what a unit waits for, gets, and sees change (an agent alone); and that a value is nowhere but in the memory
 of whom it is for (a lab of two regions, everything searched for a canary)."""
 import base64
+import contextlib
+import json
 import os
+import pathlib
 import stat
+import threading
 
 import pytest
-from lablib import wait_until
+from lablib import RUN, STATE, Lab, wait_until
 from units import Agent, Image, busybox, spec
 
 READ = ["/bin/sh", "-c", "ls -ln /run/secrets; cat /run/secrets/psp_key; echo; id -u; while true; do sleep 1; done"]
@@ -122,3 +126,247 @@ def test_a_removed_secret_holds_the_next_start(agent):
     tell(agent, psp_key="hunter5")
     agent.wait_state("api-1", "ready")
     assert shown(agent) == "hunter5"
+
+
+# --- a platform
+
+CANARY = f"canary-{os.getpid()}-" + base64.b32encode(os.urandom(10)).decode()
+NEXT = f"canary-{os.getpid()}-" + base64.b32encode(os.urandom(10)).decode()
+
+THREE = """
+platform: {{name}}
+domain: {{name}}.example
+regions:
+  ra: {{{{duty: main, address: 203.0.113.20, network: 10.20.0.0/16}}}}
+  rb: {{{{duty: dr, network: 10.40.0.0/16}}}}
+  rc: {{{{network: 10.60.0.0/16}}}}
+hosts:
+  a1: {{{{region: ra, address: 10.20.0.11, public: true}}}}
+  b1: {{{{region: rb, address: 10.40.0.11}}}}
+  c1: {{{{region: rc, address: 10.60.0.11}}}}
+state: {{{{members: [a1]}}}}
+modules:
+  api: {{{{image: "oci:{image}", command: [/bin/sleep, "1000000"], regions: {{{{rb: 1}}}}, secrets: [psp_key]}}}}
+  other: {{{{image: "oci:{image}", command: [/bin/sleep, "1000000"], regions: {{{{rc: 1}}}}{other}}}}}
+"""
+
+
+def forms(text):
+    """The value as it is, and as base64 has it at each offset."""
+    raw = text.encode()
+    found = [raw]
+    for offset in range(3):
+        middle = base64.b64encode(b"\0" * offset + raw)[4 if offset else 0:]
+        found.append(middle[:-4])
+    return found
+
+
+def data_of(path):
+    """What of a file is not a hole: a lab's disks are sparse."""
+    with open(path, "rb") as f:
+        end, at = f.seek(0, os.SEEK_END), 0
+        while at < end:
+            try:
+                at = f.seek(at, os.SEEK_DATA)
+            except OSError:
+                return
+            hole = f.seek(at, os.SEEK_HOLE)
+            while at < hole:
+                f.seek(at)
+                part = f.read(min(hole - at + 256, 16 << 20))
+                if not part:
+                    return
+                yield part
+                at += max(len(part) - 256, 1) if at + len(part) < hole else len(part)
+
+
+def searched(paths, words):
+    """Which of the files hold a word, and how many bytes were looked at."""
+    found, total = [], 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            for part in data_of(path):
+                total += len(part)
+                found += [(str(path), w) for w in words if w in part]
+    return found, total
+
+
+def files_below(*tops, but=()):
+    for top in tops:
+        for folder, names, files in os.walk(top):
+            names[:] = [n for n in names if os.path.join(folder, n) not in but]
+            for name in files:
+                path = os.path.join(folder, name)
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    yield path
+
+
+class Watch:
+    """Looks at the arguments and the environment of every process while something is done."""
+
+    def __init__(self, words):
+        self.words, self.found, self.rounds, self.stop = words, [], 0, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stop.is_set():
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                for name in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as f:
+                        text = f.read()
+                        self.found += [(pid, name, w) for w in self.words if w in text]
+            self.rounds += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stop.set()
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("secrets")
+    image = Image(busybox(), User="app").layout(folder / "image")
+    with Lab(THREE.format(image=image, other=""), folder=folder) as three:
+        three.image = image
+        with Watch(forms(CANARY) + forms(NEXT)) as three.watch:
+            three.up("--hosts-only")
+            wait_until(lambda: three.status()["state_store"]["connected"], 60, "the state store")
+            yield three
+
+
+def unit_of(lab, module):
+    return next(u for u in lab.status()["units"] if u["module"] == module)
+
+
+def secret_of(lab, name="psp_key"):
+    return next(s for s in json.loads(lab.mcp("secret", "list", "--json").stdout) if s["name"] == name)
+
+
+def shown_by(lab, module, name="psp_key"):
+    """The file as the module's own process has it."""
+    return lab.mcp("exec", module, "--", "/bin/cat", f"/run/secrets/{name}").stdout
+
+
+def memory_files(lab, host):
+    top = lab.path(host, "/run/mcp/secrets")
+    return sorted(str(f.relative_to(top)) for f in top.glob("*/*"))
+
+
+def test_an_instance_waits_until_its_secret_is_set(lab):
+    warned = lab.mcp("apply").stderr
+    assert "module api waits for secret psp_key, which is not set" in warned
+    wait_until(lambda: "mcp secret set psp_key" in unit_of(lab, "api")["reason"], 30)
+    assert unit_of(lab, "api")["state"] == "pending" and not unit_of(lab, "api")["pid"]
+    wait_until(lambda: unit_of(lab, "other")["state"] == "ready", 30)
+    lab.mcp("secret", "set", "psp_key", input=CANARY)
+    wait_until(lambda: "mcp secret grant psp_key api" in unit_of(lab, "api")["reason"], 30)
+    lab.mcp("secret", "grant", "psp_key", "api")
+    wait_until(lambda: unit_of(lab, "api")["state"] == "ready", 30)
+    assert shown_by(lab, "api") == CANARY
+    assert [memory_files(lab, h) for h in ("a1", "b1", "c1")] == [[], ["api-1/psp_key"], []]
+
+
+def test_only_who_may_have_it_holds_a_key(lab):
+    wait_until(lambda: sorted(secret_of(lab)["hosts"]) == ["a1", "b1"], 30)  # keeps the state; runs it. Not c1
+    assert secret_of(lab)["asked_by"] == ["api"] and secret_of(lab)["grants"] == ["api"]
+    assert not lab.path("c1", "/var/lib/mcp/control/secrets/psp_key.json").exists()
+
+
+def test_a_module_that_was_not_granted_it_waits(lab):
+    lab.declare(THREE.format(image=lab.image, other=", secrets: [psp_key]"))
+    warned = lab.mcp("apply").stderr
+    assert "module other waits for secret psp_key, which is not granted to it" in warned
+    wait_until(lambda: any("not granted to module other" in u["reason"]
+                           for u in lab.status()["units"] if u["module"] == "other"), 30)
+    assert memory_files(lab, "c1") == []
+    lab.mcp("secret", "grant", "psp_key", "other")
+    wait_until(lambda: lab.status()["ready"], 60, "other to have its secret")
+    assert shown_by(lab, "other") == CANARY
+
+
+def test_a_rotation_reaches_all_without_a_restart(lab):
+    before = {u["name"]: (u["pid"], u["restarts"]) for u in lab.status()["units"]}
+    lab.mcp("secret", "rotate", "psp_key", input=NEXT)
+    for module in ("api", "other"):
+        wait_until(lambda m=module: shown_by(lab, m) == NEXT, 30)
+    wait_until(lambda: secret_of(lab)["versions"] == 1, 30, "the old version to be dropped")
+    assert secret_of(lab)["version"] == 2 and set(secret_of(lab)["in_place"].values()) == {2}
+    assert {u["name"]: (u["pid"], u["restarts"]) for u in lab.status()["units"]} == before
+    history = [row["what"] for row in json.loads(lab.mcp("secret", "history", "psp_key", "--json").stdout)]
+    assert history == ["version 1 set", "granted to module api", "granted to module other", "version 2 set"]
+
+
+def test_the_value_is_in_no_argument_and_no_environment(lab):
+    assert lab.watch.rounds > 10 and lab.watch.found == []
+    print(f"secrets: arguments and environment of every process were read {lab.watch.rounds} times")
+
+
+def test_the_value_is_in_no_output(lab):
+    words = [("status", "--json"), ("timeline", "--json"), ("revisions", "--json"), ("plan", "--json"), ("plan",),
+             ("secret", "list", "--json"), ("secret", "list"), ("secret", "history", "psp_key", "--json"),
+             ("audit", "--json"), ("logs", "api"), ("host", "list", "--json")]
+    for args in words:
+        shown = lab.mcp(*args)
+        assert shown.stdout or shown.stderr or args[0] == "logs"
+        for word in forms(CANARY) + forms(NEXT):
+            assert word.decode() not in shown.stdout + shown.stderr, args
+    for host, address in (("a1", "10.20.0.11"), ("b1", "10.40.0.11"), ("c1", "10.60.0.11")):
+        metrics = lab.exec(host, "curl", "-sS", "--max-time", "5", f"http://{address}:7402/metrics").stdout
+        assert "mcp_" in metrics and CANARY not in metrics and NEXT not in metrics
+
+
+def test_the_value_is_on_no_disk_and_in_no_core_file(lab):
+    """Disks are read raw: the state store's log and pages, what was deleted, all of it. Control and agent are aborted
+    before, so that a core file would be there."""
+    roles = [(h["name"], r["pid"]) for h in lab.status()["hosts"] if h["name"] in ("a1", "b1")
+             for r in h["roles"] if r["name"] in ("control", "agent")]
+    assert len(roles) == 4
+    for host, pid in roles:
+        limits = lab.exec(host, "cat", f"/proc/{pid}/limits").stdout
+        core = next(line for line in limits.splitlines() if "core file" in line)
+        assert core.split()[4:6] == ["0", "0"], core
+        lab.exec(host, "kill", "-ABRT", str(pid))
+    wait_until(lambda: lab.status()["ready"], 60)
+    wait_until(lambda: shown_by(lab, "api") == NEXT, 30)
+    os.sync()
+    words = forms(CANARY) + forms(NEXT)
+    found, total = searched(files_below(STATE / lab.name, RUN / lab.name), words)
+    assert found == [] and total > 10 << 20
+    named, _ = searched(files_below(STATE / lab.name), [b"secret/psp_key"])
+    assert any("disk" in path or path.endswith(".img") for path, _ in named), named  # the search does see disks
+    for host in ("a1", "b1", "c1"):
+        top = str(lab.path(host, "/run/mcp"))
+        found, read = searched(files_below(top, but=(f"{top}/secrets",)), words)
+        assert found == []
+        total += read
+        assert not [f for f in lab.path(host, "/").glob("core*")] and not list(pathlib.Path("/").glob("core*"))
+    print(f"secrets: {total >> 20} MiB of disks and run folders searched")
+    found, _ = searched(files_below(*[lab.path(h, "/run/mcp/secrets") for h in ("a1", "b1", "c1")]), words)
+    assert {path.rsplit("/", 2)[1].split("-")[0] for path, _ in found} == {"api", "other"}  # there it is
+
+
+def test_a_reboot_without_the_state_store_starts_what_needs_it(lab):
+    lab.mcp("lab", "kill", "b1")
+    lab.mcp("lab", "kill", "a1")  # the only member of the state store
+    lab.mcp("lab", "heal", "b1")
+
+    file = lab.path("b1", "/run/mcp/secrets/api-1/psp_key")
+    wait_until(file.exists, 60, "the secret to be there again")
+    wait_until(lambda: shown_by(lab, "api") == NEXT, 60, "api to run again")
+    assert memory_files(lab, "b1") == ["api-1/psp_key"]
+    lab.mcp("lab", "heal", "a1")
+    wait_until(lambda: lab.status()["ready"], 90)
+
+
+def test_what_is_removed_is_gone(lab):
+    lab.mcp("secret", "rm", "psp_key")
+    assert json.loads(lab.mcp("secret", "list", "--json").stdout) == []
+    for host in ("a1", "b1", "c1"):
+        wait_until(lambda h=host: not list(lab.path(h, "/var/lib/mcp/control/secrets").glob("*")), 30)
+    assert lab.mcp("secret", "rotate", "psp_key", input="x", check=False).returncode == 1
+    assert lab.mcp("secret", "set", "../x", input="x", check=False).returncode == 2
+    assert lab.mcp("secret", "set", "big", input="x" * 65537, check=False).returncode == 1

@@ -100,8 +100,10 @@ static void tell_unit(struct agent_unit *u, const struct model_secret *m, int64_
     char message[128];
     if (m->on_change == SECRET_SIGNAL && u->pid > 0)
         kill(u->pid, m->signal);
-    if (m->on_change == SECRET_RESTART)
+    if (m->on_change == SECRET_RESTART) {
         u->refresh = true;
+        agent_changed(u->agent);
+    }
     snprintf(message, sizeof message, "secret %s is version %lld now", m->name, (long long)v);
     if (c->timeline)
         c->timeline(c->ctx, u->spec->name, message, secret_change_name(m->on_change));

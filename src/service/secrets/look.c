@@ -13,8 +13,7 @@ struct mend {
     char name[MODEL_SECRET_NAME_MAX + 1];
 };
 
-/* The document with every version's keys as they should be, or `old` itself. */
-static json_t *resealed(const struct secrets *s, const char *name, json_t *old)
+json_t *secrets_resealed(const struct secrets *s, const char *name, json_t *old)
 {
     json_t *doc = json_incref(old), *version;
     _cleanup_json_ json_t *hosts = secrets_hosts(s, old);
@@ -51,7 +50,7 @@ static bool all_have_newest(const struct secrets *s, const json_t *doc)
 
 static json_t *mended(const struct secrets *s, const char *name, json_t *old)
 {
-    json_t *doc = resealed(s, name, old);
+    json_t *doc = secrets_resealed(s, name, old);
     if (all_have_newest(s, doc)
         && (!s->c.taken || s->c.taken(s->c.ctx, name, secret_doc_newest(doc)))) {
         json_t *next = secret_doc_pruned(doc);

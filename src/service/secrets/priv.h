@@ -36,4 +36,6 @@ void secrets_cache_put(struct secrets *s, const char *name, const json_t *doc); 
 void secrets_cache_sweep(struct secrets *s); /* what the store does not have */
 
 /* look.c */
+/* The document with every version's keys as they should be; a new reference. */
+json_t *secrets_resealed(const struct secrets *s, const char *name, json_t *doc);
 void secrets_look_start(struct secrets *s);

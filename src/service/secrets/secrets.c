@@ -253,9 +253,11 @@ static int edit(void *ctx, json_t *old, json_t **ret, struct err *e)
         doc = json_incref(old);
     if (r >= 0)
         r = set_grants(c, &note, &doc, e);
-    if (r >= 0)
-        *ret = doc;
-    return r;
+    if (r < 0)
+        return r;
+    *ret = secrets_resealed(c->s, c->name, doc); /* whom a grant lets have it, at once */
+    json_decref(doc);
+    return 0;
 }
 
 static void fail_later(struct change *c, struct err e);
