@@ -235,16 +235,16 @@ def unit(lab, host, name):
 
 @pytest.mark.parametrize("module", ["api", "web", "ai", "payment"])
 def test_a_killed_module_is_back_at_once(lab, module):
-    before = unit(lab, "hk1", f"{module}-1")
+    before = next(u for u in units(lab) if u["module"] == module and u["region"] == "ap-hongkong")
     begun = time.monotonic()
     os.kill(before["pid"], signal.SIGKILL)
 
     def back():
-        now = unit(lab, "hk1", f"{module}-1")
+        now = unit(lab, before["host"], before["name"])
         return now["state"] == "ready" and now["pid"] != before["pid"]
     wait_until(back, 20, f"{module} to be ready again")
     print(f"{module} ready again after {time.monotonic() - begun:.2f} s")
-    assert unit(lab, "hk1", f"{module}-1")["restarts"] == before["restarts"] + 1
+    assert unit(lab, before["host"], before["name"])["restarts"] == before["restarts"] + 1
 
 
 def role(lab, host, name):
