@@ -2,7 +2,10 @@
 """Care of the state store, by the steps of doc/guide/disaster.md: backup and restore, also on new machines; quorum lost
 for good; a platform of one host that grows."""
 import json
+import os
 import pathlib
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -139,3 +142,66 @@ def test_quorum_lost_for_good(lab):
     wait_until(lambda: lab.status()["ready"] and revision(lab) == 3)
     lab.mcp("lab", "kill", "a1")  # what was recovered is whole without the one it came from
     wait_until(lambda: json.loads(lab.mcp("revisions", "--json").stdout)[0]["revision"] == 3, timeout=30)
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+MODULE = """
+modules:
+  api:
+    image: oci:{image}
+    port: 8080
+    health: {{path: /healthz, interval: 1s, timeout: 500ms}}
+    route: {{names: [{name}.example], path: /, auth: none}}
+    regions: {{ra: 2}}
+    limits: {{memory: 64MiB, pids: 32}}
+"""
+
+
+def module_pids(lab):
+    return {u["name"]: u["pid"] for u in lab.status()["units"] if u["module"] == "api" and u["state"] == "ready"}
+
+
+def test_a_platform_of_one_host_grows(lab):
+    """SQLite to etcd: no process of a module is another afterwards; then the other hosts join and hold the store."""
+    lab.up("--hosts-only")
+    lab.mcp("lab", "wipe", "ra")
+    module = MODULE.replace("{image}", str(ROOT / "example/images/api"))
+    one = THREE_HOSTS.replace("  a2: {{region: ra, address: 10.20.0.12}}\n", "").replace(
+        "  a3: {{region: ra, address: 10.20.0.13}}\n", "").replace("[a1, a2, a3]", "[a1]")
+    lab.declare(one + module)
+    lab.exec("a1", BINARY, "host", "init", "-f", lab.file, "--root-out", lab.file.parent / "ca")
+    lab.mcp("lab", "heal", "a1")
+    wait_until(lambda: revision(lab) == 1, timeout=30)
+    lab.mcp("apply", "--wait")
+    p = lab.mcp("state", "move", "etcd", check=False)
+    assert p.returncode == 3 and "one host: SQLite serves it" in p.stderr
+    lab.declare(THREE_HOSTS + module)
+    lab.mcp("apply")
+    wait_until(lambda: revision(lab) == 2 and len(module_pids(lab)) == 2)
+    before = module_pids(lab)
+    # control is killed on the way: SQLite is what it was, and the member that had begun goes
+    moving = subprocess.Popen([BINARY, "state", "move", "etcd", "--platform", lab.name], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    wait_until(lambda: [u for u in lab.status()["units"] if u["module"] == "etcd"])
+    os.kill(next(r["pid"] for r in lab.status()["hosts"][0]["roles"] if r["name"] == "control"), signal.SIGKILL)
+    assert moving.wait(timeout=30) != 0
+    wait_until(lambda: (s := lab.status()["state_store"])["kind"] == "sqlite" and s["connected"])
+    wait_until(lambda: not [u for u in lab.status()["units"] if u["module"] == "etcd"])
+    assert module_pids(lab) == before and revision(lab) == 2
+    said = json.loads(lab.mcp("state", "move", "etcd", "--json").stdout)
+    assert said["kind"] == "etcd" and said["keys"] > 5
+    wait_until(lambda: (s := lab.status()["state_store"])["kind"] == "etcd" and s["connected"], timeout=30)
+    wait_until(lambda: module_pids(lab) == before)
+    assert revision(lab) == 2
+    kept = [json.loads(lab.mcp("revisions", "--json").stdout)[i]["revision"] for i in range(2)]
+    assert kept == [2, 1]
+    assert lab.exec("a1", "ls", "/var/lib/mcp").stdout.count("etcd-m") >= 1
+    for host in ("a2", "a3"):
+        made = lab.mcp("host", "token", "--as", host).stdout.strip()
+        lab.exec(host, BINARY, "host", "join", "10.20.0.11", made)
+        lab.mcp("lab", "heal", host)
+    wait_until(lambda: [h["member"] for h in hosts(lab).values()] == ["member"] * 3, timeout=90)
+    p = lab.mcp("state", "move", "etcd", check=False)
+    assert p.returncode == 3 and "is etcd already" in p.stderr
+    assert module_pids(lab) == before
+    wait_until(lambda: lab.status()["ready"], timeout=30)

@@ -48,6 +48,7 @@ extern const struct cmd cmd_exec;
 extern const struct cmd cmd_logs;
 extern const struct cmd cmd_shim;
 extern const struct cmd cmd_state_backup;
+extern const struct cmd cmd_state_move;
 extern const struct cmd cmd_state_recover;
 extern const struct cmd cmd_state_restore;
 extern const struct cmd cmd_state_status;
@@ -81,6 +82,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_state_status,
     &cmd_state_backup,
     &cmd_state_restore,
+    &cmd_state_move,
     &cmd_state_recover,
     &cmd_host_drain,
     &cmd_host_undrain,

@@ -135,6 +135,9 @@ void kv_close(struct kv *kv); /* NULL is fine; the rest happens on the loop */
 
 MUST_CHECK int kv_sqlite_open(uv_loop_t *loop, const char *path, struct kv **ret, struct err *e);
 
+/* SQLite and memory: transactions fail with ERR_UNAVAILABLE, reads go on. For a move. */
+void kv_local_freeze(struct kv *kv, bool frozen);
+
 struct kv_etcd_config {
     const char *const *endpoints; /* "https://10.20.0.11:2379", the own member first */
     size_t n_endpoints;

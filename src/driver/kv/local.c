@@ -66,6 +66,7 @@ struct local {
     int64_t revision;
     uint64_t now_ms; /* virtual time */
     bool down;
+    bool frozen; /* nothing is written any more */
     bool closing;
     struct done *head, **tail;
     struct row *events; /* oldest first */
@@ -255,6 +256,8 @@ static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
     struct local *s = local_of(kv);
     struct done *d = enqueue(s, DONE_TXN, ctx);
     d->fn.txn = fn;
+    if (!d->err.code && s->frozen)
+        err_set(&d->err, ERR_UNAVAILABLE, "the state store is being moved; try again");
     if (d->err.code || kv_check_txn(cmp, n_cmp, ops, n_ops, &d->err) < 0)
         return;
     d->succeeded = true;
@@ -652,6 +655,11 @@ size_t kv_mem_run(struct kv *kv, uint64_t now_ms)
     if (!s->down)
         expire_leases(s);
     return drain(s);
+}
+
+void kv_local_freeze(struct kv *kv, bool frozen)
+{
+    local_of(kv)->frozen = frozen;
 }
 
 void kv_mem_set_down(struct kv *kv, bool down)

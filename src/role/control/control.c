@@ -220,6 +220,7 @@ static void on_units(struct control *c, json_t *params)
     }
     json_decref(c->units);
     c->units = json_incref(units);
+    control_move_tidy(c);
     control_tell_units(c);
     control_report_soon(c);
     scheduler_poke(c->scheduler);

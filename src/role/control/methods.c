@@ -164,6 +164,7 @@ static const struct {
     {"state.restore", control_state_restore},
     {"state.status", control_state_status},
     {"state.recover", control_state_recover},
+    {"state.move", control_state_move},
     {"ca.status", control_ca_answer},
     {"ca.rotate", control_ca_rotate},
     {"operator.add", control_operator_add},

@@ -53,7 +53,8 @@ struct control {
     struct documents *hosts;   /* the register of hosts */
     struct documents *denied;   /* hosts that were removed */
     struct control_members *members; /* of the state store */
-    bool recovering; /* its quorum is given up */
+    bool tidied;     /* what an interrupted move left was taken away */
+    bool recovering; /* the state store is being moved, or its quorum given up */
     json_t *first; /* what `mcp host init` left to do, NULL: nothing */
     struct enrol_door *door;    /* for machines that want to join */
     uint64_t enrol_noted_ms;    /* refusals told since then: */
@@ -187,6 +188,10 @@ void control_restore(struct control *c, const char *text, size_t len, bool confi
 void control_state_status(struct control *c, struct rpc_req *req, json_t *params);
 void control_state_backup(struct control *c, struct rpc_req *req, json_t *params);
 void control_state_restore(struct control *c, struct rpc_req *req, json_t *params);
+
+/* move.c */
+void control_move_tidy(struct control *c); /* other units run here */
+void control_state_move(struct control *c, struct rpc_req *req, json_t *params);
 
 /* recover.c */
 void control_recover_calm(struct control *c); /* the agent is linked */
