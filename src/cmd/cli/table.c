@@ -8,6 +8,8 @@ extern const struct cmd cmd_ca_rotate;
 extern const struct cmd cmd_ca_status;
 extern const struct cmd cmd_complete_words;
 extern const struct cmd cmd_completion;
+extern const struct cmd cmd_deploy;
+extern const struct cmd cmd_deploy_status;
 extern const struct cmd cmd_down;
 extern const struct cmd cmd_explain_dns;
 extern const struct cmd cmd_host;
@@ -37,6 +39,7 @@ extern const struct cmd cmd_operator_rm;
 extern const struct cmd cmd_plan;
 extern const struct cmd cmd_revisions;
 extern const struct cmd cmd_role;
+extern const struct cmd cmd_rollback;
 extern const struct cmd cmd_schema;
 extern const struct cmd cmd_secret_grant;
 extern const struct cmd cmd_secret_history;
@@ -63,6 +66,9 @@ const struct cmd *const cmd_table[] = {
     &cmd_plan,
     &cmd_apply,
     &cmd_revisions,
+    &cmd_deploy,
+    &cmd_deploy_status,
+    &cmd_rollback,
     /* Look. */
     &cmd_status,
     &cmd_timeline,

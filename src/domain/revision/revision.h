@@ -43,3 +43,18 @@ int revision_each_file(const struct model *m, int (*fn)(void *ctx, const char *k
 /* Names what the revision makes of the platform, whoever made it when: equal content, equal digest.
  * */
 void revision_content_digest(const json_t *platform, const json_t *files, char out[DIGEST_SIZE]);
+
+/* A revision's content with one module changed: new references, nothing of the old one is touched. */
+struct revision_edit {
+    json_t *platform, *files;
+};
+/* Another image: `image` as declared ("oci:images/api"; NULL: as it is) with `digest`. ERR_REFUSED
+ * if another module has its image from the same file and would change with it. */
+MUST_CHECK int revision_edit_image(const json_t *platform, const json_t *files, const char *module,
+    const char *image, const char *digest, struct revision_edit *ret, struct err *e);
+/* The module as the revision `older` has it. */
+MUST_CHECK int revision_edit_back(const json_t *platform, const json_t *files, const char *module,
+    const json_t *older, struct revision_edit *ret, struct err *e);
+void revision_edit_done(struct revision_edit *edit);
+/* Do two revisions say the same of a module, its image included? */
+bool revision_module_equal(const json_t *a, const json_t *b, const char *module);

@@ -2,8 +2,9 @@
 /* One step: the world as it is seen, each module in each region, what changed in the documents. */
 #include "domain/schedule/priv.h"
 
-/* Of a transaction's operations; the caller needs some for itself. */
-#define WRITES_MAX 48u
+/* Documents that change together are written in one transaction (KV_TXN_MAX operations, half of them
+ * compares). */
+#define WRITES_MAX 30u
 #define UNDECLARED_DRAIN_MS 10000u
 #define LACK_RETRY_MS 10000u /* should a host's room change unseen */
 

@@ -17,7 +17,9 @@ struct waiter {
     int64_t number;
     int64_t before; /* the revision when the wait began */
     bool unchanged;
-    char last[512]; /* what was said last */
+    char last[512];  /* what was said last */
+    char module[64]; /* of a deploy: this rollout is what counts; "" */
+    int64_t after;   /* a deploy that tries again: rollouts up to this one are not meant */
     uv_timer_t deadline;
 };
 
@@ -28,6 +30,7 @@ struct apply {
     int64_t timeout_ms;
     json_t *params;
     struct secure *secure;
+    char module[64];
 };
 
 static void on_deadline_closed(uv_handle_t *h)
@@ -68,6 +71,31 @@ static void on_cancelled(void *ctx)
     finish(ctx, false, &e);
 }
 
+static bool meant(const struct waiter *w, const json_t *d)
+{
+    return json_opt_int(d, "revision", 0) == w->number
+           && (!*w->module || str_eq(json_opt_str(d, "module", NULL), w->module))
+           && json_opt_int(d, "id", 0) > w->after;
+}
+
+/* Of a deploy: its rollout in words; whether it is over. */
+static bool rolled(const struct waiter *w, const json_t *status, const char **ret_text)
+{
+    size_t i;
+    json_t *d;
+    json_array_foreach (json_object_get(status, "deployments"), i, d) {
+        if (!*w->module || !meant(w, d))
+            continue;
+        const char *state = json_opt_str(d, "state", "");
+        const char *step = json_opt_str(d, "step", "");
+        *ret_text = !strcmp(state, "rolling-back") ? json_opt_str(d, "reason", state)
+                    : *step                        ? step
+                                                   : state;
+        return !strcmp(state, "done");
+    }
+    return false;
+}
+
 /* A rollout of the revision that was taken back: waiting longer brings nothing. */
 static bool gave_up(const struct waiter *w, const json_t *status, struct err *e)
 {
@@ -75,8 +103,7 @@ static bool gave_up(const struct waiter *w, const json_t *status, struct err *e)
     json_t *d;
     json_array_foreach (json_object_get(status, "deployments"), i, d) {
         const char *state = json_opt_str(d, "state", "");
-        if (json_opt_int(d, "revision", 0) != w->number
-            || (strcmp(state, "rolled-back") != 0 && strcmp(state, "failed") != 0))
+        if (!meant(w, d) || (strcmp(state, "rolled-back") != 0 && strcmp(state, "failed") != 0))
             continue;
         err_set(e, ERR_FAILED, "revision %lld: the rollout of %s %s: %s", (long long)w->number,
             json_opt_str(d, "module", "?"), !strcmp(state, "failed") ? "failed" : "was rolled back",
@@ -96,9 +123,10 @@ static void check(struct waiter *w, const json_t *status)
     /* Numbers begin anew after a lost state store, and another apply may come in first: ours is
      * what runs, or it is something else than before. */
     bool taken = revision == w->number || revision != w->before;
+    bool over = rolled(w, status, &why);
     if (gave_up(w, status, &e)) {
         finish(w, false, &e);
-    } else if (taken && json_opt_bool(status, "ready", false)) {
+    } else if (over || (taken && !w->after && json_opt_bool(status, "ready", false))) {
         finish(w, true, NULL);
     } else if (!str_eq(why, w->last)) {
         str_copy(w->last, sizeof w->last, why);
@@ -117,7 +145,7 @@ void control_waiters_check(struct control *c)
     }
 }
 
-static void wait_ready(struct apply *a, int64_t number, bool unchanged)
+static void wait_ready(struct apply *a, int64_t number, bool unchanged, int64_t after)
 {
     struct waiter *w = xcalloc(1, sizeof *w);
     *w = (struct waiter){.next = a->c->waiters,
@@ -125,7 +153,9 @@ static void wait_ready(struct apply *a, int64_t number, bool unchanged)
         .req = a->req,
         .number = number,
         .before = a->c->number,
-        .unchanged = unchanged};
+        .unchanged = unchanged,
+        .after = after};
+    str_copy(w->module, sizeof w->module, a->module);
     if (w->next)
         w->next->prev = w;
     a->c->waiters = w;
@@ -144,10 +174,16 @@ static void free_apply(struct apply *a)
 static void on_applied(void *ctx, int64_t number, bool unchanged, const struct err *e)
 {
     struct apply *a = ctx;
+    int64_t after = 0;
+    /* What is declared already, and was taken back: it is tried again. */
+    if (!e && unchanged && *a->module && control_deploy_failed(a->c, a->module, &after))
+        control_deploy_retry(a->c, a->module);
+    else
+        after = 0;
     if (e)
         rpc_reply_error(a->req, e);
     else if (a->wait)
-        wait_ready(a, number, unchanged);
+        wait_ready(a, number, unchanged, after);
     else
         rpc_reply(a->req, json_pack("{s:I,s:b,s:b}", "revision", (json_int_t)number, "unchanged",
                               unchanged, "ready", 0));
@@ -220,6 +256,7 @@ void control_apply(struct control *c, struct rpc_req *req, json_t *params)
         .params = json_incref(params)};
     int64_t timeout = json_opt_int(params, "timeout_ms", WAIT_DEFAULT_MS);
     a->timeout_ms = MIN(MAX(timeout, (int64_t)1), (int64_t)WAIT_MAX_MS);
+    str_copy(a->module, sizeof a->module, json_opt_str(params, "module", ""));
     rpc_req_watch(req, NULL, on_securing_cancelled, a);
     struct secure *s = control_secure(c, revision, req, APPLY_PATIENCE_MS, on_secured, a);
     if (s)

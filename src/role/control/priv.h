@@ -343,6 +343,7 @@ enum control_duty control_duty_of(
 json_t *control_units_serving(struct control *c);
 
 /* apply.c */
+/* With "module" it is a deploy of that: its rollout is what is waited for. */
 void control_apply(struct control *c, struct rpc_req *req, json_t *params);
 void control_stage(struct control *c, struct rpc_req *req, json_t *params);
 void control_waiters_check(struct control *c); /* something changed: is the platform ready now? */
@@ -353,3 +354,12 @@ void control_cli_stop(struct control *c);
 
 /* scrape.c */
 void control_scrape(void *ctx, struct scrape_answer *a);
+
+/* deploy.c: one module changed, or put back */
+void control_deploy(struct control *c, struct rpc_req *req, json_t *params);
+void control_deploy_status(struct control *c, struct rpc_req *req, json_t *params);
+void control_rollback(struct control *c, struct rpc_req *req, json_t *params);
+/* Did its last rollout fail, and which one was it? */
+bool control_deploy_failed(const struct control *c, const char *module, int64_t *ret_id);
+/* Asks the leader to try it again. */
+void control_deploy_retry(struct control *c, const char *module);

@@ -154,16 +154,32 @@ static int send_missing(struct upload *u, const json_t *missing, struct err *e)
     return 0;
 }
 
+static int send_all(struct upload *u, struct err *e)
+{
+    _cleanup_json_ json_t *answer = NULL;
+    int r = u->n ? ask_missing(u, &answer, e) : 0;
+    return r < 0 || !u->n ? r : send_missing(u, json_object_get(answer, "missing"), e);
+}
+
 int upload_files(struct rpc_client *c, const struct model *m, const char *dir, const json_t *files,
     const struct upload_progress *p, struct err *e)
 {
     struct upload u = {.client = c, .progress = p};
-    _cleanup_json_ json_t *answer = NULL;
     int r = collect(&u, m, dir, files, e);
-    if (r >= 0 && u.n)
-        r = ask_missing(&u, &answer, e);
-    if (r >= 0 && u.n)
-        r = send_missing(&u, json_object_get(answer, "missing"), e);
+    if (r >= 0)
+        r = send_all(&u, e);
+    free_upload(&u);
+    return r;
+}
+
+int upload_image(struct rpc_client *c, const char *module, const char *image, const char *dir,
+    const struct upload_progress *p, struct err *e)
+{
+    struct upload u = {.client = c, .progress = p};
+    const struct model_module m = {.name = module, .image = image};
+    int r = add_image(&u, dir, &m, e);
+    if (r >= 0)
+        r = send_all(&u, e);
     free_upload(&u);
     return r;
 }

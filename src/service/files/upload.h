@@ -19,3 +19,6 @@ struct upload_progress {
 /* `files` as files_resolve() made it, `dir` the declaration's folder. */
 MUST_CHECK int upload_files(struct rpc_client *c, const struct model *m, const char *dir,
     const json_t *files, const struct upload_progress *p, struct err *e);
+/* One image, "oci:PATH[:TAG]" as declared; `module` is whose, for words. */
+MUST_CHECK int upload_image(struct rpc_client *c, const char *module, const char *image,
+    const char *dir, const struct upload_progress *p, struct err *e);

@@ -115,10 +115,66 @@ static void test_each_file(void **state)
     assert_int_equal(n, 1);
 }
 
+#define DIGEST_B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+/* One module changes, the rest and what was given stay as they were. */
+static void test_edit_of_one_module(void **state)
+{
+    json_t *old = make();
+    json_t *platform = json_object_get(old, "platform"), *files = json_object_get(old, "files");
+    json_t *before = json_deep_copy(old);
+    struct revision_edit edit;
+    struct err e = {0};
+    assert_int_equal(
+        revision_edit_image(platform, files, "ap", NULL, DIGEST_B, &edit, &e), ERR_NOT_FOUND);
+    assert_int_equal(
+        revision_edit_image(platform, files, "api", NULL, "latest", &edit, &e), ERR_USAGE);
+    assert_int_equal(
+        revision_edit_image(platform, files, "api", "oci:images/new", DIGEST_B, &edit, &e), 0);
+    assert_string_equal(json_opt_str(edit.files, "images/new", ""), DIGEST_B);
+    assert_null(json_object_get(edit.files, "images/api:v1")); /* nobody names it any more */
+    json_t *new = revision_build(edit.platform, edit.files, 8, "2026-11-23T05:30:12.345Z", "a", "");
+    struct revision *r;
+    assert_int_equal(revision_parse(new, &r, &e), 0);
+    revision_free(r);
+    assert_false(revision_module_equal(old, new, "api"));
+    assert_true(json_equal(old, before));
+    revision_edit_done(&edit);
+    /* And back. */
+    assert_int_equal(revision_edit_back(json_object_get(new, "platform"),
+                         json_object_get(new, "files"), "api", old, &edit, &e),
+        0);
+    assert_true(json_equal(edit.platform, platform) && json_equal(edit.files, files));
+    revision_edit_done(&edit);
+    json_decref(new);
+    json_decref(before);
+    json_decref(old);
+}
+
+static void test_an_image_of_two_modules_changes_for_none_alone(void **state)
+{
+    json_t *platform = json_loads("{\"modules\": {\"a\": {\"image\": \"oci:x\"}, "
+                                  "\"b\": {\"image\": \"oci:x\"}}}",
+        0, NULL);
+    json_t *files = json_pack("{s:s}", "x", DIGEST_A);
+    struct revision_edit edit;
+    struct err e = {0};
+    assert_int_equal(
+        revision_edit_image(platform, files, "a", NULL, DIGEST_B, &edit, &e), ERR_REFUSED);
+    assert_non_null(strstr(e.message, "module b"));
+    assert_int_equal(revision_edit_image(platform, files, "a", "oci:y", DIGEST_B, &edit, &e), 0);
+    assert_string_equal(json_opt_str(edit.files, "x", ""), DIGEST_A);
+    revision_edit_done(&edit);
+    json_decref(platform);
+    json_decref(files);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_edit_of_one_module),
+        cmocka_unit_test(test_an_image_of_two_modules_changes_for_none_alone),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_content_digest),
         cmocka_unit_test(test_each_file),
