@@ -236,9 +236,16 @@ void http_conn_run(struct conn *c)
 
 void http_conn_drain(struct conn *c)
 {
-    if (c->state == CONN_BUSY)
-        c->tx->close = true;
-    else if (c->state != CONN_LINGER)
+    if (c->state == CONN_BUSY) /* an answer that has not said so must not end the connection */
+        c->tx->close |= !c->t->drain_idle_ms || !c->tx->answered;
+    else if (c->state != CONN_LINGER && !c->t->drain_idle_ms)
+        http_conn_close(c, false);
+}
+
+/* Half a head or a handshake is a request on its way: it has until the end of the drain. */
+void http_conn_drain_idle(struct conn *c)
+{
+    if (c->state == CONN_HEAD && c->timer.kind == TIMER_IDLE)
         http_conn_close(c, false);
 }
 

@@ -129,6 +129,7 @@ struct http_timeouts {
     uint32_t pool;      /* an unused upstream connection */
     uint32_t linger;    /* reading on, so that a refused client can read why */
     uint32_t drain;     /* stop: what is in flight may finish */
+    uint32_t drain_idle; /* stop: a kept connection may bring one more request; 0: closed at once */
     uint32_t ticket;    /* a key makes session tickets this long, and opens them as long again */
 };
 
@@ -146,8 +147,8 @@ struct http_config {
  * out, otherwise every thread takes connections from all descriptors of it. */
 MUST_CHECK int http_server_start(
     const struct http_config *config, struct http_server **ret, struct err *e);
-/* No more connections, idle ones closed, others end with their request; app->stopped() comes. Any
- * thread. */
+/* No more connections; those that there are end with their request, idle ones after drain_idle: a
+ * request may be on its way to them. app->stopped() comes. Any thread. */
 void http_server_drain(struct http_server *s);
 /* Makes every thread run its loop() soon. Any thread. */
 void http_server_wake(struct http_server *s);

@@ -134,7 +134,8 @@ void http_conn_accept(struct thread *t, int fd, const struct sockaddr *from, boo
 void http_conn_run(struct conn *c);
 void http_conn_close(struct conn *c, bool reset);
 void http_conn_linger(struct conn *c);
-void http_conn_drain(struct conn *c); /* the thread stops */
+void http_conn_drain(struct conn *c);      /* the thread stops */
+void http_conn_drain_idle(struct conn *c); /* ... and no request came since */
 /* the one that has been idle longest; false: none is */
 bool http_conn_evict_idle(struct thread *t);
 
@@ -238,6 +239,7 @@ struct upstream {
     struct tx *tx;                /* NULL: idle or dead */
     bool dead, reused, connecting;
     size_t scanned; /* of the answer's head in s.in */
+    uint64_t until_ms; /* not reused after it */
 };
 
 #define PEER_BUCKETS 1024
@@ -279,7 +281,7 @@ struct thread {
     struct listener *listeners;
     size_t n_listeners;
     bool accepting, draining;
-    uint64_t drain_until_ms, accept_again_ms, sweep_ms;
+    uint64_t drain_until_ms, drain_idle_ms, accept_again_ms, sweep_ms;
     unsigned n_conns, max_conns;
     struct conn conns;  /* list head */
     struct conn *again; /* had their turn, have more to do */

@@ -124,6 +124,8 @@ static void begin_drain(struct thread *t, enum drain how)
 {
     t->draining = true;
     t->drain_until_ms = t->now_ms + (how == DRAIN_NOW ? 0 : t->server->timeouts.drain);
+    if (how != DRAIN_NOW && t->server->timeouts.drain_idle)
+        t->drain_idle_ms = t->now_ms + t->server->timeouts.drain_idle;
     http_thread_accept_pause(t, true);
     t->accept_again_ms = 0;
     for (struct conn *c = t->conns.next, *next; c != &t->conns; c = next) {
@@ -131,6 +133,15 @@ static void begin_drain(struct thread *t, enum drain how)
         http_conn_drain(c);
     }
     http_upstream_drop_idle(t);
+}
+
+static void end_drain_idle(struct thread *t)
+{
+    t->drain_idle_ms = 0;
+    for (struct conn *c = t->conns.next, *next; c != &t->conns; c = next) {
+        next = c->next;
+        http_conn_drain_idle(c);
+    }
 }
 
 static void end_drain(struct thread *t)
@@ -149,7 +160,9 @@ static void end_drain(struct thread *t)
 static int wait_ms(const struct thread *t)
 {
     int ms = http_timers_wait_ms(t);
-    uint64_t until = t->draining ? t->drain_until_ms : t->accept_again_ms;
+    uint64_t until = !t->draining      ? t->accept_again_ms
+                     : t->drain_idle_ms ? MIN(t->drain_idle_ms, t->drain_until_ms)
+                                        : t->drain_until_ms;
     if (until) {
         int left = until > t->now_ms ? (int)MIN(until - t->now_ms, (uint64_t)60000) : 0;
         ms = ms < 0 ? left : MIN(ms, left);
@@ -169,6 +182,8 @@ static bool housekeeping(struct thread *t)
     enum drain how = (enum drain)atomic_load_explicit(&t->server->draining, memory_order_relaxed);
     if (how != DRAIN_NO && !t->draining)
         begin_drain(t, how);
+    if (t->drain_idle_ms && t->drain_idle_ms <= t->now_ms)
+        end_drain_idle(t);
     if (t->draining && t->drain_until_ms <= t->now_ms)
         end_drain(t);
     reap(t);

@@ -565,7 +565,7 @@ static void release_upstream(struct tx *tx)
         return;
     bool clean = tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent)
                  && !tx->upstream_closes && !http_buf_len(u->s.in) && !u->s.eof && !u->s.hangup
-                 && !u->s.broken;
+                 && !u->s.broken && u->t->now_ms < u->until_ms;
     u->s.out = NULL;
     if (clean)
         http_upstream_keep(u);
@@ -595,7 +595,7 @@ static enum step_result step_end(struct tx *tx)
         http_conn_close(c, reset);
     else if (tx->close && (!tx->request_ended || c->s.in))
         http_conn_linger(c);
-    else if (tx->close || t->draining)
+    else if (tx->close || (t->draining && !t->drain_idle_ms))
         http_conn_close(c, false);
     else
         http_timer_set(t, &c->timer, TIMER_IDLE);

@@ -12,6 +12,7 @@
 #define EJECT_FIRST_MS 1000u
 #define EJECT_MAX_MS 30000u
 #define PEER_FORGOTTEN_MS 300000u
+#define UPSTREAM_AGE_MS 5000u /* under what a mesh that is replaced waits before it ends connections */
 
 static uint32_t peer_hash(const struct http_target *target)
 {
@@ -182,7 +183,7 @@ static struct upstream *take_idle(struct tx *tx, struct peer *p)
         p->n_busy++;
         /* A request that must not be sent twice gets a connection that is known to be open just
          * now. */
-        if (tx->request.is_idempotent || is_alive(u))
+        if (u->t->now_ms < u->until_ms && (tx->request.is_idempotent || is_alive(u)))
             return u;
         http_upstream_drop(u);
     }
@@ -216,7 +217,8 @@ static struct upstream *open_new(struct thread *t, struct peer *p)
         t->free_upstreams = u->next;
     else
         u = xmalloc(sizeof *u);
-    *u = (struct upstream){.t = t, .peer = p, .connecting = true};
+    *u = (struct upstream){
+        .t = t, .peer = p, .connecting = true, .until_ms = t->now_ms + UPSTREAM_AGE_MS};
     u->s.source.ready = on_upstream;
     u->timer.fire = on_pool_timeout;
     p->n_busy++;

@@ -167,7 +167,7 @@ static int init(struct role *r, struct err *e)
     struct edge_config config = {
         .listens = listens,
         .n_listens = take_listens(r, listens),
-        .timeouts = {.drain = 8000}, /* host waits 10 s */
+        .timeouts = {.drain = 8000, .drain_idle = 1500}, /* host waits 10 s */
         .state_dir = r->state_dir,
         .metrics = metrics_process(),
         .stopped = threads_stopped,

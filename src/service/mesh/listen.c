@@ -26,6 +26,8 @@ static int open_socket(const struct ip_addr *a, uint16_t port)
     _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0
         || setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on) < 0
+        /* A mesh that takes this one's place opens its own before ours are closed. */
+        || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0
         || bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, BACKLOG) < 0)
         return -errno;
     return util_steal_fd(&fd);
@@ -65,6 +67,13 @@ static void open_new(struct mesh *m, const struct mesh_listen *l)
     splice_listen(m->splice, fd, (struct splice_tag){TAG_CALL, key_of(&l->address)});
     *GROW(m->listens, m->n_listens, m->cap_listens) =
         (struct open_listen){l->address, l->module->port, true};
+}
+
+void listen_close_all(struct mesh *m)
+{
+    for (size_t i = 0; i < m->n_listens; i++)
+        m->listens[i].wanted = false;
+    close_unwanted(m);
 }
 
 void listen_follow(struct mesh *m, const struct mesh_view *v)

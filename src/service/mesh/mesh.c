@@ -292,6 +292,7 @@ const char *mesh_start_warning(const struct mesh *m)
 
 void mesh_drain(struct mesh *m)
 {
+    listen_close_all(m); /* whoever connects now finds the next mesh, or nobody */
     splice_drain(m->splice);
 }
 

@@ -163,6 +163,7 @@ void view_publish(struct mesh *m, struct view *v); /* takes it */
 void view_pin(struct worker *w);
 
 /* listen.c */
+void listen_close_all(struct mesh *m);
 void listen_follow(struct mesh *m, const struct mesh_view *v);
 
 /* refused.c */
