@@ -22,8 +22,13 @@
 
 #include <uv.h>
 
-#define RPC_PROTOCOL_MIN 1
-#define RPC_PROTOCOL_MAX 1
+/* What this build speaks. Hosts of two releases live together while the ranges overlap; what a
+ * version adds is used once everybody that is heard speaks it. 2 so far exists for tests alone
+ * (-Dprotocol_bump=1): hosts that speak it say in their reports which version the platform acts
+ * at. */
+extern const int rpc_protocol_min, rpc_protocol_max;
+#define RPC_PROTOCOL_MIN rpc_protocol_min
+#define RPC_PROTOCOL_MAX rpc_protocol_max
 #define RPC_FRAME_MAX (16u * 1024 * 1024)
 #define RPC_QUEUE_MAX (64u * 1024 * 1024) /* unsent bytes; over it the connection is ended */
 
