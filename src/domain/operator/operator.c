@@ -30,6 +30,7 @@ static const struct operator_action actions[] = {
     LOOK("ca.status", "CaStatus"),
     LOOK("state.status", "StateStatus"),
     LOOK("upgrade.status", "UpgradeStatus"),
+    LOOK("upgrade.plan", "UpgradeStatus"),
     LOOK("operator.list", "OperatorList"),
     LOOK("operator.self", "OperatorSelf"),
     {"image.put", "mcp:ImagePut", OPERATOR_DEPLOYER, false, NULL}, /* bytes; apply names them */
@@ -52,6 +53,8 @@ static const struct operator_action actions[] = {
     CHANGE("secret.rotate", "SecretRotate", ADMIN, "name"),
     CHANGE("secret.grant", "SecretGrant", ADMIN, "name"),
     CHANGE("secret.remove", "SecretRemove", ADMIN, "name"),
+    CHANGE("upgrade.start", "Upgrade", ADMIN, "version"),
+    CHANGE("upgrade.rollback", "UpgradeRollback", ADMIN, "host"),
     CHANGE("operator.add", "OperatorAdd", ADMIN, "name"),
     CHANGE("operator.remove", "OperatorRemove", ADMIN, "name"),
 };

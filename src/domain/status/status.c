@@ -64,13 +64,16 @@ static json_t *hosts(const struct status_input *in)
         const struct model_host *h = &in->model->hosts[i];
         const json_t *roles =
             in->hosts[i].up ? json_object_get(in->hosts[i].report, "roles") : NULL;
+        const json_t *report = in->hosts[i].report, *binary = json_object_get(report, "binary");
         json_array_append_new(
-            out, json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:b}", "name", h->name, "region",
+            out, json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:b,s:s,s:O?,s:O?}", "name", h->name, "region",
                      h->region->name, "state", host_state(&in->hosts[i]), "revision",
                      (json_int_t)json_opt_int(in->hosts[i].report, "revision", 0), "age_ms",
                      (json_int_t)in->hosts[i].age_ms, "roles",
                      roles ? json_deep_copy(roles) : json_array(), "drained",
-                     (int)in->hosts[i].drained));
+                     (int)in->hosts[i].drained, "version", json_opt_str(binary, "version", ""),
+                     "protocol", json_object_get(binary, "protocol"), "acts_at",
+                     json_object_get(report, "acts_at")));
     }
     return out;
 }

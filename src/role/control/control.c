@@ -271,6 +271,8 @@ static void on_host_message(struct role *r, const char *method, json_t *params)
     control_note_roles(c, json_object_get(params, "roles"));
     json_decref(c->roles);
     c->roles = json_incref(json_object_get(params, "roles"));
+    json_decref(c->binary);
+    c->binary = json_incref(json_object_get(params, "binary"));
     control_report_soon(c);
 }
 
@@ -311,6 +313,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     set_boot_peers(c, boot);
     control_hosts_start(c);
     control_members_start(c);
+    control_upgrade_open(c);
     control_report_start(c);
     control_secrets_start(c);
     c->started = true;
@@ -353,6 +356,7 @@ static void control_done(struct role *r)
     json_decref(c->first);
     control_members_stop(c);
     control_hosts_stop(c);
+    control_upgrade_close(c);
     control_secrets_stop(c);
     control_registry_stop(c);
     control_pki_close(c);

@@ -173,6 +173,10 @@ static const struct {
     {"operator.add", control_operator_add},
     {"operator.remove", control_operator_remove},
     {"operator.list", control_operator_list},
+    {"upgrade.status", control_upgrade_status},
+    {"upgrade.plan", control_upgrade_plan},
+    {"upgrade.start", control_upgrade_start},
+    {"upgrade.rollback", control_upgrade_rollback},
 };
 
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params)
@@ -217,6 +221,7 @@ static const struct {
     {"state.member", control_member_told},
     {"blob.has", control_blobs_has},
     {"blob.ensure", control_blobs_ensure},
+    {"upgrade.host", control_upgrade_peer},
 };
 
 void control_answer_peer(

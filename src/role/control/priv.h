@@ -104,6 +104,8 @@ struct control {
     unsigned checks;
     uv_timer_t fleet_timer;
     char placement_alarm[512]; /* the leader cannot decide: why; "" */
+    json_t *binary; /* that this host runs, as the host process tells; NULL: not yet told */
+    struct control_upgrade *upgrade;
     struct drain *drains;      /* commands that wait for a host to be empty */
 };
 
@@ -298,6 +300,18 @@ void control_remote_stop(struct control *c);
 void control_operator_add(struct control *c, struct rpc_req *req, json_t *params);
 void control_operator_remove(struct control *c, struct rpc_req *req, json_t *params);
 void control_operator_list(struct control *c, struct rpc_req *req, json_t *params);
+
+/* upgrade.c: another binary, host by host; which protocol version the platform acts at */
+void control_upgrade_open(struct control *c);
+void control_upgrade_close(struct control *c);
+void control_upgrade_report(struct control *c, json_t *report);
+int control_protocol(struct control *c); /* the lowest of all that are heard */
+void control_upgrade_status(struct control *c, struct rpc_req *req, json_t *params);
+void control_upgrade_plan(struct control *c, struct rpc_req *req, json_t *params);
+void control_upgrade_start(struct control *c, struct rpc_req *req, json_t *params);
+void control_upgrade_rollback(struct control *c, struct rpc_req *req, json_t *params);
+void control_upgrade_peer(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params);
 
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);

@@ -46,6 +46,7 @@ json_t *control_own_report(struct control *c)
         "connected", c->kv_connected, "reason", c->kv_reason, "alarms", alarms);
     control_pki_report(c, report);
     control_fleet_report(c, report);
+    control_upgrade_report(c, report);
     control_secrets_report(c, report);
     return report;
 }

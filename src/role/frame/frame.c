@@ -48,6 +48,11 @@ void role_ask_host(struct role *r, const char *method)
         log_debug("frame", "host does not listen", "method=%s why=\"%s\"", method, e.message);
 }
 
+int role_tell_host(struct role *r, const char *method, json_t *params, struct err *e)
+{
+    return channel_send(CHANNEL_FD, method, params, NULL, 0, e);
+}
+
 static void take_message(struct frame *f, struct channel_msg *m)
 {
     const struct role_def *def = f->role.def;

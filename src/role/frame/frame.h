@@ -76,3 +76,6 @@ void role_stopped(struct role *r);
 /* The n-th descriptor of that name, or -1: a name opened once per thread appears several times. */
 int role_listen_fd(const struct role *r, const char *name, size_t n);
 void role_ask_host(struct role *r, const char *method);
+/* Takes params. ERR_UNAVAILABLE: host does not read now. */
+MUST_CHECK int role_tell_host(
+    struct role *r, const char *method, json_t *params, struct err *e);

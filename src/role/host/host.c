@@ -140,6 +140,7 @@ static void begin_stop(struct host *h)
     host_notify_systemd("STOPPING=1");
     for (size_t i = 0; i < h->n_roles; i++)
         host_role_event(h, &h->roles[i], SUP_UNWANT);
+    host_leaving_stop(h);
 }
 
 static void take_signal(struct host *h)
@@ -158,6 +159,8 @@ static void run_timers(struct host *h, uint64_t now)
     for (size_t i = 0; i < h->n_roles; i++)
         if (h->roles[i].sup.timer_at_ms && h->roles[i].sup.timer_at_ms <= now)
             host_role_event(h, &h->roles[i], SUP_TIMER);
+    host_leaving_timers(h, now);
+    host_roll(h, now);
     if (now >= h->ping_at_ms) {
         h->ping_at_ms = now + HOST_PING_MS;
         host_roles_ping(h);
@@ -178,6 +181,10 @@ static int next_timeout(const struct host *h, uint64_t now)
         at = MIN(at, h->open_at_ms);
     if (h->links_due)
         at = MIN(at, now + HOST_LINK_RETRY_MS);
+    if (h->rolling || h->n_leaving)
+        at = MIN(at, now + HOST_ROLL_MS);
+    if (h->confirm_at_ms)
+        at = MIN(at, h->confirm_at_ms);
     return at > now ? (int)(at - now) : 0;
 }
 
@@ -187,7 +194,7 @@ static bool is_busy(const struct host *h)
     for (size_t i = 0; i < h->n_roles; i++)
         if (h->roles[i].sup.state != SUP_DOWN)
             return true;
-    return false;
+    return h->n_leaving > 0;
 }
 
 static void check_ready(struct host *h)
@@ -204,19 +211,25 @@ static void check_ready(struct host *h)
 
 static void turn(struct host *h)
 {
-    struct pollfd p[1 + 2 * BOOT_ROLES_MAX];
-    size_t n_roles = h->n_roles;
+    struct pollfd p[1 + 3 * BOOT_ROLES_MAX];
+    size_t n_roles = h->n_roles, n_leaving = h->n_leaving;
     uint64_t now = clock_boot_ms();
     p[0] = (struct pollfd){.fd = h->signal_fd, .events = POLLIN};
     for (size_t i = 0; i < n_roles; i++) {
         p[1 + 2 * i] = (struct pollfd){.fd = h->roles[i].channel, .events = POLLIN};
         p[2 + 2 * i] = (struct pollfd){.fd = h->roles[i].proc.pidfd, .events = POLLIN};
     }
-    if (poll(p, 1 + 2 * n_roles, next_timeout(h, now)) < 0) {
+    for (size_t i = 0; i < n_leaving; i++)
+        p[1 + 2 * n_roles + i] =
+            (struct pollfd){.fd = h->leaving[i].proc.pidfd, .events = POLLIN};
+    if (poll(p, 1 + 2 * n_roles + n_leaving, next_timeout(h, now)) < 0) {
         if (errno != EINTR)
             ASSERT(!"poll fails on descriptors of our own");
         return;
     }
+    for (size_t i = n_leaving; i-- > 0;) /* from the end: the last takes the place of one gone */
+        if (p[1 + 2 * n_roles + i].revents)
+            host_leaving_ended(h, i);
     for (size_t i = 0; i < n_roles; i++) {
         struct host_role *r = &h->roles[i];
         if (p[1 + 2 * i].revents && r->channel == p[1 + 2 * i].fd)
@@ -247,7 +260,7 @@ static int open_signals(struct host *h, struct err *e)
     return h->signal_fd < 0 ? err_errno(e, errno, "signalfd") : 0;
 }
 
-static int start(struct host *h, struct err *e)
+static int start(struct host *h, const json_t *handover, struct err *e)
 {
     struct boot *boot;
     uint64_t seed;
@@ -263,7 +276,9 @@ static int start(struct host *h, struct err *e)
     if (r < 0)
         return r;
     r = file_mkdirs(ROLE_RUN_ROOT, 0755, e);
-    if (r >= 0)
+    if (r >= 0 && handover)
+        h->lock_fd = host_handover_lock(handover);
+    if (r >= 0 && h->lock_fd < 0)
         r = host_lock(&h->lock_fd, e); /* before anything of the running one is touched */
     if (r >= 0)
         r = take_boot(h, boot, e);
@@ -276,9 +291,13 @@ int host_main(struct err *e)
 {
     static struct host h = {.signal_fd = -1, .lock_fd = -1};
     log_init("host", getenv("MCP_DEBUG") ? LOG_DEBUG : LOG_INFO);
-    int r = start(&h, e);
+    _cleanup_json_ json_t *handover = host_handover_read();
+    host_binary_enter(&h, handover != NULL);
+    int r = start(&h, handover, e);
     if (r < 0)
         return r;
+    if (handover)
+        host_handover_take(&h, handover);
     log_info("host", "started", "host=%s platform=%s sockets=%zu", h.boot->host, h.boot->platform,
         h.listens.n);
     h.ping_at_ms = clock_boot_ms() + HOST_PING_MS;

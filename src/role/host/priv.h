@@ -9,6 +9,7 @@
 #include "base/spawn/spawn.h"
 #include "domain/spec/boot.h"
 #include "role/frame/frame.h"
+#include "role/host/binary.h"
 #include "role/host/listen.h"
 #include "role/host/supervise.h"
 
@@ -16,6 +17,7 @@
 #define HOST_PING_MS 10000u
 #define HOST_PINGS_MAX 6u       /* unanswered: a minute of silence is a hang, a slow disk is not */
 #define HOST_LINK_RETRY_MS 100u /* a role does not read its channel */
+#define HOST_ROLL_MS 50u        /* between two looks while roles are replaced */
 #define HOST_OPEN_RETRY_MS 5000u
 #define HOST_MESSAGES_MAX 200u /* of one role within HOST_PING_MS */
 
@@ -31,6 +33,15 @@ struct host_role {
     unsigned unanswered, messages;
     uint64_t oom_kills; /* of the machine when it started */
     char reason[96];    /* of its last end */
+    char binary[DIGEST_SIZE]; /* that it runs */
+};
+
+struct host_leaving { /* a process whose place in the table another has taken */
+    char name[ROLE_NAME_MAX + 1];
+    struct spawn_proc proc;
+    int channel;
+    bool asked; /* to finish */
+    uint64_t kill_at_ms;
 };
 
 struct host {
@@ -45,6 +56,13 @@ struct host {
     int signal_fd, lock_fd;
     uint64_t ping_at_ms, open_at_ms; /* open_at_ms 0: all sockets are open */
     bool stopping, links_due, report_due, is_ready;
+    char own[DIGEST_SIZE], before[DIGEST_SIZE]; /* binaries: this one, the replaced one */
+    bool rolling;                               /* roles are being replaced */
+    char roll_name[ROLE_NAME_MAX + 1];          /* the one that is now; "" */
+    unsigned roll_failures;                     /* of it, before */
+    uint64_t roll_until_ms, roll_leave_ms, confirm_at_ms;
+    struct host_leaving leaving[BOOT_ROLES_MAX];
+    size_t n_leaving;
 };
 
 /* tree.c */
@@ -60,6 +78,21 @@ void host_role_message(struct host *h, struct host_role *r); /* its channel is *
 void host_links_renew(struct host *h);
 void host_roles_ping(struct host *h);
 uint64_t host_role_print(const struct host *h, const char *name);
+
+/* upgrade.c */
+/* May not return: another binary is in force. */
+void host_binary_enter(struct host *h, bool handed_over);
+json_t *host_handover_read(void);       /* NULL: an ordinary start; a new reference */
+int host_handover_lock(const json_t *handover);
+void host_handover_take(struct host *h, const json_t *handover);
+void host_upgrade(struct host *h, const char *digest);
+void host_upgrade_confirm(struct host *h, const char *digest);
+void host_upgrade_back(struct host *h, const char *reason);
+void host_roll(struct host *h, uint64_t now);
+void host_leaving_ended(struct host *h, size_t i); /* its pidfd is readable */
+void host_leaving_timers(struct host *h, uint64_t now);
+void host_leaving_stop(struct host *h);
+json_t *host_binary_report(const struct host *h);
 
 /* report.c */
 void host_report(struct host *h); /* to control */

@@ -79,6 +79,7 @@ static int start_process(struct host *h, struct host_role *r, struct err *e)
     }
     r->channel = pair[0];
     r->generation = ++h->generations;
+    str_copy(r->binary, sizeof r->binary, h->own);
     r->print = host_role_print(h, r->name);
     r->unanswered = r->messages = 0;
     r->oom_kills = host_oom_kills();
@@ -167,7 +168,19 @@ void host_role_ended(struct host *h, struct host_role *r)
     host_role_event(h, r, SUP_EXIT);
 }
 
-static void take_message(struct host *h, struct host_role *r, const char *method)
+/* What control may ask: it could run any image anyway, and what it names is verified. */
+static void take_upgrade(struct host *h, const char *method, const json_t *params)
+{
+    if (str_eq(method, "upgrade"))
+        host_upgrade(h, json_opt_str(params, "digest", ""));
+    else if (str_eq(method, "upgrade.confirm"))
+        host_upgrade_confirm(h, json_opt_str(params, "digest", ""));
+    else if (str_eq(method, "upgrade.back"))
+        host_upgrade_back(h, json_opt_str(params, "reason", ""));
+}
+
+static void take_message(
+    struct host *h, struct host_role *r, const char *method, const json_t *params)
 {
     if (str_eq(method, "ready")) {
         host_role_event(h, r, SUP_READY);
@@ -177,6 +190,8 @@ static void take_message(struct host *h, struct host_role *r, const char *method
         r->linked = 0;
     } else if (str_eq(method, "roles") && str_eq(r->name, "control")) {
         h->report_due = true;
+    } else if (str_eq(r->name, "control")) {
+        take_upgrade(h, method, params);
     }
 }
 
@@ -188,7 +203,7 @@ void host_role_message(struct host *h, struct host_role *r)
     if (k == 0)
         return;
     if (k > 0 && ++r->messages <= HOST_MESSAGES_MAX) {
-        take_message(h, r, m.method);
+        take_message(h, r, m.method, m.params);
         channel_msg_done(&m);
         return;
     }

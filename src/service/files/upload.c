@@ -183,3 +183,21 @@ int upload_image(struct rpc_client *c, const char *module, const char *image, co
     free_upload(&u);
     return r;
 }
+
+int upload_one(struct rpc_client *c, const char *path, const char *digest, struct err *e)
+{
+    struct upload u = {.client = c};
+    struct blob b = {.kind = BULK_FILE};
+    _cleanup_json_ json_t *answer = NULL;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    b.size = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    if (b.size < 0)
+        return err_errno(e, errno, "%s", path);
+    str_copy(b.digest, sizeof b.digest, digest);
+    add(&u, &b, xstrdup(path), path);
+    int r = ask_missing(&u, &answer, e);
+    if (r >= 0)
+        r = send_missing(&u, json_object_get(answer, "missing"), e);
+    free_upload(&u);
+    return r;
+}

@@ -17,6 +17,9 @@ struct upload_progress {
 };
 
 /* `files` as files_resolve() made it, `dir` the declaration's folder. */
+/* One file that no declaration names. */
+MUST_CHECK int upload_one(
+    struct rpc_client *c, const char *path, const char *digest, struct err *e);
 MUST_CHECK int upload_files(struct rpc_client *c, const struct model *m, const char *dir,
     const json_t *files, const struct upload_progress *p, struct err *e);
 /* One image, "oci:PATH[:TAG]" as declared; `module` is whose, for words. */
