@@ -3,12 +3,14 @@
  * whenever they change. */
 #include "role/control/priv.h"
 
+#include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "base/str/str.h"
 #include "domain/route/route.h"
 
 #include <openssl/crypto.h>
 
+#define HOLD_MS 5000u /* longer than links take to come up, shorter than an outage */
 #define PEM_MAX (64u * 1024)
 #define EDGE_CERT "/var/lib/mcp/pki/edge.pem"
 #define EDGE_KEY "/var/lib/mcp/pki/edge.key"
@@ -74,6 +76,53 @@ static const json_t *reach(struct control *c, const json_t *instance, struct ip_
                : NULL;
 }
 
+/* A control that has just begun has not heard what runs, here and elsewhere: its edge and its mesh
+ * go on with what its predecessor told them until it has, or until whoever is silent really is. */
+bool control_knows_hosts(struct control *c)
+{
+    size_t i;
+    json_t *instance;
+    if (c->knows_hosts || clock_boot_ms() >= c->started_ms + HOLD_MS)
+        return c->knows_hosts = true;
+    if (!c->units || !control_placement(c))
+        return false;
+    json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance) {
+        const char *host = json_opt_str(instance, "host", "");
+        const struct host_report *r = control_find_report(c, host);
+        if (strcmp(host, c->host) != 0 && !(r && r->report))
+            return false;
+    }
+    return c->knows_hosts = true;
+}
+
+/* ... and has its mesh answered for those on other hosts? */
+static bool knows_ways(struct control *c)
+{
+    size_t i;
+    json_t *instance;
+    if (c->knows_ways || clock_boot_ms() >= c->started_ms + HOLD_MS)
+        return c->knows_ways = true;
+    if (!control_knows_hosts(c))
+        return false;
+    json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance) {
+        const char *host = json_opt_str(instance, "host", ""),
+                   *name = json_opt_str(instance, "name", "");
+        const struct host_report *r = control_find_report(c, host);
+        struct ip_addr ignored;
+        if (strcmp(host, c->host) != 0 && control_mesh_is_here(c)
+            && unit_named(json_object_get(r->report, "units"), name)
+            && !control_mesh_address(c, host, name, &ignored))
+            return false;
+    }
+    return c->knows_ways = true;
+}
+
+void control_edge_look(struct control *c)
+{
+    if (!c->knows_ways && c->model && knows_ways(c))
+        control_tell_units(c);
+}
+
 static void add_endpoint(struct control *c, json_t *out, const json_t *instance)
 {
     struct ip_addr at;
@@ -132,7 +181,7 @@ void control_edge_tell(struct control *c)
 {
     struct rpc_conn *edge = control_link(c, "edge");
     const json_t *placement = control_placement(c);
-    if (!edge || !placement)
+    if (!edge || !placement || !knows_ways(c))
         return;
     struct telling *t = xcalloc(1, sizeof *t);
     *t = (struct telling){c, json_opt_int(placement, "seq", 0)};
@@ -164,7 +213,8 @@ int control_edge_routes(
         json_pack("[{s:s,s:o,s:b,s:s,s:s}]", "name", "platform", "names",
             certificate_names(c->model), "default", 1, "cert", str_cstr(&cert), "key",
             str_cstr(&key)));
-    json_object_set_new(doc, "endpoints", endpoints(c));
+    if (knows_ways(c)) /* else those that the edge has stay */
+        json_object_set_new(doc, "endpoints", endpoints(c));
     OPENSSL_cleanse(key.buf, key.len);
     *ret = doc;
     return 0;

@@ -92,6 +92,7 @@ static void on_fleet_timer(uv_timer_t *t)
     if (++c->checks % BEAT_EVERY == 0)
         beat(c);
     check_silence(c);
+    control_edge_look(c);
 }
 
 /* ---- what the leader sees */

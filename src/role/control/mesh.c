@@ -362,7 +362,7 @@ void control_mesh_tell(struct control *c)
 {
     struct rpc_conn *to = control_link(c, "mesh");
     const struct model_host *self = c->model ? model_find_host(c->model, c->host) : NULL;
-    if (!to || !self || !c->mesh->is_here || !c->units)
+    if (!to || !self || !c->mesh->is_here || !c->units || !control_knows_hosts(c))
         return;
     struct control_mesh *m = c->mesh;
     _cleanup_json_ json_t *view = make_view(c, self), *identities = make_identities(c, self);

@@ -74,14 +74,18 @@ static int replace(struct edge *edge, json_t *doc, const json_t *endpoints, stru
     return 0;
 }
 
+/* Routes without instances: a control that has just begun does not know them yet. */
 int edge_set_routes(struct edge *edge, json_t *doc, struct err *e)
 {
-    int r = replace(edge, doc, NULL, e);
+    json_t *old = edge->doc, *has = json_object_get(doc, "endpoints"),
+           *endpoints = has ? has : json_object_get(old, "endpoints");
+    int r = replace(edge, doc, has ? NULL : endpoints, e);
     if (r < 0)
         return r;
-    json_t *old = edge->doc;
     edge->doc = json_copy(doc);
-    edge_left(edge, json_object_get(old, "endpoints"), json_object_get(doc, "endpoints"));
+    if (endpoints)
+        json_object_set(edge->doc, "endpoints", endpoints);
+    edge_left(edge, json_object_get(old, "endpoints"), endpoints);
     json_decref(old);
     return 0;
 }

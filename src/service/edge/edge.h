@@ -32,7 +32,8 @@ MUST_CHECK int edge_start(const struct edge_config *config, struct edge **ret, s
 
 /* All of the following: the thread that called edge_start(). */
 
-/* A new snapshot (domain/route); on failure the old one serves on. `doc` is borrowed. */
+/* A new snapshot (domain/route); on failure the old one serves on. Without endpoints in it those that
+ * there are stay. `doc` is borrowed. */
 MUST_CHECK int edge_set_routes(struct edge *edge, json_t *doc, struct err *e);
 /* {"endpoints": {...}}: instances alone. ERR_NOT_FOUND before the first snapshot. */
 MUST_CHECK int edge_set_endpoints(struct edge *edge, const json_t *params, struct err *e);
