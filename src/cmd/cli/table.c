@@ -16,10 +16,10 @@ extern const struct cmd cmd_host;
 extern const struct cmd cmd_host_init;
 extern const struct cmd cmd_host_join;
 extern const struct cmd cmd_host_list;
-extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_host_token;
 extern const struct cmd cmd_host_drain;
 extern const struct cmd cmd_host_undrain;
+extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_init;
 extern const struct cmd cmd_lab_as;
 extern const struct cmd cmd_lab_cut;
@@ -91,9 +91,9 @@ const struct cmd *const cmd_table[] = {
     &cmd_state_restore,
     &cmd_state_move,
     &cmd_state_recover,
-    &cmd_upgrade,
     &cmd_host_drain,
     &cmd_host_undrain,
+    &cmd_upgrade,
     /* Certificates. */
     &cmd_ca_status,
     &cmd_ca_rotate,

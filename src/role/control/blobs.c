@@ -314,8 +314,11 @@ json_t *control_blobs_of(
 void control_blobs_tell(struct control *c, struct rpc_conn *agent)
 {
     const struct model_host *own = c->model ? model_find_host(c->model, c->host) : NULL;
-    if (own && control_is_member(c->model, c->host))
-        rpc_notify(agent, "wanted", control_blobs_of(c->model, c->revision->files, own, true));
+    if (!own || !control_is_member(c->model, c->host))
+        return;
+    json_t *wanted = control_blobs_of(c->model, c->revision->files, own, true);
+    add_digest(json_object_get(wanted, "files"), control_upgrade_file(c));
+    rpc_notify(agent, "wanted", wanted);
 }
 
 /* ---- life */

@@ -101,6 +101,7 @@ struct control {
     struct schedule_host *seen;      /* of the step that is being made */
     json_t *seen_own;
     uint64_t started_ms, silent;
+    bool knows_hosts, knows_ways; /* edge.c: since the start */
     unsigned checks;
     uv_timer_t fleet_timer;
     char placement_alarm[512]; /* the leader cannot decide: why; "" */
@@ -305,6 +306,8 @@ void control_operator_list(struct control *c, struct rpc_req *req, json_t *param
 void control_upgrade_open(struct control *c);
 void control_upgrade_close(struct control *c);
 void control_upgrade_report(struct control *c, json_t *report);
+/* The binary that hosts are being brought to, to be kept; NULL: none. */
+const char *control_upgrade_file(const struct control *c);
 int control_protocol(struct control *c); /* the lowest of all that are heard */
 void control_upgrade_status(struct control *c, struct rpc_req *req, json_t *params);
 void control_upgrade_plan(struct control *c, struct rpc_req *req, json_t *params);
@@ -344,6 +347,9 @@ void control_secure_cancel(struct secure *s); /* done() does not come */
 /* edge.c */
 MUST_CHECK int control_edge_routes(
     struct control *c, const struct model_host *host, json_t **ret, struct err *e);
+/* Is what every host with instances runs known by now? */
+bool control_knows_hosts(struct control *c);
+void control_edge_look(struct control *c); /* now and then: something may be known by now */
 void control_edge_tell(struct control *c); /* the instances, after they changed */
 /* What a unit that `host` tells of is to callers, by the placement of its region. */
 enum control_duty {

@@ -83,6 +83,12 @@ void control_upgrade_report(struct control *c, json_t *report)
                     json_opt_str(doc, "reason", ""))));
 }
 
+const char *control_upgrade_file(const struct control *c)
+{
+    const char *to = json_opt_str(current(c), "to", "");
+    return upgrade_running(current(c)) && digest_valid(to) ? to : NULL;
+}
+
 /* ---- a host's turn, at that host ---- */
 
 struct fetch {
@@ -334,6 +340,9 @@ static void on_changed(void *ctx, const char *name, const json_t *doc)
     struct control *c = ctx;
     size_t i;
     json_t *entry;
+    struct rpc_conn *agent = control_link(c, "agent");
+    if (agent && c->upgrade && c->started)
+        control_blobs_tell(c, agent);
     if (!c->upgrade || !c->started || !scheduler_leads(c->scheduler))
         return;
     json_array_foreach (json_object_get(doc, "hosts"), i, entry) {

@@ -2,7 +2,8 @@
 /* The channel between `mcp host` and one role: a sequenced-packet socket, one JSON message a
  * packet, descriptors on it. Host to role: boot {boot, listens} + sockets; link {role} + one end of
  * a socket pair; roles {roles}; ping; stop. Role to host: ready; relink; roles (send me "roles");
- * pong; control's alone: upgrade {digest}, upgrade.confirm {digest}, upgrade.back {reason}. A closed channel means that the other has gone. */
+ * pong; control alone: upgrade {digest}, upgrade.confirm {digest}, upgrade.back {reason}. A closed
+ * channel means that the other has gone. */
 #pragma once
 
 #include "base/json/json.h"

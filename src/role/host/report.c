@@ -107,9 +107,8 @@ void host_report(struct host *h)
     }
     struct err e;
     /* A control that does not read asks again when it does. */
-    int sent =
-        channel_send(control->channel, "roles", json_pack("{s:o,s:o}", "roles", list, "binary", host_binary_report(h)), NULL, 0,
-        &e);
+    json_t *params = json_pack("{s:o,s:o}", "roles", list, "binary", host_binary_report(h));
+    int sent = channel_send(control->channel, "roles", params, NULL, 0, &e);
     (void)sent;
 }
 
