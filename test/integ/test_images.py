@@ -33,7 +33,7 @@ state: {{members: [a1, a2, b1]}}  # these keep every image, c1 what it runs
 lab:
   wan: [{{between: [ra, rb], delay: 10ms}}, {{between: [ra, rc], delay: 10ms}}, {{between: [rb, rc], delay: 10ms}}]
 modules:
-  app: {{image: "oci:images/app", command: [/bin/sh, -c, "trap exit TERM; sleep 100000 & wait"], health: {{kind: none}}, limits: {{memory: 64MiB}},
+  app: {{image: "oci:images/app", command: [/bin/sh, -c, "trap exit TERM; sleep 100000 & wait"], health: {{kind: none}}, rollout: {{drain: 0s}}, limits: {{memory: 64MiB}},
         regions: {regions}}}
 """
 
@@ -258,3 +258,39 @@ def test_a_broken_image_changes_nothing(platform, image):
     assert p.returncode == 1 and "the bytes have the digest" in p.stderr, p.stdout + p.stderr
     assert platform.status()["revision"] == before and platform.status()["ready"]
     layout(image, platform.file.parent / "images/app")
+
+
+def test_what_nothing_needs_is_removed(platform, image):
+    """Three revisions with an image each: of the oldest nothing stays, of the others everything."""
+    folder = platform.file.parent / "images/app"
+    images = [big_image(seed) for seed in ("four", "five", "six")]
+    for new in images:
+        layout(new, folder)
+        platform.mcp("apply", "--wait", "--timeout", "60s")
+    for host in ("a2", "b1"):
+        wait_until(lambda: platform.blob(host, big_layer(images[2])).exists(), 20, f"the newest on {host}")
+    kept = json.loads(platform.mcp("image", "gc", "--json").stdout)["hosts"]
+    assert {h["host"]: h["blobs"] for h in kept} == dict.fromkeys(("a1", "a2", "b1", "c1"), 0), "all within the grace"
+    dry = json.loads(platform.mcp("image", "gc", "--grace", "0s", "--dry-run", "--json").stdout)["hosts"]
+    assert all(h["blobs"] > 0 and h["dry_run"] for h in dry) and platform.blob("a1", big_layer(images[0])).exists()
+    assert "removed" in platform.mcp("image", "gc", "--grace", "0s").stdout
+    for host in ("a1", "a2", "b1"):
+        assert not platform.blob(host, big_layer(images[0])).exists()
+        assert platform.blob(host, big_layer(images[1])).exists() and platform.blob(host, big_layer(images[2])).exists()
+    assert platform.blob("c1", big_layer(images[2])).exists() and not platform.blob("c1", big_layer(images[1])).exists()
+    assert platform.status()["ready"] and "nothing needs them" in platform.mcp("timeline").stdout
+    listed = json.loads(platform.mcp("image", "list", "--json").stdout)
+    rows = {i["revision"]: i for i in listed["images"]}
+    assert rows["current"]["digest"] == images[2].digest and sorted(rows["current"]["hosts"]) == ["a1", "a2", "b1", "c1"]
+    assert rows["previous"]["digest"] == images[1].digest and sorted(rows["previous"]["hosts"]) == ["a1", "a2", "b1"]
+
+
+def test_what_runs_is_never_removed(platform, image):
+    """Not even when the documents that say which layers it runs on are gone."""
+    before = platform.status()["revision"]
+    unit = platform.unit("c1")
+    platform.exec("c1", "sh", "-c", f"rm -f {STORE}/blobs/sha256/*")
+    p = platform.mcp("image", "gc", "--grace", "0s", "--host", "c1", check=False)
+    assert p.returncode == 1 and "nothing is removed" in p.stderr
+    assert list(platform.path("c1", f"{STORE}/layers").iterdir())
+    assert platform.unit("c1")["pid"] == unit["pid"] and platform.status()["revision"] == before

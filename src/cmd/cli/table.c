@@ -16,6 +16,8 @@ extern const struct cmd cmd_host;
 extern const struct cmd cmd_host_init;
 extern const struct cmd cmd_host_join;
 extern const struct cmd cmd_host_list;
+extern const struct cmd cmd_image_list;
+extern const struct cmd cmd_image_gc;
 extern const struct cmd cmd_host_token;
 extern const struct cmd cmd_host_drain;
 extern const struct cmd cmd_host_undrain;
@@ -104,6 +106,9 @@ const struct cmd *const cmd_table[] = {
     &cmd_secret_grant,
     &cmd_secret_history,
     &cmd_secret_rm,
+    /* Images and files by digest. */
+    &cmd_image_list,
+    &cmd_image_gc,
     /* A lab on this machine. */
     &cmd_up,
     &cmd_down,

@@ -49,7 +49,21 @@ void image_free(struct image *m); /* NULL is fine */
 MUST_CHECK int image_read_file(
     const struct image *m, const char *path, size_t max_bytes, struct str *out, struct err *e);
 
-/* Removes every blob and layer that none of these manifests needs. Nothing of an image that a process still uses may
- * be missing from the list. A listed image that is not here is ignored. */
+struct image_gc {
+    const char *const *images; /* manifests that are needed; one that is not here is ignored */
+    size_t n_images;
+    size_t n_running;         /* the first of them run now */
+    const char *const *files; /* of the other kind */
+    size_t n_files;
+    uint64_t grace_s; /* what came later than this is kept: a revision may be about to name it */
+    bool dry_run;
+};
+struct image_gc_done {
+    size_t blobs, layers, files, partials;
+    int64_t bytes; /* of blobs, files and partials; what layers unpack to is not counted */
+};
+/* Removes every blob, layer and file that nothing needs, and partial files that nobody has gone on
+ * with for a day beyond the grace. When the documents of an image that runs can not be read nothing
+ * is removed (ERR_UNAVAILABLE): its layers have no names then. */
 MUST_CHECK int image_gc(
-    const char *root, const char *const *keep, size_t n, size_t *ret_removed, struct err *e);
+    const char *root, const struct image_gc *g, struct image_gc_done *ret, struct err *e);

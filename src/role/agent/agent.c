@@ -104,6 +104,12 @@ static struct rpc_conn *control_of(void *ctx)
     return ((struct role *)ctx)->control;
 }
 
+static json_t *used_images(void *ctx)
+{
+    struct agent_role *s = self(ctx);
+    return s->agent ? agent_used_images(s->agent) : json_array();
+}
+
 static void on_image(void *ctx, const char *digest)
 {
     struct agent_role *s = self(ctx);
@@ -175,6 +181,7 @@ static int init(struct role *r, struct err *e)
         .root = IMAGE_ROOT,
         .control = control_of,
         .changed = on_image,
+        .used = used_images,
         .timeline = on_image_note,
         .ctx = r};
     s->images = images_new(&images);

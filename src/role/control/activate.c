@@ -178,6 +178,7 @@ void control_activate(struct control *c, const json_t *json)
         control_tell_role(c, c->links[i].name);
     scheduler_poke(c->scheduler);
     revision_free(old);
+    control_keep_soon(c);
     log_info("revision", "active", "revision=%lld", (long long)number);
     char message[64];
     snprintf(message, sizeof message, "revision %lld is active", (long long)number);

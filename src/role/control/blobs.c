@@ -271,6 +271,12 @@ void control_blobs_ensure(struct control *c, const char *host, struct rpc_req *r
     to_agent(c, req, "blob.ensure", params, -1);
 }
 
+void control_blobs_list_here(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params)
+{
+    to_agent(c, req, "blob.list", params, -1);
+}
+
 /* ---- what this host keeps whether it runs it or not */
 
 bool control_is_member(const struct model *m, const char *host)

@@ -318,6 +318,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     control_secrets_start(c);
     c->started = true;
     control_maintain_start(c);
+    control_keep_start(c);
     _cleanup_free_ char *cache = xasprintf("%s/revision.json", c->role->state_dir);
     struct revisions_config config = {.kv = c->kv, .platform = c->platform, .cache_path = cache};
     struct revisions_handler handler = {.changed = on_revision, .connected = on_store};
@@ -349,6 +350,7 @@ static void control_done(struct role *r)
         return;
     control_report_stop(c);
     control_maintain_stop(c);
+    control_keep_stop(c);
     control_cli_stop(c);
     control_fleet_stop(c);
     scrape_free(c->scrape);

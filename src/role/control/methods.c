@@ -147,6 +147,8 @@ static const struct {
     {"deploy", control_deploy},
     {"deploy.status", control_deploy_status},
     {"rollback", control_rollback},
+    {"image.list", control_image_list},
+    {"image.gc", control_image_gc},
     {"revision", do_revision},
     {"revisions", do_revisions},
     {"explain.dns", do_explain_dns},
@@ -222,6 +224,8 @@ static const struct {
     {"blob.has", control_blobs_has},
     {"blob.ensure", control_blobs_ensure},
     {"upgrade.host", control_upgrade_peer},
+    {"blob.gc", control_blobs_gc_here},
+    {"blob.list", control_blobs_list_here},
 };
 
 void control_answer_peer(

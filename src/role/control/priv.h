@@ -85,6 +85,7 @@ struct control {
     uv_timer_t report_timer; /* gathers changes for a moment, then broadcasts */
     uv_timer_t measure_timer;
     uv_timer_t maintain_timer;
+    uv_timer_t keep_timer;
     uv_poll_t cli_poll;
     struct waiter *waiters; /* applies that wait for readiness */
     struct control_pki *pki;
@@ -330,11 +331,22 @@ void control_blobs_missing(struct control *c, struct rpc_req *req, json_t *param
 void control_blobs_put(struct control *c, struct rpc_req *req, json_t *params);
 void control_blobs_has(struct control *c, const char *host, struct rpc_req *req, json_t *params);
 void control_blobs_ensure(struct control *c, const char *host, struct rpc_req *req, json_t *params);
+void control_blobs_list_here(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params);
 void control_blobs_tell(struct control *c, struct rpc_conn *agent);
 /* {"images": [...], "files": [...]}: what the host needs of a revision, or all of it. */
 json_t *control_blobs_of(
     const struct model *m, const json_t *files, const struct model_host *h, bool all);
 bool control_is_member(const struct model *m, const char *host); /* of the state store */
+
+/* keep.c: what of the store is needed */
+void control_image_list(struct control *c, struct rpc_req *req, json_t *params);
+void control_image_gc(struct control *c, struct rpc_req *req, json_t *params);
+void control_blobs_gc_here(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params);
+void control_keep_start(struct control *c);
+void control_keep_soon(struct control *c);
+void control_keep_stop(struct control *c);
 
 /* secure.c: a revision's blobs on this host and one more; `hosts` names the others that have them */
 struct secure;

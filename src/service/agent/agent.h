@@ -58,6 +58,8 @@ MUST_CHECK int agent_restart(struct agent *a, const char *unit, struct err *e);
 /* Of control: {"module", "secrets": {name: {"v", "value": base64} | {"error", "passing": bool}}}, all
  * that the module has asked for. Units that lack one wait; those that run get its file renewed. */
 void agent_secrets(struct agent *a, const json_t *params);
+/* Manifest digests of what runs; the caller's. */
+json_t *agent_used_images(const struct agent *a);
 /* An image that units wait for has moved on (images_config.changed). */
 void agent_image_changed(struct agent *a, const char *digest);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */

@@ -92,3 +92,18 @@ void agent_want_images(struct agent *a)
     images_set_units(a->cfg.images, digests, n);
     free(digests);
 }
+
+static void add_used(const struct agent *a, json_t *list, const struct unit_spec *s)
+{
+    if (needs_image(a, s) && s->image)
+        json_array_append_new(list, json_string(s->image));
+}
+
+json_t *agent_used_images(const struct agent *a)
+{
+    json_t *list = json_array();
+    for (const struct agent_unit *u = a->units; u; u = u->next)
+        if (u->life.alive && !u->awaits)
+            add_used(a, list, u->spec);
+    return list;
+}

@@ -358,6 +358,8 @@ bool images_call(struct images *im, struct rpc_req *req, const char *method, jso
         {"blob.open", do_open},
         {"blob.put", do_put},
         {"blob.ensure", do_ensure},
+        {"blob.gc", call_gc},
+        {"blob.list", call_list},
     };
     _cleanup_close_ int owned = fd;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

@@ -14,6 +14,8 @@
 
 #define IMAGES_FETCHES 3
 #define IMAGES_TEXT_SIZE 256
+#define IMAGES_GRACE_MS                                                                            \
+    900000 /* what came since is not collected: a revision may come to name it */
 
 struct images;
 
@@ -23,6 +25,7 @@ struct images_config {
     struct rpc_conn *(*control)(void *ctx); /* NULL: not linked now */
     /* The state or the words of a wanted image are others now. */
     void (*changed)(void *ctx, const char *digest);
+    json_t *(*used)(void *ctx); /* manifest digests of what runs; the caller's. May be NULL */
     void (*timeline)(void *ctx, const char *subject, const char *message, const char *cause);
     void *ctx;
 };

@@ -85,6 +85,10 @@ void fetch_done(struct images *im);
 void calls_changed(struct images *im); /* wants have moved: whoever waits may be answered */
 void calls_done(struct images *im);
 
+/* keep.c */
+void call_gc(struct images *im, struct rpc_req *req, json_t *params, int *fd);
+void call_list(struct images *im, struct rpc_req *req, json_t *params, int *fd);
+
 /* Work on a worker thread, the rest on the loop; both get ctx. */
 struct images_job {
     uv_work_t work;

@@ -280,7 +280,7 @@ static void test_gc(void **state)
     struct image *img = NULL;
     struct err e = {0};
     char first[DIGEST_SIZE], second[DIGEST_SIZE];
-    size_t removed;
+    struct image_gc_done done;
     make_image(one, 1, 0, NULL);
     char *kept = xasprintf("%s.kept", store);
     assert_true(open_it(&limits, &img, &e) >= 0);
@@ -295,13 +295,27 @@ static void test_gc(void **state)
     image_free(img);
     const char *keep[] = {
         second, "sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"};
-    assert_int_equal(image_gc(store, keep, 2, &removed, &e), 0);
-    assert_int_equal(removed, 4); /* manifest, config, blob, layer */
+    struct image_gc g = {.images = keep, .n_images = 2, .n_running = 1, .grace_s = 3600};
+    assert_int_equal(image_gc(store, &g, &done, &e), 0);
+    assert_int_equal(done.blobs + done.layers, 0); /* it has just come */
+    g.grace_s = 0;
+    g.dry_run = true;
+    assert_int_equal(image_gc(store, &g, &done, &e), 0);
+    assert_int_equal(done.blobs, 3);
+    assert_true(image_present(store, first));
+    g.dry_run = false;
+    g.n_running = 2; /* and the second of them is not here: what it needs has no names */
+    assert_int_equal(image_gc(store, &g, &done, &e), ERR_UNAVAILABLE);
+    assert_true(image_present(store, first));
+    g.n_running = 1;
+    assert_int_equal(image_gc(store, &g, &done, &e), 0);
+    assert_int_equal(done.blobs, 3); /* manifest, config, blob */
+    assert_int_equal(done.layers, 1);
     assert_false(image_present(store, first));
     assert_true(image_open(store, second, &limits, &img, &e) >= 0);
     image_free(img);
     assert_int_equal(image_open(store, first, &limits, &img, &e), ERR_NOT_FOUND);
-    assert_int_equal(image_gc("/tmp/no-such-store", keep, 1, &removed, &e), 0);
+    assert_int_equal(image_gc("/tmp/no-such-store", &g, &done, &e), 0);
 }
 
 int main(void)
