@@ -46,7 +46,7 @@ modules:
     health: {{{{path: /healthz, interval: 1s, timeout: 500ms, start_timeout: 5s}}}}
     route: {{{{names: [api.fleet.example], path: /, auth: none}}}}
     regions: {{{{ap-hongkong: {instances}}}}}
-    rollout: {{{{strategy: {strategy}, deadline: {deadline}}}}}
+    rollout: {{{{strategy: {strategy}, deadline: {deadline}, canary: {{{{weight: 20, for: 2s}}}}}}}}
     limits: {{{{memory: 64MiB, pids: 32}}}}
 """
 
@@ -172,6 +172,14 @@ def test_rollouts_under_load_fail_no_request(lab):
     assert len(lab.instances(state="ready")) == 2
 
 
+@pytest.mark.parametrize("strategy", ["blue-green", "canary"])
+def test_other_strategies_fail_no_request(lab, strategy):
+    with load(lab) as found:
+        lab.apply("--wait", strategy=strategy, version=strategy)
+    assert_no_failure(found, strategy)
+    assert lab.deployment()["state"] == "done" and lab.deployment()["strategy"] == strategy
+
+
 @pytest.mark.parametrize("command, why", [("/bin/false", "exit 1"), ("/bin/sleep 1000", "ready")])
 def test_a_bad_image_goes_back_by_itself_and_says_why(lab, tmp_path, command, why):
     """It ends at once, or it runs and never answers: what served before goes on, and the next apply is not blocked."""
@@ -205,6 +213,24 @@ def test_leaders_killed_during_rollouts_lose_no_request(lab):
             # It may have been asked of the control that died.
             wait_until(lambda: lab.mcp("apply", "--wait", check=False).returncode == 0, 120, "the rollout to be over")
     assert_no_failure(found, f"{KILLS} leaders killed")
+    assert lab.deployment()["state"] == "done" and len(lab.instances(state="ready")) == 2
+
+
+def seq(lab):
+    return next(p["seq"] for p in lab.status()["placements"] if p["region"] == "ap-hongkong")
+
+
+@pytest.mark.parametrize("step", range(1, 13) if LONG else [1, 3])
+def test_a_leader_killed_after_a_step_is_gone_on_from(lab, step):
+    """Each write of the placement is a step of the rollout; the one that wrote it dies right behind it."""
+    leader, before = lab.control(lab.leader()), seq(lab)
+    with load(lab) as found:
+        lab.apply(version=f"step{step}")
+        with contextlib.suppress(AssertionError):  # a rollout of fewer steps: killed when it is over
+            wait_until(lambda: seq(lab) >= before + step, 10, f"step {step}")
+        os.kill(leader, signal.SIGKILL)
+        wait_until(lambda: lab.mcp("apply", "--wait", check=False).returncode == 0, 120, "the rollout to be over")
+    assert_no_failure(found, f"killed after step {step}")
     assert lab.deployment()["state"] == "done" and len(lab.instances(state="ready")) == 2
 
 

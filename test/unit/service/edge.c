@@ -75,7 +75,8 @@ struct upstream {
     pthread_t thread;
     int epoll;
     _Atomic bool stop;
-    _Atomic unsigned served;
+    _Atomic unsigned asked, served;
+    _Atomic bool holds; /* reads requests and lets them wait */
     struct {
         int fd;
         size_t n;
@@ -99,7 +100,8 @@ static void answer_all(struct upstream *u, size_t i)
 {
     char *end;
     u->conns[i].buf[u->conns[i].n] = '\0';
-    while ((end = strstr(u->conns[i].buf, "\r\n\r\n"))) {
+    u->asked += u->conns[i].n > 0;
+    while (!u->holds && (end = strstr(u->conns[i].buf, "\r\n\r\n"))) {
         char text[128];
         int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
             strlen(u->name), u->name);
@@ -147,6 +149,9 @@ static void *upstream_main(void *arg)
         int n = epoll_wait(u->epoll, events, 64, 20);
         for (int i = 0; i < n; i++)
             upstream_event(u, events[i].data.u64);
+        for (size_t i = 0; i < ARRAY_SIZE(u->conns); i++)
+            if (u->conns[i].fd && u->conns[i].n)
+                answer_all(u, i); /* what was held */
     }
     for (size_t i = 0; i < ARRAY_SIZE(u->conns); i++)
         if (u->conns[i].fd)
@@ -462,6 +467,112 @@ static void test_swaps_lose_nothing(void **state)
     upstream_stop(u[1]);
 }
 
+/* -- leaving, weights -- */
+
+static bool quiet_within_ms(unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i++) {
+        if (edge_quiet(fx.edge))
+            return true;
+        poll(NULL, 0, 1);
+    }
+    return false;
+}
+
+static const char plain_get[] = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+/* A request that u holds; u has one connection. */
+static int ask_and_wait(struct upstream *u)
+{
+    int fd = dial(fx.http_port);
+    u->holds = true;
+    assert_int_equal(send(fd, plain_get, sizeof plain_get - 1, 0), sizeof plain_get - 1);
+    while (!u->asked)
+        sched_yield();
+    return fd;
+}
+
+static void test_who_left_is_free_when_its_requests_are_over(void **state)
+{
+    struct upstream *u[2] = {upstream_start("web-1"), upstream_start("web-2")};
+    set_routes("");
+    set_instances(u[0], NULL);
+    assert_true(quiet_within_ms(5000));
+    int slow = ask_and_wait(u[0]), other = dial(fx.http_port);
+    set_instances(u[1], NULL);
+    assert_false(quiet_within_ms(50));
+    assert_has(ask(other, "/", "a.example"), "web-2");
+    assert_false(quiet_within_ms(20));
+    u[0]->holds = false;
+    assert_has(read_answer(slow), "web-1");
+    assert_true(quiet_within_ms(5000));
+    close(slow);
+    close(other);
+    upstream_stop(u[0]);
+    upstream_stop(u[1]);
+}
+
+static void test_who_comes_back_is_no_leaver(void **state)
+{
+    struct upstream *u[2] = {upstream_start("web-1"), upstream_start("web-2")};
+    set_routes("");
+    set_instances(u[0], NULL);
+    assert_true(quiet_within_ms(5000));
+    int slow = ask_and_wait(u[0]);
+    set_instances(u[1], NULL);
+    assert_false(quiet_within_ms(20));
+    set_instances(u[0], NULL);
+    assert_true(quiet_within_ms(5000));
+    close(slow);
+    upstream_stop(u[0]);
+    upstream_stop(u[1]);
+}
+
+/* The head came before the change, the content after it: it goes where it can still go. */
+static void test_a_slow_request_goes_to_who_is_there_when_it_is_whole(void **state)
+{
+    struct upstream *u[2] = {upstream_start("web-1"), upstream_start("web-2")};
+    static const char head[] = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\n\r\n";
+    set_routes("");
+    set_instances(u[0], NULL);
+    int fd = dial(fx.http_port);
+    assert_has(ask(fd, "/", "a.example"), "web-1");
+    assert_int_equal(send(fd, head, sizeof head - 1, 0), sizeof head - 1);
+    poll(NULL, 0, 50); /* the edge has read it: nothing tells when, and either way must work */
+    set_instances(u[1], NULL);
+    assert_true(quiet_within_ms(5000));
+    upstream_stop(u[0]);
+    assert_int_equal(send(fd, "body", 4, 0), 4);
+    assert_has(read_answer(fd), "web-2");
+    close(fd);
+    upstream_stop(u[1]);
+}
+
+static void test_weights_are_shares(void **state)
+{
+    struct upstream *u[3] = {
+        upstream_start("web-1"), upstream_start("web-2"), upstream_start("web-3")};
+    static const unsigned weights[] = {90, 10, 0};
+    set_routes("");
+    _cleanup_json_ json_t *endpoints = json_object();
+    for (size_t i = 0; i < 3; i++)
+        route_endpoints_add(
+            endpoints, "web", u[i]->name, "127.0.0.1", u[i]->port, true, weights[i]);
+    _cleanup_json_ json_t *params = json_pack("{s:O}", "endpoints", endpoints);
+    struct err e;
+    assert_int_equal(edge_set_endpoints(fx.edge, params, &e), 0);
+    assert_true(quiet_within_ms(5000));
+    int fd = dial(fx.http_port);
+    for (int i = 0; i < 200; i++)
+        assert_has(ask(fd, "/", "a.example"), "web-");
+    assert_in_range(u[0]->served, 176, 184);
+    assert_in_range(u[1]->served, 16, 24);
+    assert_int_equal(u[2]->served, 0);
+    close(fd);
+    for (size_t i = 0; i < 3; i++)
+        upstream_stop(u[i]);
+}
+
 /* -- TLS ------------------------------------------------------------------------------------------------------ */
 
 static char *file_text(const char *name, const char *suffix)
@@ -755,6 +866,10 @@ int main(void)
         T(test_bad_snapshot_changes_nothing),
         T(test_restart_without_control),
         T(test_swaps_lose_nothing),
+        T(test_who_left_is_free_when_its_requests_are_over),
+        T(test_who_comes_back_is_no_leaver),
+        T(test_a_slow_request_goes_to_who_is_there_when_it_is_whole),
+        T(test_weights_are_shares),
         T(test_tls),
         T(test_ticket_keys_change),
         T(test_log_and_metrics),
