@@ -112,11 +112,9 @@ class Lab:
     def mcp(self, *args, check=True, **kw):
         """`mcp ARGS` about this lab; the words "lab kill" and such are given as separate arguments."""
         args = [str(a) for a in args]
-        split = 2 if args[0] in ("lab", "explain", "host", "state", "operator", "ca", "secret") else 1
+        split = 2 if args[0] in ("lab", "explain", "host", "state", "operator", "ca", "secret", "image") else 1
         split = 2 if args[:2] == ["deploy", "status"] else split
         which = ["-f", str(self.file)] if args[0] in ("up", "apply", "plan", "deploy") else ["--platform", self.name]
-        split = 2 if args[0] in ("lab", "explain", "host", "state", "operator", "image") else 1
-        which = ["-f", str(self.file)] if args[0] in ("up", "apply", "plan") else ["--platform", self.name]
         kw.setdefault("timeout", 400)
         p = subprocess.run([BINARY, *args[:split], *which, *args[split:]], capture_output=True, text=True, **kw)
         if check and p.returncode != 0:
