@@ -3,6 +3,8 @@
  * fuzzer. */
 #include "base/rpc/priv.h"
 
+#include "base/secret/secret.h"
+
 #define KEEP_BYTES 4096u /* an idle connection keeps no more than this */
 
 char *rpc_in_room(struct rpc_in *in, size_t want)
@@ -12,6 +14,7 @@ char *rpc_in_room(struct rpc_in *in, size_t want)
         in->buf.len = 0;
     } else if (in->off > in->buf.len / 2) {
         memmove(in->buf.buf, in->buf.buf + in->off, in->buf.len - in->off);
+        secret_wipe(in->buf.buf + in->buf.len - in->off, in->off);
         in->buf.len -= in->off;
         in->off = 0;
     }
@@ -28,8 +31,12 @@ void rpc_in_added(struct rpc_in *in, size_t n)
 int rpc_in_next(struct rpc_in *in, const char **ret, size_t *ret_len, struct err *e)
 {
     size_t have = in->buf.len - in->off;
-    if (have == 0 && in->buf.cap > KEEP_BYTES)
+    if (have == 0 && in->buf.cap > KEEP_BYTES) {
         rpc_in_done(in);
+    } else if (have == 0) { /* stays with an idle connection */
+        secret_wipe(in->buf.buf, in->buf.len);
+        in->off = in->buf.len = 0;
+    }
     if (have < RPC_HEADER)
         return 0;
     const uint8_t *p = (const uint8_t *)in->buf.buf + in->off;

@@ -79,7 +79,8 @@ static void wiping_free(void *p)
     free(p);
 }
 
-void secret_wipe_json(void)
+void secret_wipe_freed(void)
 {
+    str_wipe_freed();
     json_set_alloc_funcs(xmalloc, wiping_free);
 }

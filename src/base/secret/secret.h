@@ -30,6 +30,6 @@ void secret_str_done(struct str *s);
 /* For `_cleanup_`: of a struct str that holds something secret for a moment. */
 #define _cleanup_secret_str_ _cleanup_(secret_str_done)
 
-/* From here on all memory of JSON values is wiped when it is freed: messages between the processes
- * of a host carry secrets. To be called at the start of a process, before any JSON. */
-void secret_wipe_json(void);
+/* From here on all memory of JSON values and texts (struct str) is wiped when it is freed: messages
+ * between the processes of a host carry secrets. To be called at the start of a process. */
+void secret_wipe_freed(void);

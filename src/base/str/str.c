@@ -1,8 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str/str.h"
 
+static bool wipes;
+
+void str_wipe_freed(void)
+{
+    wipes = true;
+}
+
+/* Not realloc(), which may move and leave the old content behind. */
+static char *grow_wiping(const struct str *s, size_t cap)
+{
+    char *buf = xmalloc(cap);
+    if (s->buf) {
+        memcpy(buf, s->buf, s->len);
+        explicit_bzero(s->buf, s->cap);
+        free(s->buf);
+    }
+    return buf;
+}
+
 void str_done(struct str *s)
 {
+    if (wipes && s->buf)
+        explicit_bzero(s->buf, s->cap);
     free(s->buf);
     *s = STR_INIT;
 }
@@ -23,7 +44,7 @@ void str_reserve(struct str *s, size_t extra)
     size_t cap = s->cap ? s->cap : 32;
     while (cap < want)
         cap *= 2;
-    s->buf = xrealloc(s->buf, cap);
+    s->buf = wipes ? grow_wiping(s, cap) : xrealloc(s->buf, cap);
     s->cap = cap;
     s->buf[s->len] = '\0';
 }

@@ -17,6 +17,9 @@ struct str {
 #define STR_INIT ((struct str){0})
 
 void str_done(struct str *s);
+/* From here on every buffer is wiped before it is given back, also when it grows: for processes
+ * whose messages carry secrets. Never undone. */
+void str_wipe_freed(void);
 void str_clear(struct str *s); /* keeps the memory */
 void str_reserve(struct str *s, size_t extra);
 void str_add(struct str *s, const char *text);

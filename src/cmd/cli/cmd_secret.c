@@ -123,7 +123,7 @@ static int send_value(struct cmd_ctx *ctx, const char *method, struct err *e)
     _cleanup_json_ json_t *answer = NULL;
     struct rpc_client *c;
     int64_t keep = 0;
-    secret_wipe_json();
+    secret_wipe_freed();
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     int r = cmd_opt_number(ctx, "keep", &keep, e);
     if (r >= 0)

@@ -233,7 +233,7 @@ int role_main(const struct role_def *def)
     struct err e = {0};
     struct frame *f = xcalloc(1, sizeof *f);
     char comm[16];
-    secret_wipe_json(); /* before any */
+    secret_wipe_freed(); /* before any */
     f->role.def = def;
     f->is_control = str_eq(def->name, "control");
     log_init(def->name, getenv("MCP_DEBUG") ? LOG_DEBUG : LOG_INFO);

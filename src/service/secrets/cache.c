@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk's copy: one file a secret, with the newest version that this host can open and only its
- * own box. Nothing in it is clear. */
+ * own box. Nothing in it is clear. A write that fails is made up for at the next start, when the
+ * store tells again. */
 #include "service/secrets/priv.h"
 
 #include "base/file/file.h"
@@ -46,6 +47,11 @@ void secrets_cache_load(struct secrets *s)
     closedir(d);
 }
 
+static bool has(const struct secrets *s, const char *name)
+{
+    return json_object_get(s->cached, name) != NULL;
+}
+
 static json_t *own_part(const struct secrets *s, const json_t *doc)
 {
     const json_t *version = secret_doc_for_host(doc, s->c.host);
@@ -59,22 +65,71 @@ static json_t *own_part(const struct secrets *s, const json_t *doc)
     return part;
 }
 
+/* ---- writing, on a worker thread: a disk may take its time over each sync */
+
+struct write_job {
+    uv_work_t work;
+    struct secrets *s;
+    json_t *files; /* path -> text, or null: to be removed */
+};
+
+static void run_job(uv_work_t *work)
+{
+    const struct write_job *j = CONTAINER_OF(work, struct write_job, work);
+    const char *path;
+    json_t *text;
+    struct err ignored;
+    if (file_mkdirs(j->s->cache_dir, 0700, &ignored) < 0)
+        return;
+    json_object_foreach (j->files, path, text) {
+        const char *content = json_string_value(text);
+        if (!content)
+            unlink(path);
+        else if (file_write_durable(path, content, strlen(content), 0600, &ignored) < 0)
+            continue; /* the version before stays, and serves */
+    }
+}
+
+static void write_pending(struct secrets *s);
+
+static void after_job(uv_work_t *work, int status)
+{
+    struct write_job *j = CONTAINER_OF(work, struct write_job, work);
+    struct secrets *s = j->s;
+    json_decref(j->files);
+    free(j);
+    s->writing = false;
+    write_pending(s);
+    secrets_unref(s);
+}
+
+static void write_pending(struct secrets *s)
+{
+    if (s->writing || json_object_size(s->pending) == 0)
+        return;
+    struct write_job *j = xcalloc(1, sizeof *j);
+    j->s = s;
+    j->files = s->pending;
+    s->pending = json_object();
+    s->writing = true;
+    secrets_ref(s);
+    int r = uv_queue_work(s->c.loop, &j->work, run_job, after_job);
+    ASSERT(r == 0);
+}
+
 void secrets_cache_put(struct secrets *s, const char *name, const json_t *doc)
 {
     _cleanup_free_ char *path = path_of(s, name);
     _cleanup_json_ json_t *part = doc ? own_part(s, doc) : NULL;
-    struct err ignored;
-    if (!part) {
+    if (json_equal(json_object_get(s->cached, name), part) || (!part && !has(s, name)))
+        return;
+    if (part)
+        json_object_set(s->cached, name, part);
+    else
         json_object_del(s->cached, name);
-        unlink(path);
-        return;
-    }
-    if (json_equal(json_object_get(s->cached, name), part))
-        return;
-    _cleanup_free_ char *text = json_text(part);
-    if (file_mkdirs(s->cache_dir, 0700, &ignored) >= 0
-        && file_write_durable(path, text, strlen(text), 0600, &ignored) >= 0)
-        json_object_set(s->cached, name, part); /* else it is tried again at the next change */
+    _cleanup_free_ char *text = part ? json_text(part) : NULL;
+    json_object_set_new(s->pending, path, text ? json_string(text) : json_null());
+    write_pending(s);
 }
 
 void secrets_cache_sweep(struct secrets *s)

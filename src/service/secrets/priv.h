@@ -10,6 +10,8 @@ struct secrets {
     const struct model *model;
     struct documents *docs;
     json_t *cached; /* name -> document, from the disk: until the store has answered */
+    json_t *pending; /* path -> text or null: not handed to the writing thread yet */
+    bool writing;
     uv_timer_t look;
     int refs; /* ours, the timer's, the changes' on their way */
     bool closing;

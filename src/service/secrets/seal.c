@@ -50,7 +50,7 @@ static int seal_key_for(const struct secrets *s, const char *name, int64_t v, co
     return 0;
 }
 
-/* Boxes for those of `hosts` that are registered; `have` is taken over where it is still right. */
+/* Boxes for those of `hosts` that are registered; what `have` holds for the same key stays. */
 static int seal_keys(const struct secrets *s, const char *name, int64_t v, json_t *hosts,
     const json_t *have, const uint8_t *data_key, json_t **ret, struct err *e)
 {
@@ -60,7 +60,7 @@ static int seal_keys(const struct secrets *s, const char *name, int64_t v, json_
     json_array_foreach (hosts, i, h) {
         const char *host = json_string_value(h), *public_text = public_of(s, host);
         json_t *old = json_object_get(have, host), *box = NULL;
-        if (old && (!public_text || str_eq(json_opt_str(old, "to", NULL), public_text))) {
+        if (old && str_eq(json_opt_str(old, "to", NULL), public_text)) {
             json_object_set(keys, host, old);
             continue;
         }
@@ -149,14 +149,21 @@ static bool listed(json_t *hosts, const char *host)
     return false;
 }
 
-/* A box too many, or too few, or for a key that the host no longer has. */
+/* A box too many (a host that was removed is not registered), or too few, or for a key that the host
+ * no longer has. */
+/* While the register has lost this host itself, nobody's absence from it means anything. */
+static bool register_counts(const struct secrets *s)
+{
+    return public_of(s, s->c.host) != NULL;
+}
+
 static bool keys_differ(const struct secrets *s, const json_t *keys, json_t *hosts)
 {
     const char *host;
     json_t *box, *h;
     size_t i;
     json_object_foreach ((json_t *)keys, host, box)
-        if (!listed(hosts, host))
+        if (!listed(hosts, host) || !public_of(s, host))
             return true;
     json_array_foreach (hosts, i, h) {
         const char *public_text = public_of(s, json_string_value(h));
@@ -173,11 +180,16 @@ int secrets_reseal(const struct secrets *s, const char *name, const json_t *vers
     const json_t *keys = json_object_get(version, "keys");
     _cleanup_secret_ struct secret *data_key = NULL;
     *ret_keys = NULL;
-    if (!keys_differ(s, keys, hosts))
+    if (!register_counts(s) || !keys_differ(s, keys, hosts))
         return 0;
     int r = open_data_key(s, name, version, &data_key, e);
     if (r < 0)
         return ERR_DENIED;
-    return seal_keys(s, name, json_opt_int(version, "v", 0), hosts, keys, secret_bytes(data_key),
+    r = seal_keys(s, name, json_opt_int(version, "v", 0), hosts, keys, secret_bytes(data_key),
         ret_keys, e);
+    if (r >= 0 && json_object_size(*ret_keys) == 0) { /* nobody could ever open it again */
+        json_decref(*ret_keys);
+        *ret_keys = NULL;
+    }
+    return r;
 }

@@ -13,6 +13,7 @@ void secrets_unref(struct secrets *s)
     if (--s->refs > 0)
         return;
     json_decref(s->cached);
+    json_decref(s->pending);
     free(s->cache_dir);
     free(s);
 }
@@ -45,6 +46,7 @@ struct secrets *secrets_new(const struct secrets_config *c)
     s->c = *c;
     s->cache_dir = xstrdup(c->cache_dir);
     s->cached = json_object();
+    s->pending = json_object();
     s->refs = 2;
     secrets_look_start(s);
     secrets_cache_load(s);

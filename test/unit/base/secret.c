@@ -70,7 +70,7 @@ static void test_large(void **state)
 
 static void test_json(void **state)
 {
-    secret_wipe_json();
+    secret_wipe_freed();
     for (int i = 0; i < 100; i++) {
         _cleanup_json_ json_t *j = NULL;
         struct err e;

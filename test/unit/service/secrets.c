@@ -260,6 +260,28 @@ static void test_a_host_that_may_not_cannot(void **state)
     assert_null(strstr(all, encoded.buf));
 }
 
+static int forget(void *ctx, json_t *old, json_t **ret, struct err *e)
+{
+    *ret = NULL;
+    return 0;
+}
+
+/* A register that was lost takes nobody's key away: who could seal it on then? */
+static void test_a_lost_register_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    set(w, 0, CANARY, true, false);
+    for (int i = 0; i < HOSTS; i++)
+        documents_edit(w->h[0].hosts, names[i], forget, NULL, NULL);
+    run(w);
+    for (int i = 0; i < HOSTS; i++)
+        secrets_look(w->h[i].secrets);
+    settle(w);
+    assert_int_equal(json_object_size(documents_all(w->h[1].hosts)), 0);
+    assert_true(has_box(w, "a1") && has_box(w, "a2"));
+    assert_string_equal(opened(w, 1, "api"), CANARY);
+}
+
 static void test_a_host_comes_and_a_grant_goes(void **state)
 {
     static const char *const api[] = {"api"};
@@ -273,6 +295,11 @@ static void test_a_host_comes_and_a_grant_goes(void **state)
     enrol(w, 3); /* wiped, and back with a new key */
     settle(w);
     assert_string_equal(opened(w, 3, "api"), CANARY);
+    documents_edit(w->h[0].hosts, "c1", forget, NULL, NULL); /* removed from the platform */
+    run(w);
+    secrets_look(w->h[0].secrets);
+    settle(w);
+    assert_false(has_box(w, "c1"));
     secrets_grant(w->h[2].secrets, "psp_key", api, 1, false, "root@test", on_done, w);
     settle(w);
     assert_int_equal(w->code, 0);
@@ -361,6 +388,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_set_and_open, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_host_that_may_not_cannot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_host_comes_and_a_grant_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_lost_register_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_old_versions_go_when_all_have_taken_the_new, setup, teardown),
         cmocka_unit_test_setup_teardown(test_from_the_disk, setup, teardown),
