@@ -114,6 +114,8 @@ static void renew(struct agent_unit *u)
 {
     struct err e = {0};
     u->stale = false;
+    if (!runtime_secrets_has(u->secrets_dir, ".")) /* its image is still on the way */
+        return;
     for (size_t i = 0; i < u->spec->n_secrets; i++) {
         const struct model_secret *m = &u->spec->secrets[i];
         const struct agent_secret *s = find(u->agent, u->spec->module, m->name);
