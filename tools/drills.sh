@@ -7,6 +7,7 @@ export MCP_DRILLS=1
 drills=(
   "fleet: a hundred rollouts under load, forty leaders killed|test/integ/test_fleet.py"
   "mesh: a million requests through two meshes leak nothing|test/integ/test_mesh.py -k leak"
+  "pki: certificates renewed six times and rotated under load|test/integ/test_pki.py"
 )
 failed=0
 for drill in "${drills[@]}"; do

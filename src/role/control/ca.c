@@ -158,6 +158,7 @@ static void take_roots(struct control *c, const json_t *b)
         return;
     read_trust(c);
     control_pki_reload(c);
+    control_tell_role(c, "mesh");
     control_note(c, "certificate", c->host, "trusts other roots now", "");
     control_report_soon(c);
 }
