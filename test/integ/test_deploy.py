@@ -18,9 +18,11 @@ modules:
     image: oci:web
     port: 8080
     health: {{path: /, interval: 500ms, timeout: 300ms, start_timeout: 5s}}
+    route: {{names: [web.deploy.example], path: /, auth: none}}
     regions: {{ra: 1}}
     rollout: {{deadline: 8s, drain: 2s}}
 """
+CLIENTS = "lab: {{clients: {{KR: 198.51.100.0/28}}}}\nmodules:\n"
 
 
 def image(words, *cmd):
@@ -36,7 +38,7 @@ def lab(tmp_path_factory):
     two = image("two")
     two.layout(folder / "two")
     image("bad", "/bin/false").layout(folder / "bad")
-    with Lab(PLATFORM, name=unique_name("deploy"), folder=folder) as lab:
+    with Lab(PLATFORM.replace("modules:\n", CLIENTS), name=unique_name("deploy"), folder=folder) as lab:
         lab.two = two.digest
         lab.up()
         yield lab
@@ -80,6 +82,48 @@ def test_an_image_that_the_platform_has_by_its_digest(lab):
     lab.mcp("deploy", "web", "--image", lab.two, "--no-wait")
     assert lab.mcp("deploy", "status", "web", "--watch").returncode == 0
     wait_until(lambda: served(lab) == "two", 30, "the image of that digest to serve")
+
+
+def declare(lab, instances, rollout):
+    """And everything is "one" again."""
+    text = PLATFORM.replace("modules:\n", CLIENTS).replace("{{ra: 1}}", f"{{{{ra: {instances}}}}}")
+    lab.declare(text.replace("{{deadline: 8s, drain: 2s}}", "{{deadline: 8s, drain: 2s, %s}}" % rollout))
+    lab.mcp("apply", "--wait")
+
+
+def ask(lab, n):
+    """One buyer after the other, by the edge; every request is answered."""
+    done = lab.exec("client", "curl", "-sS", "--fail", "--insecure", "--max-time", 5, "-w", "\\n", "--resolve",
+                    "web.deploy.example:443:203.0.113.20", f"https://web.deploy.example/?[1-{n}]")
+    assert done.returncode == 0, done.stderr
+    answers = [line for line in done.stdout.split("\n") if line and not line.startswith("--_curl_--")]
+    assert len(answers) == n and set(answers) <= {"one", "two"}
+    return answers
+
+
+def part_of(lab):
+    return rollout(lab)["regions"]["ra"]
+
+
+def test_canaries_get_their_part_and_the_others_follow(lab):
+    declare(lab, 4, "strategy: canary, canary: {{weight: 20, for: 5s}}")
+    lab.mcp("deploy", "web", "--image", "oci:two", "--no-wait")
+    wait_until(lambda: part_of(lab)["state"] == "canary" and part_of(lab)["ready"] == 1, 20, "the canary to be ready")
+    answers = ask(lab, 400)
+    assert part_of(lab)["state"] == "canary"
+    assert 0.12 < answers.count("two") / len(answers) < 0.28, answers.count("two")
+    wait_until(lambda: rollout(lab)["state"] == "done" or not ask(lab, 20), 30, "the others to follow")
+    assert set(ask(lab, 40)) == {"two"}
+
+
+def test_blue_green_changes_all_traffic_at_once(lab):
+    declare(lab, 2, "strategy: blue-green")
+    lab.mcp("deploy", "web", "--image", "oci:two", "--no-wait")
+    answers = []
+    while rollout(lab)["state"] == "running":
+        answers += ask(lab, 100)
+    answers += ask(lab, 10)
+    assert answers == sorted(answers) and set(answers) == {"one", "two"}  # "one" and then nothing but "two"
 
 
 @pytest.mark.parametrize("words, code, text", [

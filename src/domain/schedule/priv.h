@@ -9,6 +9,7 @@
 #define NAME_SIZE 64 /* of regions, hosts, modules and instances, all at most 47 bytes */
 #define REASON_SIZE 256
 #define WEIGHT_FULL 100
+#define WEIGHT_MAX 1000u /* what an edge takes */
 
 enum instance_kind {
     KIND_GOOD,    /* runs the generation that the module shall have here */

@@ -143,7 +143,8 @@ static unsigned canaries(const struct aim *aim)
 static int canary_weight(const struct aim *aim)
 {
     unsigned part = aim->m->model->rollout.canary_weight;
-    return (int)MAX(1u, WEIGHT_FULL * aim->active * part / ((100 - part) * canaries(aim)));
+    unsigned weight = WEIGHT_FULL * aim->active * part / ((100 - part) * canaries(aim));
+    return (int)MIN(MAX(weight, 1u), WEIGHT_MAX);
 }
 
 /* Processes of the module that the document has no longer and an agent still has; those of another
