@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 import pathlib
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -105,8 +107,7 @@ class Host:
         # The upper half of the bridge is this host's own, as the agent's local route makes it.
         self.machine = Machine([f"{self.net}.0.1"] + [f"{self.net}.0.{i}" for i in range(2, 12)])
         self.machine.run("ip", "route", "add", "local", f"{self.net}.128.0/17", "dev", "lo")
-        self.servers, self.targets, self.seq = {}, {}, 0
-        self.role = None
+        self.servers, self.seq, self.links, self.role = {}, 0, [], None
 
     def gateway(self):
         return f"{self.net}.0.1"
@@ -115,7 +116,7 @@ class Host:
         return f"{self.net}.128.{i}"
 
     def start(self):
-        if not self.role:
+        if not self.links:
             self.links = [("mesh", 0, self.machine.listener(socket.SOCK_STREAM, self.address, 7401)),
                           ("mesh-proxy", 0, self.machine.listener(socket.SOCK_STREAM, self.gateway(), 3128))]
         boot = {"format": 1, "platform": PLATFORM, "host": self.name, "region": "ap-hongkong"}
@@ -362,6 +363,46 @@ def test_certificates_change_under_open_connections(pair):
         assert c.recv(20) == b"as before"
         with pair.call() as fresh:
             assert name_of(fresh) == "ai-2"
+
+
+def test_a_restart_refuses_nobody(pair):
+    """Its sockets outlive it, its view and certificates are on its disk, and nobody has told the new one anything."""
+    host = pair.a
+    kept = host.role.wait_kept(2)
+    told = "/var/lib/mcp/mesh/view.json"
+    while f'"seq":{host.seq}' not in host.machine.run("sh", "-c", f"cat {told} || true"):
+        pass
+    assert host.machine.run("stat", "-c", "%a", told, "/var/lib/mcp/mesh/identities.json") == "600\n600\n"
+    host.role.kill()
+    with pair.call() as queued, pair.call(pair.WEB) as refused:
+        host.role.close()
+        links, host.links = host.links, host.links + kept
+        host.start()
+        assert name_of(queued).startswith("ai-")
+        assert is_refused(lambda: refused)
+    host.links = links
+
+
+def test_an_orderly_stop_waits_for_what_moves(pair):
+    host = pair.a
+    kept = host.role.wait_kept(2)
+    with pair.call() as silent, pair.call() as busy:
+        name_of(silent)
+        name_of(busy)
+        host.role.process.send_signal(signal.SIGTERM)
+        busy.sendall(b"1")
+        for _ in range(30):  # as long as it goes back and forth
+            assert busy.recv(1) == b"1"
+            busy.sendall(b"1")
+            if select.select([silent], [], [], 0.02)[0]:
+                break
+        assert silent.recv(1) == b""  # ended in order, not broken
+        busy.close()
+    assert host.role.process.wait(20) == 0
+    host.role.close()
+    links, host.links = host.links, host.links + kept
+    host.start()
+    host.links = links
 
 
 def test_a_slow_reader_holds_the_sender_not_memory(pair):

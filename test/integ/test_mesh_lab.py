@@ -2,7 +2,10 @@
 """Calls of modules to modules on a real platform: two hosts in one region and one in another, containers, certificates
 of the platform's own CA, names from the resolver, refusals in the timeline."""
 import json
+import os
 import pathlib
+import signal
+import threading
 
 import pytest
 from lablib import Lab, TWO_REGIONS, unique_name, wait_until
@@ -103,6 +106,40 @@ def test_what_is_not_declared_is_refused_and_told(lab):
     refused = get(lab, "thief-1", "http://stock.mcp.internal:8080/")
     assert refused.returncode != 0 and refused.stdout == ""
     wait_until(lambda: "thief tried to call stock: not in its needs" in lab.mcp("timeline", "-n", 200).stdout, 20)
+
+
+# Calls one after the other; says how many, and what else came of them.
+CALLS = """
+import collections, json, sys, time, urllib.request
+said, until = collections.Counter(), time.monotonic() + 3
+while time.monotonic() < until:
+    try:
+        said[urllib.request.urlopen(sys.argv[1], timeout=5).status] += 1
+    except Exception as e:
+        said[str(getattr(e, "reason", e))] += 1
+print(json.dumps(said))
+"""
+
+
+def test_a_mesh_that_dies_refuses_nobody(lab):
+    """Host holds its sockets: who calls meanwhile waits. What is just being said is lost with it, no more."""
+    host = hosts(lab)["shop-1"]
+    answer = {}
+    caller = threading.Thread(target=lambda: answer.update(json.loads(lab.mcp(
+        "exec", "shop-1", "--", "/usr/bin/python3", "-c", CALLS, "http://stock.mcp.internal:8080/").stdout)))
+    caller.start()
+    before = role_pid(lab, host)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: role_pid(lab, host) != before, 20)
+    caller.join()
+    assert answer.pop("200") > 10
+    assert sum(answer.values()) <= 1, answer
+
+
+def role_pid(lab, host, role="mesh"):
+    children = pathlib.Path(f"/proc/{lab.service_pid(host)}/task/{lab.service_pid(host)}/children").read_text().split()
+    return next(int(p) for p in children
+                if pathlib.Path(f"/proc/{p}/cmdline").read_bytes().split(b"\0")[1:3] == [b"role", role.encode()])
 
 
 def test_the_way_out_is_in_the_environment_and_narrow(lab):

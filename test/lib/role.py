@@ -92,6 +92,7 @@ class Role:
         threading.Thread(target=self._read_log, daemon=True).start()
         self._send("boot", {"boot": boot, "listens": [{"name": n, "thread": t} for n, t, _ in listens]},
                    [s.fileno() for _, _, s in listens])
+        self.kept = []  # sockets that it asked host to hold for its successor
         assert self._receive()["method"] == "ready"
         self.link()
 
@@ -106,9 +107,18 @@ class Role:
 
     def _receive(self, timeout=20):
         ready, _, _ = select.select([self.channel], [], [], timeout)
-        data = self.channel.recv(65536) if ready else b""
+        data, fds, _, _ = socket.recv_fds(self.channel, 65536, 200) if ready else (b"", [], 0, None)
         assert data, "the role has gone:\n" + "\n".join(self.log)
-        return json.loads(data)
+        message = json.loads(data)
+        if message["method"] == "keep":
+            self.kept = [socket.socket(fileno=fd) for fd in fds]
+        return message
+
+    def wait_kept(self, n):
+        """Until it has handed over n sockets, as it does after a change."""
+        while len(self.kept) != n:
+            self._receive()
+        return [("kept", 0, s) for s in self.kept]
 
     def link(self):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -89,6 +89,19 @@ void flow_kill(struct splice_flow *f)
     end(f, true);
 }
 
+void flow_end(struct splice_flow *f)
+{
+    end(f, false);
+}
+
+bool flow_is_silent(const struct splice_flow *f, uint64_t ms)
+{
+    if (f->state != FLOW_JOINED || buf_len(f->ab) || buf_len(f->ba))
+        return false;
+    uint64_t moved_ms = f->timer.deadline_ms - f->t->server->timeout_ms[f->timer_kind];
+    return moved_ms + ms <= f->t->now_ms;
+}
+
 /* -- the other side ---------------------------------------------------------------------------- */
 
 static bool start_attempt(struct splice_flow *f)

@@ -152,6 +152,9 @@ void flow_accept(struct splice_thread *t, int fd, struct splice_tag tag, const s
 void flow_run(struct splice_flow *f);
 void flow_expired(struct splice_flow *f);
 void flow_kill(struct splice_flow *f);
+void flow_end(struct splice_flow *f); /* in order */
+/* Joined, nothing on its way through here, nothing moved for that long. */
+bool flow_is_silent(const struct splice_flow *f, uint64_t ms);
 
 /* thread.c */
 void *splice_thread_main(void *arg);

@@ -11,6 +11,8 @@
 #define EVENTS_MAX 256
 #define ACCEPTS_PER_EVENT 32
 #define ACCEPT_PAUSE_MS 100u
+#define DRAIN_SILENT_MS 250u
+#define DRAIN_LOOK_MS 50u
 
 void thread_again(struct splice_flow *f)
 {
@@ -223,7 +225,8 @@ static void on_wake(struct splice_source *source, uint32_t events)
 static int wait_ms(const struct splice_thread *t)
 {
     int ms = timers_wait_ms(t);
-    uint64_t until = t->draining ? t->drain_until_ms : t->accept_again_ms;
+    uint64_t until = t->draining ? MIN(t->drain_until_ms, t->now_ms + DRAIN_LOOK_MS)
+                                 : t->accept_again_ms;
     if (until) {
         int left = until > t->now_ms ? (int)MIN(until - t->now_ms, (uint64_t)60000) : 0;
         ms = ms < 0 ? left : MIN(ms, left);
@@ -236,6 +239,16 @@ static void begin_drain(struct splice_thread *t, enum drain how)
     t->draining = true;
     t->drain_until_ms = t->now_ms + (how == DRAIN_NOW ? 0 : t->server->config.drain_ms);
     pause_accepting(t, true);
+}
+
+/* Between two requests, as far as bytes can tell. */
+static void end_silent(struct splice_thread *t)
+{
+    for (struct splice_flow *f = t->flows.next, *next; f != &t->flows; f = next) {
+        next = f->next;
+        if (flow_is_silent(f, DRAIN_SILENT_MS))
+            flow_end(f);
+    }
 }
 
 /* False: the thread has drained. */
@@ -251,6 +264,8 @@ static bool housekeeping(struct splice_thread *t)
         begin_drain(t, how);
     if (how == DRAIN_NOW)
         t->drain_until_ms = MIN(t->drain_until_ms, t->now_ms);
+    if (t->draining)
+        end_silent(t);
     while (t->draining && t->drain_until_ms <= t->now_ms && t->flows.next != &t->flows)
         flow_kill(t->flows.next);
     run_again(t);

@@ -2,8 +2,9 @@
 /* The channel between `mcp host` and one role: a sequenced-packet socket, one JSON message a
  * packet, descriptors on it. Host to role: boot {boot, listens} + sockets; link {role} + one end of
  * a socket pair; roles {roles}; ping; stop. Role to host: ready; relink; roles (send me "roles");
- * pong; control alone: upgrade {digest}, upgrade.confirm {digest}, upgrade.back {reason}. A closed
- * channel means that the other has gone. */
+ * pong; keep + sockets (hand them to my successor, in place of those before); control alone: upgrade
+ * {digest}, upgrade.confirm {digest}, upgrade.back {reason}. A closed channel means that the other
+ * has gone. */
 #pragma once
 
 #include "base/json/json.h"

@@ -53,6 +53,13 @@ int role_tell_host(struct role *r, const char *method, json_t *params, struct er
     return channel_send(CHANNEL_FD, method, params, NULL, 0, e);
 }
 
+void role_keep(struct role *r, const int *fds, size_t n)
+{
+    struct err e;
+    if (channel_send(CHANNEL_FD, "keep", NULL, fds, MIN(n, (size_t)ROLE_KEEP_MAX), &e) < 0)
+        log_debug("frame", "host keeps no sockets", "why=\"%s\"", e.message);
+}
+
 static void take_message(struct frame *f, struct channel_msg *m)
 {
     const struct role_def *def = f->role.def;

@@ -23,7 +23,7 @@
 
 struct role_listen {
     /* "cli", "peer", "metrics" (control); "dns-udp", "dns-tcp"; "edge-https", "edge-http";
-     * "resolver-udp", "resolver-tcp"; "mesh", "mesh-proxy". */
+     * "resolver-udp", "resolver-tcp"; "mesh", "mesh-proxy"; "kept": of role_keep(). */
     char name[32];
     unsigned thread; /* the data-path thread that it is for; a name opened once has 0 */
     int fd;          /* bound, listening where that applies, non-blocking, CLOEXEC */
@@ -79,3 +79,7 @@ void role_ask_host(struct role *r, const char *method);
 /* Takes params. ERR_UNAVAILABLE: host does not read now. */
 MUST_CHECK int role_tell_host(
     struct role *r, const char *method, json_t *params, struct err *e);
+#define ROLE_KEEP_MAX 128
+/* Host holds copies of these listening sockets, in place of those before, and gives them to the
+ * role's next process as "kept": what is queued on them outlives this one. */
+void role_keep(struct role *r, const int *fds, size_t n);

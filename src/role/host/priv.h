@@ -19,6 +19,7 @@
 #define HOST_LINK_RETRY_MS 100u /* a role does not read its channel */
 #define HOST_ROLL_MS 50u        /* between two looks while roles are replaced */
 #define HOST_OPEN_RETRY_MS 5000u
+#define HOST_KEPT_MAX 128u     /* sockets that a role opened itself, for its successor */
 #define HOST_MESSAGES_MAX 200u /* of one role within HOST_PING_MS */
 
 struct host_role {
@@ -34,6 +35,8 @@ struct host_role {
     uint64_t oom_kills; /* of the machine when it started */
     char reason[96];    /* of its last end */
     char binary[DIGEST_SIZE]; /* that it runs */
+    int kept[HOST_KEPT_MAX];
+    size_t n_kept;
 };
 
 struct host_leaving { /* a process whose place in the table another has taken */

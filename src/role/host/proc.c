@@ -19,6 +19,16 @@ struct host_role *host_role_find(struct host *h, const char *name)
     return NULL;
 }
 
+/* Takes the descriptors. */
+static void set_kept(struct host_role *r, int *fds, size_t n)
+{
+    for (size_t i = 0; i < r->n_kept; i++)
+        close(r->kept[i]);
+    r->n_kept = MIN(n, (size_t)HOST_KEPT_MAX);
+    for (size_t i = 0; i < r->n_kept; i++)
+        r->kept[i] = util_steal_fd(&fds[i]);
+}
+
 struct host_role *host_role_add(struct host *h, const char *name)
 {
     struct host_role *r = host_role_find(h, name);
@@ -31,6 +41,7 @@ struct host_role *host_role_add(struct host *h, const char *name)
         return NULL;
     if (!r)
         r = &h->roles[h->n_roles++];
+    set_kept(r, NULL, 0);
     *r = (struct host_role){.proc.pidfd = -1, .channel = -1};
     str_copy(r->name, sizeof r->name, name);
     return r;
@@ -54,6 +65,10 @@ static int send_boot(struct host *h, struct host_role *r, struct err *e)
         fds[n++] = l->fd;
         json_array_append_new(
             list, json_pack("{s:s,s:i}", "name", l->name, "thread", (int)l->thread));
+    }
+    for (size_t i = 0; i < r->n_kept && n < CHANNEL_FDS_MAX; i++) {
+        fds[n++] = r->kept[i];
+        json_array_append_new(list, json_pack("{s:s,s:i}", "name", "kept", "thread", 0));
     }
     json_t *params = json_pack("{s:O,s:o}", "boot", h->boot->tree, "listens", list);
     return channel_send(r->channel, "boot", params, fds, n, e);
@@ -179,9 +194,9 @@ static void take_upgrade(struct host *h, const char *method, const json_t *param
         host_upgrade_back(h, json_opt_str(params, "reason", ""));
 }
 
-static void take_message(
-    struct host *h, struct host_role *r, const char *method, const json_t *params)
+static void take_message(struct host *h, struct host_role *r, struct channel_msg *m)
 {
+    const char *method = m->method;
     if (str_eq(method, "ready")) {
         host_role_event(h, r, SUP_READY);
     } else if (str_eq(method, "pong")) {
@@ -190,8 +205,10 @@ static void take_message(
         r->linked = 0;
     } else if (str_eq(method, "roles") && str_eq(r->name, "control")) {
         h->report_due = true;
+    } else if (str_eq(method, "keep") && str_eq(r->name, "mesh")) {
+        set_kept(r, m->fds, m->n_fds);
     } else if (str_eq(r->name, "control")) {
-        take_upgrade(h, method, params);
+        take_upgrade(h, method, m->params);
     }
 }
 
@@ -203,7 +220,7 @@ void host_role_message(struct host *h, struct host_role *r)
     if (k == 0)
         return;
     if (k > 0 && ++r->messages <= HOST_MESSAGES_MAX) {
-        take_message(h, r, m.method, m.params);
+        take_message(h, r, &m);
         channel_msg_done(&m);
         return;
     }

@@ -82,6 +82,8 @@ static void on_store(uv_timer_t *t)
 {
     struct mesh_role *mr = t->data;
     struct err e;
+    int fds[ROLE_KEEP_MAX];
+    role_keep(mr->role, fds, mesh_listens(mr->mesh, fds, ROLE_KEEP_MAX));
     /* it serves all the same; what is lost is a start without control */
     if (mesh_store(mr->mesh, &e) < 0)
         log_error("mesh", "the view cannot be stored", "error=\"%s\"", e.message);
@@ -155,9 +157,10 @@ static int init(struct role *r, struct err *e)
     uv_timer_init(&r->loop, &mr->store_timer);
     mr->stopped.data = mr->noted.data = mr->store_timer.data = mr;
     mr->open_handles = 3;
-    int links[ROLE_LISTEN_MAX], proxies[ROLE_LISTEN_MAX];
+    int links[ROLE_LISTEN_MAX], proxies[ROLE_LISTEN_MAX], kept[ROLE_LISTEN_MAX];
     struct mesh_config config = {.links = links,
         .proxies = proxies,
+        .kept = kept,
         .state_dir = r->state_dir,
         .metrics = metrics_process(),
         .refused = on_refused,
@@ -167,6 +170,8 @@ static int init(struct role *r, struct err *e)
         links[config.n_links++] = fd;
     for (int fd; (fd = role_listen_fd(r, "mesh-proxy", config.n_proxies)) >= 0;)
         proxies[config.n_proxies++] = fd;
+    for (int fd; (fd = role_listen_fd(r, "kept", config.n_kept)) >= 0;)
+        kept[config.n_kept++] = fd;
     int k = mesh_start(&config, &mr->mesh, e);
     if (k >= 0)
         warn(mr);

@@ -6,6 +6,7 @@
 #include "base/str/str.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #define BACKLOG 1024
@@ -47,10 +48,19 @@ static void close_unwanted(struct mesh *m)
         struct open_listen *o = &m->listens[i];
         if (o->wanted)
             continue;
-        splice_unlisten(m->splice, (struct splice_tag){TAG_CALL, key_of(&o->address)});
+        if (o->served)
+            splice_unlisten(m->splice, (struct splice_tag){TAG_CALL, key_of(&o->address)});
+        else
+            close(o->fd);
         *o = m->listens[--m->n_listens];
         i--;
     }
+}
+
+static void take(struct mesh *m, int fd, const struct ip_addr *address, uint16_t port)
+{
+    *GROW(m->listens, m->n_listens, m->cap_listens) =
+        (struct open_listen){.address = *address, .port = port, .wanted = true, .fd = fd};
 }
 
 static void open_new(struct mesh *m, const struct mesh_listen *l)
@@ -64,9 +74,31 @@ static void open_new(struct mesh *m, const struct mesh_listen *l)
             l->module->port, strerror(-fd));
         return;
     }
-    splice_listen(m->splice, fd, (struct splice_tag){TAG_CALL, key_of(&l->address)});
-    *GROW(m->listens, m->n_listens, m->cap_listens) =
-        (struct open_listen){l->address, l->module->port, true};
+    take(m, fd, &l->address, l->module->port);
+}
+
+void listen_adopt(struct mesh *m, const int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct sockaddr_storage sa;
+        socklen_t len = sizeof sa;
+        struct ip_addr address;
+        uint16_t port;
+        if (getsockname(fds[i], (struct sockaddr *)&sa, &len) < 0
+            || !ip_from_sockaddr((struct sockaddr *)&sa, &address, &port) || address.family != 4)
+            continue;
+        int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0)
+            take(m, fd, &address, port);
+    }
+}
+
+size_t mesh_listens(const struct mesh *m, int *fds, size_t max)
+{
+    size_t n = MIN(m->n_listens, max);
+    for (size_t i = 0; i < n; i++)
+        fds[i] = m->listens[i].fd;
+    return n;
 }
 
 void listen_close_all(struct mesh *m)
@@ -90,4 +122,10 @@ void listen_follow(struct mesh *m, const struct mesh_view *v)
     for (size_t i = 0; i < v->n_listens; i++)
         if (!find(m, &v->listens[i]))
             open_new(m, &v->listens[i]);
+    for (size_t i = 0; i < m->n_listens; i++) {
+        struct open_listen *o = &m->listens[i];
+        if (!o->served)
+            splice_listen(m->splice, o->fd, (struct splice_tag){TAG_CALL, key_of(&o->address)});
+        o->served = true;
+    }
 }

@@ -263,6 +263,7 @@ int mesh_start(const struct mesh_config *config, struct mesh **ret, struct err *
         mesh_free(m);
         return r;
     }
+    listen_adopt(m, config->kept, config->n_kept);
     load(m, "identities.json", IDENTITIES_BYTES_MAX, mesh_set_identities);
     load(m, "view.json", MESH_VIEW_BYTES_MAX, mesh_set_view);
     m->view_dirty = m->identities_dirty = false;
@@ -306,6 +307,9 @@ void mesh_free(struct mesh *m)
     keys_unref(m->keys);
     json_decref(m->doc);
     json_decref(m->identities);
+    for (size_t i = 0; i < m->n_listens; i++)
+        if (!m->listens[i].served)
+            close(m->listens[i].fd);
     free(m->listens);
     free(m->workers);
     pthread_mutex_destroy(&m->lock);

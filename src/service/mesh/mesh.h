@@ -30,6 +30,8 @@ struct mesh_config {
     const int *proxies; /* listening for units on their way out; the same */
     size_t n_proxies;
     uint16_t resolver_port; /* 0: 53 */
+    const int *kept;        /* mesh_listens() of a predecessor; stay the caller's */
+    size_t n_kept;
     const char *state_dir; /* view.json, identities.json */
     struct metrics *metrics;
     /* Something was refused, once a minute for one caller and one target: "web tried to call
@@ -50,6 +52,8 @@ MUST_CHECK int mesh_set_identities(struct mesh *m, json_t *doc, struct err *e);
 MUST_CHECK int mesh_store(struct mesh *m, struct err *e); /* what is not stored yet */
 /* {"seq", "listens", "identities": [...], "flows", "warnings": [...]} */
 json_t *mesh_status(struct mesh *m);
+/* The sockets on virtual addresses; they stay the mesh's. At most max. */
+size_t mesh_listens(const struct mesh *m, int *fds, size_t max);
 void mesh_metrics_collect(struct mesh *m); /* before metrics_format() */
 const char *mesh_start_warning(const struct mesh *m); /* the stored ones cannot be used: why */
 void mesh_drain(struct mesh *m);

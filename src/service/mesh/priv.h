@@ -126,6 +126,8 @@ struct open_listen {
     struct ip_addr address;
     uint16_t port;
     bool wanted;
+    bool served; /* the engine has it; else it waits for a view */
+    int fd;
 };
 
 struct mesh {
@@ -165,6 +167,8 @@ void view_pin(struct worker *w);
 /* listen.c */
 void listen_close_all(struct mesh *m);
 void listen_follow(struct mesh *m, const struct mesh_view *v);
+/* Goes on with sockets that a predecessor listened on, until the first view says which are wanted. */
+void listen_adopt(struct mesh *m, const int *fds, size_t n);
 
 /* refused.c */
 void refused_tell(struct mesh *m, uint64_t now_ms, const char *subject, const char *fmt, ...)
