@@ -263,7 +263,33 @@ def test_an_instance_of_another_host_is_called_over_tls(pair):
                 got += c.recv(65536)
             assert got == data
     assert pair.b.role.metric("mcp_mesh_links_total") == before + 3
-    assert pair.b.role.metric("mcp_mesh_resumed_total") > 0  # later ones go on from the first
+
+
+def test_calls_to_another_host_follow_each_other_on_one_connection(pair):
+    """Each is looked at by itself all the same: needs that are taken away end it."""
+    pair.tell(targets=["ai-2"])
+    assert hammer(pair, 200, threads=1) == []
+    made = pair.a.role.metric("mcp_mesh_dials_total")
+    assert hammer(pair, 200, threads=1) == []
+    assert pair.a.role.metric("mcp_mesh_dials_total") - made < 20
+    assert pair.a.role.metric("mcp_mesh_kept") > 0
+    pair.b.view(pair.modules(pair.b, ["ai-2"], ["web"]), [])
+    before = pair.b.servers["ai-2"].count
+    assert is_refused(pair.call)
+    assert pair.b.servers["ai-2"].count == before
+    assert any("spiffe://reindeers/module/api tried to call ai: not in its needs" in m for m in pair.b.refusals())
+
+
+def test_a_kept_connection_that_died_is_nobodys_failure(pair):
+    pair.tell(targets=["ai-2"])
+    assert hammer(pair, 50, threads=2) == []
+    kept = pair.b.role.wait_kept(0)
+    pair.b.role.kill()
+    pair.b.role.close()
+    links, pair.b.links = pair.b.links, pair.b.links + kept
+    pair.b.start()
+    pair.b.links = links
+    assert hammer(pair, 50, threads=2) == []
 
 
 def test_the_next_is_called_when_one_refuses(pair):
@@ -575,9 +601,11 @@ def test_requests_leak_nothing(pair, target, share):
     assert hammer(pair, n // 4) == []  # what is kept for reuse is there from then on
 
     def figures():
-        for role in roles:
-            role.wait_metric("mcp_mesh_flows", 0)
-        return [(fds(role), rss_kib(role)) for role in roles]
+        """Without the connections that wait between the two for the next call."""
+        roles[0].wait_metric("mcp_mesh_flows", 0)
+        kept = int(roles[0].metric("mcp_mesh_kept"))
+        roles[1].wait_metric("mcp_mesh_flows", kept)
+        return [(fds(role) - kept, rss_kib(role)) for role in roles]
     before = figures()
     begun = time.monotonic()
     assert hammer(pair, n - n // 4) == []

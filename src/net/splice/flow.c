@@ -73,6 +73,8 @@ static void end(struct splice_flow *f, bool broken)
     buf_put(t, &f->ab);
     buf_put(t, &f->ba);
     buf_put(t, &f->front);
+    SSL_free(f->dial.ssl);
+    f->dial.ssl = NULL;
     timer_unset(f);
     f->prev->next = f->next;
     f->next->prev = f->prev;
@@ -96,6 +98,8 @@ void flow_end(struct splice_flow *f)
 
 bool flow_is_silent(const struct splice_flow *f, uint64_t ms)
 {
+    if (f->state == FLOW_HEAD && f->timer_kind == TIMER_UNUSED)
+        return true;
     if (f->state != FLOW_JOINED || buf_len(f->ab) || buf_len(f->ba))
         return false;
     uint64_t moved_ms = f->timer.deadline_ms - f->t->server->timeout_ms[f->timer_kind];
@@ -106,14 +110,23 @@ bool flow_is_silent(const struct splice_flow *f, uint64_t ms)
 
 static bool start_attempt(struct splice_flow *f)
 {
-    stat_add(f->t, SPLICE_STAT_DIALS, 1);
     f->hello_sent = f->n_answer = 0;
-    f->b.ssl = f->dial.ssl;
+    f->reused = kept_take(f);
+    if (f->reused) {
+        f->state = FLOW_HELLO;
+        timer_set_ms(f, f->dial.timeout_ms);
+        stat_add(f->t, SPLICE_STAT_REUSED, 1);
+        thread_again(f); /* it is writable, and no event will say so */
+        return true;
+    }
+    stat_add(f->t, SPLICE_STAT_DIALS, 1);
+    f->b.ssl = util_steal_ptr(&f->dial.ssl);
     if (side_connect(f->t, &f->b, &f->dial) < 0
         || (f->b.ssl && SSL_set_fd(f->b.ssl, f->b.fd) != 1)) {
         stat_add(f->t, SPLICE_STAT_DIAL_FAILURES, 1);
         return false;
     }
+    f->b.framed = f->b.ssl != NULL;
     if (f->b.ssl)
         SSL_set_connect_state(f->b.ssl);
     f->state = FLOW_CONNECT;
@@ -126,6 +139,7 @@ static void dial_next(struct splice_flow *f)
 {
     do {
         side_close(&f->b, true);
+        SSL_free(f->dial.ssl);
         f->dial = (struct splice_dial){0};
         if (!app_of(f)->dial(ctx_of(f), f, &f->dial)) {
             stat_add(f->t, SPLICE_STAT_FAILED, 1);
@@ -143,6 +157,15 @@ static void dial_next(struct splice_flow *f)
 
 static bool attempt_failed(struct splice_flow *f)
 {
+    if (f->reused) { /* it had died unnoticed: nobody's failure */
+        uint64_t reuse = f->dial.reuse;
+        side_close(&f->b, true);
+        f->dial.reuse = 0;
+        bool started = start_attempt(f);
+        f->dial.reuse = reuse;
+        if (started)
+            return true;
+    }
     stat_add(f->t, SPLICE_STAT_DIAL_FAILURES, 1);
     dial_next(f);
     return f->state != FLOW_DEAD;
@@ -150,6 +173,9 @@ static bool attempt_failed(struct splice_flow *f)
 
 static void join(struct splice_flow *f)
 {
+    SSL_free(f->dial.ssl); /* of an attempt that a kept connection spared */
+    f->dial.ssl = NULL;
+    f->reused = false;
     f->state = FLOW_JOINED;
     timer_set(f, TIMER_IDLE);
     stat_add(f->t, SPLICE_STAT_JOINED, 1);
@@ -235,6 +261,8 @@ static bool merge_front(struct splice_flow *f)
 static bool run_head(struct splice_flow *f)
 {
     size_t n, used = 0;
+    if (!f->a.can_read && !(f->a.ssl && SSL_has_pending(f->a.ssl)))
+        return false;
     if (!f->ab)
         f->ab = buf_get(f->t);
     if (f->ab->end >= SPLICE_HEAD_MAX) {
@@ -245,9 +273,11 @@ static bool run_head(struct splice_flow *f)
     if (r == IO_WAIT)
         return false;
     if (r != IO_OK) {
-        end(f, true);
+        end(f, f->timer_kind != TIMER_UNUSED);
         return false;
     }
+    if (f->timer_kind == TIMER_UNUSED)
+        timer_set(f, TIMER_SETUP); /* the next flow has begun */
     f->ab->end += (uint32_t)n;
     enum splice_verdict v = app_of(f)->head(ctx_of(f), f, f->ab->data, f->ab->end, &used);
     f->ab->start += (uint32_t)MIN(used, f->ab->end);
@@ -324,9 +354,9 @@ static enum io pump_fill(struct splice_flow *f, struct side *from, struct buf **
         return IO_WAIT;
     if (!*b)
         *b = buf_get(f->t);
-    (*b)->start = (*b)->end = 0;
-    enum io r = side_read(from, (*b)->data, BUF_BYTES, &n);
-    (*b)->end = (uint32_t)n;
+    (*b)->start = (*b)->end = PIECE_FRONT;
+    enum io r = side_read(from, (*b)->data + PIECE_FRONT, BUF_BYTES - PIECE_FRONT, &n);
+    (*b)->end += (uint32_t)n;
     return r;
 }
 
@@ -359,6 +389,29 @@ static enum pump pump(
     return PUMP_MORE;
 }
 
+/* True: side a waits for another head. */
+static bool end_in_order(struct splice_flow *f)
+{
+    if (f->b.framed)
+        kept_put(f);
+    if (!f->a.framed || f->t->draining) {
+        end(f, false);
+        return false;
+    }
+    side_close(&f->b, false);
+    buf_put(f->t, &f->ab);
+    buf_put(f->t, &f->ba);
+    side_renew(&f->a);
+    enum splice_verdict v = app_of(f)->again(ctx_of(f), f, f->a.ssl);
+    if (v != SPLICE_HEAD) {
+        end(f, false);
+        return false;
+    }
+    timer_set(f, TIMER_UNUSED);
+    f->state = FLOW_HEAD;
+    return true;
+}
+
 static bool run_joined(struct splice_flow *f)
 {
     f->keep_timer = true;
@@ -372,10 +425,8 @@ static bool run_joined(struct splice_flow *f)
         end(f, true);
         return false;
     }
-    if (f->a.shut && f->b.shut) {
-        end(f, false);
-        return false;
-    }
+    if (f->a.shut && f->b.shut)
+        return end_in_order(f);
     if (!f->keep_timer || half != (f->a.eof || f->b.eof))
         timer_set(f, f->a.eof || f->b.eof ? TIMER_HALF : TIMER_IDLE);
     if (out == PUMP_MORE || in == PUMP_MORE)
@@ -452,7 +503,7 @@ void flow_expired(struct splice_flow *f)
             flow_run(f);
         break;
     default:
-        end(f, true);
+        end(f, f->timer_kind != TIMER_UNUSED);
         break;
     }
 }
@@ -471,6 +522,7 @@ void flow_accept(struct splice_thread *t, int fd, struct splice_tag tag, const s
     f->seen = true;
     enum splice_verdict v = app_of(f)->accepted(ctx_of(f), f, tag, from, &ssl);
     f->a.ssl = ssl;
+    f->a.framed = ssl != NULL;
     if (ssl && v != SPLICE_REFUSE) {
         f->state = FLOW_HANDSHAKE;
         if (SSL_set_fd(ssl, fd) == 1)

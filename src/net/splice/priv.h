@@ -26,11 +26,26 @@ struct side {
     bool can_read, can_write;
     bool eof;  /* its end was read */
     bool shut; /* its end was sent */
+    bool framed;
+    uint8_t length[2]; /* of the piece that comes, as far as it is there */
+    unsigned n_length;
+    uint32_t left; /* of that piece */
+};
+
+#define PIECE_MAX 16000u /* with its length it fits one TLS record */
+#define PIECE_FRONT 2u   /* room in front of what pump_fill() reads */
+#define KEPT_MAX 128u    /* unused connections, per thread */
+
+struct kept { /* an unused framed connection */
+    struct side s;
+    struct splice_thread *t;
+    uint64_t reuse, until_ms;
+    struct kept *next;
 };
 
 enum io { IO_OK, IO_WAIT, IO_EOF, IO_ERROR };
 
-enum timer_kind { TIMER_SETUP, TIMER_DIAL, TIMER_IDLE, TIMER_HALF, TIMER_KINDS };
+enum timer_kind { TIMER_SETUP, TIMER_DIAL, TIMER_IDLE, TIMER_HALF, TIMER_UNUSED, TIMER_KINDS };
 
 struct timer {
     struct timer *prev, *next; /* next NULL: not set */
@@ -60,7 +75,8 @@ struct splice_flow {
     struct splice_dial dial;
     size_t hello_sent, n_answer;
     uint8_t answer[SPLICE_ANSWER_MAX];
-    bool seen; /* the application knows it */
+    bool seen;   /* the application knows it */
+    bool reused; /* side b is a kept connection, and has said nothing yet */
     bool in_again, keep_timer;
     struct splice_flow *next, *prev, *again;
     uint64_t app[]; /* flow_size */
@@ -97,6 +113,8 @@ struct splice_thread {
     unsigned n_free_flows, n_free_bufs;
     struct buf *free_bufs;
     struct timer timers[TIMER_KINDS];
+    struct kept *kept, *dead_kept; /* newest first */
+    unsigned n_kept;
     bool draining;
     uint64_t drain_until_ms;
     _Atomic uint64_t stats[SPLICE_STATS];
@@ -131,6 +149,8 @@ enum io side_read(struct side *s, char *p, size_t room, size_t *got);
 enum io side_write(struct side *s, const char *p, size_t len, size_t *sent);
 enum io side_shut(struct side *s);
 enum io side_handshake(struct side *s, bool server);
+/* Another flow may follow: both directions of this one have ended. */
+void side_renew(struct side *s);
 int side_connect(struct splice_thread *t, struct side *s, const struct splice_dial *d);
 
 /* buf.c */
@@ -155,6 +175,14 @@ void flow_kill(struct splice_flow *f);
 void flow_end(struct splice_flow *f); /* in order */
 /* Joined, nothing on its way through here, nothing moved for that long. */
 bool flow_is_silent(const struct splice_flow *f, uint64_t ms);
+
+/* kept.c */
+/* Moves side b of an ended flow there. */
+void kept_put(struct splice_flow *f);
+/* One for f->dial.reuse becomes side b. */
+bool kept_take(struct splice_flow *f);
+void kept_sweep(struct splice_thread *t, bool all);
+int kept_wait_ms(const struct splice_thread *t);
 
 /* thread.c */
 void *splice_thread_main(void *arg);

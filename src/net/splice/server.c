@@ -32,11 +32,13 @@ static void set_defaults(struct splice_server *s)
     c->half_ms = c->half_ms ? c->half_ms : 300000;
     c->drain_ms = c->drain_ms ? c->drain_ms : 5000;
     c->wait_ms = c->wait_ms ? c->wait_ms : 1000;
+    c->keep_ms = c->keep_ms ? c->keep_ms : 15000;
     c->max_flows = c->max_flows ? c->max_flows : flows_of_limit();
     s->n_threads = MIN(c->threads ? c->threads : cores(), (unsigned)SPLICE_THREADS_MAX);
     s->timeout_ms[TIMER_SETUP] = c->setup_ms;
     s->timeout_ms[TIMER_IDLE] = c->idle_ms;
     s->timeout_ms[TIMER_HALF] = c->half_ms;
+    s->timeout_ms[TIMER_UNUSED] = 4 * (uint64_t)c->keep_ms; /* who dialled gives it up first */
 }
 
 static int open_thread(struct splice_server *s, unsigned index, struct err *e)

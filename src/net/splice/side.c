@@ -28,7 +28,8 @@ static void tune(int fd)
 int side_open(struct splice_thread *t, struct side *s, int fd)
 {
     s->fd = fd;
-    s->can_read = s->can_write = s->eof = s->shut = false;
+    s->can_read = s->can_write = s->eof = s->shut = s->framed = false;
+    s->n_length = s->left = 0;
     tune(fd);
     struct epoll_event ev = {
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = &s->source};
@@ -109,13 +110,8 @@ static enum io read_plain(struct side *s, char *p, size_t room, size_t *got)
     return errno == EAGAIN ? IO_WAIT : IO_ERROR;
 }
 
-enum io side_read(struct side *s, char *p, size_t room, size_t *got)
+static enum io read_tls(struct side *s, void *p, size_t room, size_t *got)
 {
-    *got = 0;
-    if (s->eof)
-        return IO_EOF;
-    if (!s->ssl)
-        return s->can_read ? read_plain(s, p, room, got) : IO_WAIT;
     if (!s->can_read && !SSL_has_pending(s->ssl))
         return IO_WAIT;
     ERR_clear_error();
@@ -126,19 +122,80 @@ enum io side_read(struct side *s, char *p, size_t room, size_t *got)
     return IO_OK;
 }
 
+static enum io read_framed(struct side *s, char *p, size_t room, size_t *got)
+{
+    enum io r = IO_OK;
+    while (!s->left) {
+        size_t n = 0;
+        r = read_tls(s, s->length + s->n_length, sizeof s->length - s->n_length, &n);
+        if (r != IO_OK) /* the connection may end between two pieces of nothing only: by END */
+            return r == IO_EOF ? IO_ERROR : r;
+        s->n_length += (unsigned)n;
+        if (s->n_length < sizeof s->length)
+            continue;
+        s->n_length = 0;
+        s->left = (uint32_t)(s->length[0] << 8 | s->length[1]);
+        s->eof = !s->left;
+        if (s->eof)
+            return IO_EOF;
+    }
+    r = read_tls(s, p, MIN(room, (size_t)s->left), got);
+    s->left -= (uint32_t)*got;
+    return r == IO_EOF ? IO_ERROR : r;
+}
+
+enum io side_read(struct side *s, char *p, size_t room, size_t *got)
+{
+    *got = 0;
+    if (s->eof)
+        return IO_EOF;
+    if (!s->ssl)
+        return s->can_read ? read_plain(s, p, room, got) : IO_WAIT;
+    return s->framed ? read_framed(s, p, room, got) : read_tls(s, p, room, got);
+}
+
+void side_renew(struct side *s)
+{
+    s->eof = s->shut = false;
+}
+
+static enum io write_tls(struct side *s, const void *p, size_t len, size_t *sent)
+{
+    ERR_clear_error();
+    int n = SSL_write(s->ssl, p, (int)len);
+    if (n <= 0)
+        return ssl_outcome(s, n) == IO_WAIT ? IO_WAIT : IO_ERROR;
+    *sent = (size_t)n;
+    return IO_OK;
+}
+
+/* One record a piece: all of it goes, or none. What is long lies in a buffer with room in front; a
+ * call that is repeated has the same bytes. */
+static enum io write_framed(struct side *s, const char *p, size_t len, size_t *sent)
+{
+    char small[1024 + PIECE_FRONT];
+    size_t piece = MIN(len, (size_t)PIECE_MAX), n = 0;
+    char *at = small;
+    if (piece <= sizeof small - PIECE_FRONT)
+        memcpy(small + PIECE_FRONT, p, piece);
+    else
+        at = (char *)(uintptr_t)p - PIECE_FRONT;
+    at[0] = (char)(piece >> 8);
+    at[1] = (char)piece;
+    enum io r = write_tls(s, at, piece + PIECE_FRONT, &n);
+    if (r == IO_OK && n != piece + PIECE_FRONT)
+        return IO_ERROR;
+    *sent = r == IO_OK ? piece : 0;
+    return r;
+}
+
 enum io side_write(struct side *s, const char *p, size_t len, size_t *sent)
 {
     *sent = 0;
     if (!s->can_write)
         return IO_WAIT;
-    if (s->ssl) {
-        ERR_clear_error();
-        int n = SSL_write(s->ssl, p, (int)len);
-        if (n <= 0)
-            return ssl_outcome(s, n) == IO_WAIT ? IO_WAIT : IO_ERROR;
-        *sent = (size_t)n;
-        return IO_OK;
-    }
+    if (s->ssl)
+        return s->framed ? write_framed(s, p, len, sent) : write_tls(s, p, len, sent);
     ssize_t n;
     do
         n = send(s->fd, p, len, MSG_NOSIGNAL);
@@ -155,6 +212,13 @@ enum io side_shut(struct side *s)
 {
     if (s->shut)
         return IO_OK;
+    if (s->framed) {
+        static const uint8_t end[2];
+        size_t n;
+        enum io r = s->can_write ? write_tls(s, end, sizeof end, &n) : IO_WAIT;
+        s->shut = r == IO_OK;
+        return r;
+    }
     if (s->ssl) {
         ERR_clear_error();
         int n = SSL_shutdown(s->ssl);

@@ -3,6 +3,11 @@
  * both ends have ended. Either side may be TLS. A thread per core, each with its own epoll, waits on
  * all listening sockets; a flow lives and dies on the thread that accepted it.
  *
+ * Between two engines a TLS connection carries one flow after the other ("framed"): everything in it
+ * comes in pieces of a two-byte length and that many bytes, and a length of zero ends one direction of
+ * one flow. When both have ended the accepting side waits for the next head, the dialling side keeps
+ * the connection for the next flow to the same place.
+ *
  * What is allowed and where it goes is the application's: the engine calls it when a connection
  * comes, when its head can be read, and for each attempt to reach the other side, and calls it from
  * the flow's own thread only. Nothing grows: a direction has one buffer, held while it has content;
@@ -35,6 +40,8 @@ enum splice_stat {
     SPLICE_STAT_DIAL_FAILURES,
     SPLICE_STAT_HANDSHAKES, /* TLS, either side */
     SPLICE_STAT_RESUMED,    /* of them */
+    SPLICE_STAT_KEPT,       /* unused framed connections, of who dialled */
+    SPLICE_STAT_REUSED,     /* connections that served another flow before */
     SPLICE_STAT_BYTES_OUT,  /* from who connected to whom it wanted */
     SPLICE_STAT_BYTES_IN,
     SPLICE_STAT_BROKEN,     /* joined, and ended by an error of one side */
@@ -58,7 +65,8 @@ struct splice_dial { /* one attempt */
     struct ip_addr address;
     uint16_t port;
     unsigned timeout_ms; /* of all of the attempt */
-    SSL *ssl;            /* becomes the flow's; NULL: plain */
+    SSL *ssl;            /* becomes the flow's; NULL: plain. Framed */
+    uint64_t reuse;      /* whose kept connection will do; 0: none */
     uint8_t hello[SPLICE_HELLO_MAX]; /* sent first */
     size_t n_hello;
     size_t n_answer; /* bytes that come back before anything else; 0: none */
@@ -67,10 +75,14 @@ struct splice_dial { /* one attempt */
 struct splice_app {
     /* At the start of each turn of a thread's loop. */
     void (*turn)(void *ctx, unsigned thread);
-    /* A connection came. With *ssl set it begins with a handshake as server, then secured(). */
+    /* A connection came. With *ssl set it begins with a handshake as server, then secured(); it is
+     * framed, and after each of its flows comes again(). */
     enum splice_verdict (*accepted)(void *ctx, struct splice_flow *f, struct splice_tag tag,
         const struct ip_addr *from, SSL **ssl);
     enum splice_verdict (*secured)(void *ctx, struct splice_flow *f, SSL *ssl);
+    /* A flow has ended in order on a framed connection that was accepted: forget it, and say whether
+     * another may come (SPLICE_HEAD). */
+    enum splice_verdict (*again)(void *ctx, struct splice_flow *f, SSL *ssl);
     /* What came so far of the head. *used: how much of it is dropped (splice_reply() and
      * splice_forward() say what goes out instead); the rest follows to the other side. */
     enum splice_verdict (*head)(
@@ -96,6 +108,7 @@ struct splice_config {
     unsigned max_flows; /* 0: by RLIMIT_NOFILE */
     unsigned setup_ms, idle_ms, half_ms, drain_ms; /* 0: 10 s, 1 h, 5 min, 5 s */
     unsigned wait_ms;                              /* 0: 1 s */
+    unsigned keep_ms; /* an unused framed connection, by who dialled; 0: 15 s */
     const struct splice_app *app;
     void *ctx;
 };

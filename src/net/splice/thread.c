@@ -224,7 +224,8 @@ static void on_wake(struct splice_source *source, uint32_t events)
 
 static int wait_ms(const struct splice_thread *t)
 {
-    int ms = timers_wait_ms(t);
+    int ms = timers_wait_ms(t), kept = kept_wait_ms(t);
+    ms = kept >= 0 && (ms < 0 || kept < ms) ? kept : ms;
     uint64_t until = t->draining ? MIN(t->drain_until_ms, t->now_ms + DRAIN_LOOK_MS)
                                  : t->accept_again_ms;
     if (until) {
@@ -269,6 +270,7 @@ static bool housekeeping(struct splice_thread *t)
     while (t->draining && t->drain_until_ms <= t->now_ms && t->flows.next != &t->flows)
         flow_kill(t->flows.next);
     run_again(t);
+    kept_sweep(t, t->draining);
     reap(t);
     return !t->draining || t->n_flows;
 }
@@ -292,6 +294,7 @@ static void loop(struct splice_thread *t)
 
 static void thread_done(struct splice_thread *t)
 {
+    kept_sweep(t, true);
     while (t->slots) {
         struct slot *s = t->slots;
         t->slots = s->next;

@@ -187,6 +187,8 @@ static bool dial_remote(
         return false; /* whoever owns d frees it */
     uint64_t key = hash_text(hash_text(hash_text(7, flow->caller), t->host), flow->module->name);
     keys_resume(w, flow->view->keys, key, d->ssl);
+    /* Certificates or the CA have changed: nobody goes on with what they proved. */
+    d->reuse = hash_text(key ^ flow->view->keys->number, "reuse") | 1;
     d->address = t->addresses[0];
     d->port = MESH_PORT;
     d->timeout_ms = REMOTE_MS;

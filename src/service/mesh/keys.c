@@ -75,9 +75,9 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 void keys_resume(struct worker *w, const struct keys *k, uint64_t key, SSL *ssl)
 {
     struct session *slot = &w->sessions[key % SESSION_SLOTS];
-    if (slot->key != key || slot->keys != k) {
+    if (slot->key != key || slot->keys != k->number) {
         SSL_SESSION_free(slot->session);
-        *slot = (struct session){.key = key, .keys = k};
+        *slot = (struct session){.key = key, .keys = k->number};
     }
     SSL_set_app_data(ssl, slot);
     if (slot->session && SSL_SESSION_is_resumable(slot->session))
@@ -139,8 +139,10 @@ static int read_all(const json_t *doc, struct keys *k, struct err *e)
 
 int keys_new(const json_t *doc, struct keys **ret, struct err *e)
 {
+    static uint64_t number; /* the main thread alone makes them */
     struct keys *k = xcalloc(1, sizeof *k);
     atomic_init(&k->refs, 1);
+    k->number = ++number;
     int r = read_all(doc, k, e);
     if (r < 0) {
         keys_unref(k);

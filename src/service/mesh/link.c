@@ -68,6 +68,31 @@ void link_answer(struct splice_flow *f, enum mesh_status s)
     splice_reply(f, (const char *)answer, sizeof answer);
 }
 
+enum splice_verdict link_again(struct worker *w, struct splice_flow *f, SSL *ssl)
+{
+    struct flow *flow = splice_app_of(f);
+    struct flow next = {.view = flow->view, .kind = TAG_LINK, .again = true, .ssl = ssl};
+    str_copy(next.caller, sizeof next.caller, flow->caller);
+    *flow = next;
+    return SPLICE_HEAD;
+}
+
+/* Each call is judged by the present view, on a connection whose certificate is still valid, and
+ * not over a change of certificates: who calls then begins with a new connection. */
+static bool is_fresh(struct worker *w, struct flow *flow)
+{
+    struct err e;
+    if (!flow->again)
+        return true;
+    if (!w->view || w->view->keys != flow->view->keys
+        || tls_peer_check(flow->ssl, clock_wall_ms(), flow->target_id, &e) < 0)
+        return false;
+    struct view *old = flow->view;
+    flow->view = view_ref(w->view);
+    view_unref(old);
+    return true;
+}
+
 enum splice_verdict link_head(
     struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used)
 {
@@ -75,7 +100,7 @@ enum splice_verdict link_head(
     int n = mesh_hello_parse((const uint8_t *)p, len, &hello);
     if (n == 0)
         return SPLICE_HEAD;
-    if (n < 0)
+    if (n < 0 || !is_fresh(w, splice_app_of(f)))
         return SPLICE_REFUSE;
     *used = (size_t)n;
     enum mesh_status s = find_target(w, splice_app_of(f), &hello);

@@ -44,6 +44,11 @@ static enum splice_verdict on_secured(void *ctx, struct splice_flow *f, SSL *ssl
     return link_secured(worker_of(ctx, f), f, ssl);
 }
 
+static enum splice_verdict on_again(void *ctx, struct splice_flow *f, SSL *ssl)
+{
+    return link_again(worker_of(ctx, f), f, ssl);
+}
+
 static enum splice_verdict on_head(
     void *ctx, struct splice_flow *f, const char *p, size_t len, size_t *used)
 {
@@ -125,6 +130,7 @@ static const struct splice_app app = {
     .turn = on_turn,
     .accepted = on_accepted,
     .secured = on_secured,
+    .again = on_again,
     .head = on_head,
     .waited = on_waited,
     .dial = on_dial,

@@ -34,6 +34,7 @@ struct identity {
 
 struct keys { /* counted; immutable */
     _Atomic unsigned refs;
+    uint64_t number; /* no two sets have the same */
     SSL_CTX *server;
     struct identity *v; /* by id */
     size_t n;
@@ -54,7 +55,8 @@ struct flow {
     char caller[IDENTITY_MAX];
     uint32_t load_key; /* 0: not counted */
     enum tag_kind kind;
-    enum mesh_status status; /* of a link */
+    bool again; /* a link: not the first call of its connection */
+    SSL *ssl;   /* then: that connection's */
     char target_id[TLS_ID_MAX + 1];
     struct outside { /* of TAG_PROXY */
         const struct mesh_module *caller;
@@ -75,7 +77,7 @@ struct bad { /* a target that refused lately */
 
 struct session { /* to go on from */
     uint64_t key;
-    const struct keys *keys;
+    uint64_t keys; /* their number */
     SSL_SESSION *session;
 };
 
@@ -190,6 +192,7 @@ uint64_t hash_text(uint64_t h, const char *text);
 /* link.c: of other hosts' meshes */
 enum splice_verdict link_accepted(struct worker *w, struct splice_flow *f, SSL **ssl);
 enum splice_verdict link_secured(struct worker *w, struct splice_flow *f, SSL *ssl);
+enum splice_verdict link_again(struct worker *w, struct splice_flow *f, SSL *ssl);
 enum splice_verdict link_head(
     struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used);
 bool link_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
