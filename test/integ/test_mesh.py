@@ -592,6 +592,21 @@ def hammer(pair, n, threads=4):
     return failures
 
 
+def test_leaves_are_renewed_under_load(pair):
+    """Twenty times on both hosts, in no order: no call fails."""
+    pair.tell(targets=["ai-2"])
+    leaves = [pair.pki.leaf("module/api"), pair.pki.leaf("module/api", f"spiffe://{PLATFORM}/module/api\n"),
+              pair.pki.leaf("module/ai"), pair.pki.leaf("module/ai", f"spiffe://{PLATFORM}/module/ai\n")]
+    failures = []
+    load = threading.Thread(target=lambda: failures.extend(hammer(pair, 2000)))
+    load.start()
+    for i in range(20):
+        pair.a.identities(pair.pki.ca, leaves[i % 2], pair.pki.leaf("edge/hk1"))
+        pair.b.identities(pair.pki.ca, leaves[2 + i % 2])
+    load.join()
+    assert failures == []
+
+
 @pytest.mark.parametrize("target,share", [("ai-1", 0.7), ("ai-2", 0.3)])
 def test_requests_leak_nothing(pair, target, share):
     """Descriptors and memory of both meshes before and after; MCP_MESH_REQUESTS says how many requests."""

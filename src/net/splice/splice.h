@@ -116,7 +116,7 @@ struct splice_config {
 MUST_CHECK int splice_start(
     const struct splice_config *config, struct splice_server **ret, struct err *e);
 unsigned splice_threads(const struct splice_server *s);
-/* Any thread. The descriptor is listening and becomes the server's; threads take it up soon. */
+/* Any thread. The descriptor is listening, does not block, and becomes the server's; threads take it up soon. */
 void splice_listen(struct splice_server *s, int fd, struct splice_tag tag);
 void splice_unlisten(struct splice_server *s, struct splice_tag tag);
 void splice_wake(struct splice_server *s); /* every thread takes a turn soon */

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine on real sockets of the loopback, with an application that the row describes: a server of
+ * the test's own stands behind it. */
+#include "test.h"
+
+#include "net/splice/splice.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#define PATIENCE_MS 10000
+
+enum what { ECHOES, REFUSES, TRIES_TWICE, REPLIES, TAKES_A_HEAD, WAITS, FINDS_NOBODY };
+
+struct world {
+    struct splice_server *server;
+    int listener, behind; /* listening */
+    uint16_t port, behind_port, closed_port;
+    enum what what;
+    _Atomic int closed, joined;
+};
+
+struct state {
+    unsigned tries, waits;
+};
+
+static int listening(uint16_t *ret_port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sa;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && listen(fd, 16) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    *ret_port = ntohs(sa.sin_port);
+    return fd;
+}
+
+static int connected(uint16_t port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return fd;
+}
+
+/* -- the application --------------------------------------------------------------------------- */
+
+static enum splice_verdict accepted(
+    void *ctx, struct splice_flow *f, struct splice_tag tag, const struct ip_addr *from, SSL **ssl)
+{
+    struct world *w = ctx;
+    assert_int_equal(tag.key, 7);
+    assert_int_equal(from->family, 4);
+    switch (w->what) {
+    case REFUSES:
+        return SPLICE_REFUSE;
+    case REPLIES:
+        splice_reply(f, "no", 2);
+        return SPLICE_REPLY;
+    case TAKES_A_HEAD:
+        return SPLICE_HEAD;
+    case WAITS:
+        return SPLICE_WAIT;
+    default:
+        return SPLICE_DIAL;
+    }
+}
+
+/* "<anything>!" is the head; the server gets it in brackets. */
+static enum splice_verdict head(
+    void *ctx, struct splice_flow *f, const char *p, size_t len, size_t *used)
+{
+    const char *end = memchr(p, '!', len);
+    if (!end)
+        return SPLICE_HEAD;
+    *used = (size_t)(end - p) + 1;
+    assert_true(splice_forward(f, "[", 1) && splice_forward(f, p, *used)
+                && splice_forward(f, "]", 1));
+    return SPLICE_DIAL;
+}
+
+static enum splice_verdict waited(void *ctx, struct splice_flow *f)
+{
+    struct state *s = splice_app_of(f);
+    return ++s->waits == 2 ? SPLICE_DIAL : SPLICE_WAIT;
+}
+
+static bool dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
+{
+    struct world *w = ctx;
+    struct state *s = splice_app_of(f);
+    bool wrong = w->what == FINDS_NOBODY || (w->what == TRIES_TWICE && s->tries == 0);
+    assert_true(ip_parse("127.0.0.1", &d->address));
+    d->port = wrong ? w->closed_port : w->behind_port;
+    d->timeout_ms = PATIENCE_MS;
+    return s->tries++ < 2;
+}
+
+static void joined(void *ctx, struct splice_flow *f)
+{
+    struct world *w = ctx;
+    atomic_fetch_add(&w->joined, 1);
+}
+
+static void failed(void *ctx, struct splice_flow *f)
+{
+    splice_reply(f, "nobody", 6);
+}
+
+static void closed(void *ctx, struct splice_flow *f)
+{
+    struct world *w = ctx;
+    atomic_fetch_add(&w->closed, 1);
+}
+
+static const struct splice_app app = {.accepted = accepted,
+    .head = head,
+    .waited = waited,
+    .dial = dial,
+    .joined = joined,
+    .failed = failed,
+    .closed = closed,
+    .flow_size = sizeof(struct state)};
+
+static void start(struct world *w, enum what what, unsigned idle_ms)
+{
+    struct err e = {0};
+    *w = (struct world){.what = what};
+    w->behind = listening(&w->behind_port);
+    int nobody = listening(&w->closed_port);
+    close(nobody);
+    w->listener = listening(&w->port);
+    assert_int_equal(fcntl(w->listener, F_SETFL, O_NONBLOCK), 0);
+    struct splice_config c = {
+        .threads = 2, .app = &app, .ctx = w, .idle_ms = idle_ms, .wait_ms = 20, .drain_ms = 5000};
+    assert_int_equal(splice_start(&c, &w->server, &e), 0);
+    splice_listen(w->server, w->listener, (struct splice_tag){1, 7});
+}
+
+static void stop(struct world *w, int expected_closed)
+{
+    splice_free(w->server);
+    close(w->behind);
+    assert_int_equal(atomic_load(&w->closed), expected_closed);
+}
+
+static void expect(int fd, const char *text)
+{
+    char got[64];
+    size_t n = 0, len = strlen(text);
+    while (n < len) {
+        ssize_t k = recv(fd, got + n, len - n, 0);
+        assert_true(k > 0);
+        n += (size_t)k;
+    }
+    assert_memory_equal(got, text, len);
+}
+
+static void expect_end(int fd)
+{
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+}
+
+/* -- tests ------------------------------------------------------------------------------------- */
+
+static void test_bytes_and_ends(void **state)
+{
+    struct world w;
+    start(&w, ECHOES, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(a, "ping", 4, 0), 4);
+    expect(b, "ping");
+    shutdown(a, SHUT_WR); /* one direction ends, the other goes on */
+    expect_end(b);
+    assert_int_equal(send(b, "late", 4, 0), 4);
+    expect(a, "late");
+    close(b);
+    expect_end(a);
+    close(a);
+    stop(&w, 1);
+}
+
+static void test_a_break_is_passed_on(void **state)
+{
+    struct world w;
+    start(&w, ECHOES, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    struct linger at_once = {.l_onoff = 1};
+    setsockopt(b, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(b);
+    char byte;
+    assert_int_equal(recv(a, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(a);
+    stop(&w, 1);
+}
+
+static void test_refused(void **state)
+{
+    struct world w;
+    start(&w, REFUSES, 0);
+    int a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        .sin_port = htons(w.port)};
+    char byte;
+    bool refused = connect(a, (struct sockaddr *)&sa, sizeof sa) < 0 || recv(a, &byte, 1, 0) < 0;
+    assert_true(refused && errno == ECONNRESET);
+    close(a);
+    assert_int_equal(splice_stat(w.server, SPLICE_STAT_REFUSED), 1);
+    stop(&w, 1);
+}
+
+static void test_the_next_is_tried(void **state)
+{
+    struct world w;
+    start(&w, TRIES_TWICE, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(b, "second", 6, 0), 6);
+    expect(a, "second");
+    assert_int_equal(splice_stat(w.server, SPLICE_STAT_DIAL_FAILURES), 1);
+    close(a);
+    close(b);
+    stop(&w, 1);
+}
+
+static void test_words_of_its_own(void **state)
+{
+    static const struct {
+        enum what what;
+        const char *expected;
+    } rows[] = {{REPLIES, "no"}, {FINDS_NOBODY, "nobody"}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct world w;
+        start(&w, rows[i].what, 0);
+        int a = connected(w.port);
+        assert_int_equal(send(a, "who reads this?", 15, 0), 15);
+        expect(a, rows[i].expected);
+        expect_end(a);
+        close(a);
+        stop(&w, 1);
+    }
+}
+
+static void test_a_head_is_rewritten(void **state)
+{
+    struct world w;
+    start(&w, TAKES_A_HEAD, 0);
+    int a = connected(w.port);
+    assert_int_equal(send(a, "he", 2, 0), 2);
+    assert_int_equal(send(a, "ad!rest", 7, 0), 7);
+    int b = accept(w.behind, NULL, NULL);
+    expect(b, "[head!]rest");
+    close(a);
+    close(b);
+    stop(&w, 1);
+}
+
+static void test_waiting_and_silence(void **state)
+{
+    struct world w;
+    start(&w, WAITS, 50);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    char byte;
+    assert_true(b >= 0);
+    assert_int_equal(recv(a, &byte, 1, 0), -1); /* nothing moved for idle_ms */
+    assert_int_equal(splice_stat(w.server, SPLICE_STAT_IDLE), 1);
+    close(a);
+    close(b);
+    stop(&w, 1);
+}
+
+static void test_much_both_ways(void **state)
+{
+    enum { TOTAL = 8 << 20 };
+    static char out[65536], in[65536];
+    struct world w;
+    start(&w, ECHOES, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    size_t sent[2] = {0}, got[2] = {0};
+    int fds[2] = {a, b};
+    while (got[0] < TOTAL || got[1] < TOTAL) {
+        struct pollfd p[2];
+        for (int i = 0; i < 2; i++)
+            p[i] = (struct pollfd){.fd = fds[i],
+                .events = (short)(POLLIN | (sent[i] < TOTAL ? POLLOUT : 0))};
+        assert_true(poll(p, 2, PATIENCE_MS) > 0);
+        for (int i = 0; i < 2; i++) {
+            if (p[i].revents & POLLOUT) {
+                ssize_t n = send(fds[i], out, MIN(sizeof out, TOTAL - sent[i]), MSG_DONTWAIT);
+                sent[i] += n > 0 ? (size_t)n : 0;
+            }
+            if (p[i].revents & POLLIN) {
+                ssize_t n = recv(fds[i], in, sizeof in, MSG_DONTWAIT);
+                got[i] += n > 0 ? (size_t)n : 0;
+            }
+        }
+    }
+    assert_int_equal(got[0], TOTAL);
+    assert_int_equal(got[1], TOTAL);
+    close(a);
+    close(b);
+    stop(&w, 1);
+}
+
+static void test_unlistened(void **state)
+{
+    struct world w;
+    start(&w, ECHOES, 0);
+    splice_unlisten(w.server, (struct splice_tag){1, 7});
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        .sin_port = htons(w.port)};
+    int a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(a, (struct sockaddr *)&sa, sizeof sa), -1);
+    close(a);
+    stop(&w, 0);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes_and_ends),
+        cmocka_unit_test(test_a_break_is_passed_on), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_the_next_is_tried), cmocka_unit_test(test_words_of_its_own),
+        cmocka_unit_test(test_a_head_is_rewritten), cmocka_unit_test(test_waiting_and_silence),
+        cmocka_unit_test(test_much_both_ways), cmocka_unit_test(test_unlistened)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
