@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the meshes of two hosts say to each other, inside TLS (ALPN "mcp-mesh/1"), before the bytes of
- * the modules that they join; in the framing of net/splice, once for each call of a connection. Who calls is in the caller's certificate; the called module is named
- * twice, as server name of the handshake, which picks the certificate that answers, and here.
+ * the modules that they join; in the framing of net/splice, once for each call of a connection. Who
+ * calls is in the caller's certificate; the called module is named twice, as server name of the
+ * handshake, which picks the certificate that answers, and here.
  *
  *   hello   "MCPM", version (1), length and text of the module, length and text of the unit
  *   answer  'M', status

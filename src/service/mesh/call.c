@@ -6,8 +6,10 @@
 #include "base/clock/clock.h"
 #include "base/str/str.h"
 
-#define LOCAL_MS 1000u  /* an instance of this host takes a connection at once, or is down */
-#define REMOTE_MS 3000u /* connection, handshake and answer, over the longest cable */
+/* A dead instance refuses at once; one whose queue is full gets the kernel's second and third try,
+ * after 1 and 3 s. */
+#define LOCAL_MS 3500u
+#define REMOTE_MS 5000u /* connection, handshake, the other side's LOCAL_MS and its answer */
 #define BAD_FIRST_MS 1000u
 #define BAD_MAX_MS 30000u
 
