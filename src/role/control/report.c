@@ -103,17 +103,16 @@ void control_hear_report(struct control *c, const char *host, json_t *report)
     struct host_report *r = control_get_report(c, host);
     if (!r)
         return;
-    bool moved =
-        is_neighbour(c, host)
-        && !json_equal(json_object_get(r->report, "units"), json_object_get(report, "units"));
+    bool changed =
+        !json_equal(json_object_get(r->report, "units"), json_object_get(report, "units"));
     if (!json_equal(json_object_get(r->report, "secrets"), json_object_get(report, "secrets")))
         control_secrets_look(c);
     json_decref(r->report);
     r->report = json_incref(report);
     r->heard_ms = clock_boot_ms();
-    if (moved)
+    if (changed && is_neighbour(c, host))
         control_tell_units(c);
-    else
+    else if (changed)
         control_mesh_tell(c);
     scheduler_poke(c->scheduler);
     control_drains_check(c);
