@@ -54,7 +54,7 @@ def token(lab, *args):
 def wipe(lab, host):
     """A fresh machine that the others no longer hear."""
     lab.mcp("lab", "wipe", host)
-    wait_until(lambda: not hosts(lab)[host]["heard"], what=f"{host} is no longer heard")
+    wait_until(lambda: not hosts(lab)[host]["heard"], timeout=30, what=f"{host} is no longer heard")
 
 
 def join(lab, host, token, *args, env=()):
@@ -119,15 +119,17 @@ def test_expired(lab, stranger):
     assert p.returncode == 3 and "the token expired at" in p.stderr
 
 
-def call_door(lab, frames):
-    """What the enrolment port says to a client without a certificate: until each frame is answered or it hangs up."""
+def call_door(lab, frames, port=7403, cert=None):
+    """What a port says to a client with that certificate or none: until each frame is answered or it hangs up."""
     def talk():
         enter_netns(f"/proc/{lab.pid('a4')}/ns/net")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         heard = []
-        with socket.create_connection(("10.20.0.11", 7403), 5) as raw, context.wrap_socket(raw) as s:
+        if cert:
+            context.load_cert_chain(*cert)
+        with socket.create_connection(("10.20.0.11", port), 5) as raw, context.wrap_socket(raw) as s:
             s.settimeout(10)
             hello = json.dumps({"protocol": [1, 1], "name": "join"}).encode()
             try:
@@ -202,8 +204,9 @@ def test_a_member_comes_back_as_a_new_one(lab):
     """The state store's member of the machine that was wiped is replaced: the old one goes, the new one learns, then
     votes; and the declaration is as it was."""
     wait_until(lambda: hosts(lab)["a2"]["member"] == "member", timeout=60)
-    boot = json.loads(lab.path("a2", "/var/lib/mcp/boot.json").read_text())
-    assert boot["state"]["member"]["name"] == "a2" and len(boot["state"]["endpoints"]) == 3
+    def state():
+        return json.loads(lab.path("a2", "/var/lib/mcp/boot.json").read_text())["state"]
+    wait_until(lambda: state()["member"]["name"] == "a2" and len(state()["endpoints"]) == 3)
     said = lab.mcp("timeline", "--kind", "state").stdout
     assert "a2: the state store's member is removed (its disk is another now" in said
     assert "a2: the state store's member is added, as a learner at first" in said
@@ -212,6 +215,36 @@ def test_a_member_comes_back_as_a_new_one(lab):
     lab.declare(FOUR_HOSTS.replace("default: [ra]", "default: [ra]\n  ttl: 30s"))
     lab.mcp("apply")
     lab.mcp("lab", "heal", "a3")
+
+
+def test_removed(lab):
+    """A removed host is refused by all others until a machine joins under its name again."""
+    for host, args, said in [("a9", (), "no host a9"), ("a2", (), "holds a member of the state store"),
+                             ("a1", ("--force",), "this is a1 itself")]:
+        p = lab.mcp("host", "remove", host, *args, check=False)
+        assert p.returncode != 0 and said in p.stderr, p.stderr
+    lab.mcp("host", "remove", "a4")
+    wait_until(lambda: (r := hosts(lab)["a4"])["denied"] and not r["heard"] and not r["joined"])
+    assert "a4 was removed; its certificates are refused" in refusals(lab)
+    own = [lab.path("a4", f"/var/lib/mcp/pki/host.{kind}") for kind in ("pem", "key")]
+    beat = json.dumps({"id": 1, "method": "timeline", "params": {}}).encode()
+    assert call_door(lab, [beat], 7400, own)[-1] == "closed"
+    wait_until(lambda: "a4 was removed from the platform" in lab.mcp("timeline").stdout)
+    assert not hosts(lab)["a4"]["joined"]  # it does not put itself back
+    wipe(lab, "a4")
+    p = lab.mcp("host", "remove", "a4", check=False)
+    assert p.returncode == 3 and "--force" in p.stderr
+    assert join(lab, "a4", token(lab)).returncode == 0
+    lab.mcp("lab", "heal", "a4")
+    wait_until(lambda: (r := hosts(lab)["a4"])["heard"] and r["joined"] and not r["denied"])
+    # one that is dead for good, with its member
+    lab.mcp("lab", "kill", "a3")
+    wait_until(lambda: not hosts(lab)["a3"]["heard"], timeout=30)
+    said = wait_until(lambda: json.loads(lab.mcp("host", "remove", "a3", "--force", "--json").stdout), timeout=30)
+    assert said == {"host": "a3", "member": True}
+    wait_until(lambda: hosts(lab)["a3"]["member"] == "missing")
+    p = lab.mcp("host", "remove", "a2", "--force", check=False)
+    assert p.returncode == 3 and "would lose its quorum" in p.stderr
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ extern const struct cmd cmd_host_join;
 extern const struct cmd cmd_host_list;
 extern const struct cmd cmd_image_list;
 extern const struct cmd cmd_image_gc;
+extern const struct cmd cmd_host_remove;
 extern const struct cmd cmd_host_token;
 extern const struct cmd cmd_host_drain;
 extern const struct cmd cmd_host_undrain;
@@ -87,6 +88,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_host_token,
     &cmd_host_join,
     &cmd_host_list,
+    &cmd_host_remove,
     /* The state store. */
     &cmd_state_status,
     &cmd_state_backup,

@@ -141,14 +141,19 @@ void control_tell_units(struct control *c)
     control_edge_tell(c);
 }
 
-static void set_peers(struct control *c)
+void control_set_peers(struct control *c)
 {
+    if (!c->model)
+        return;
     struct peers_target *targets = xcalloc(c->model->n_hosts, sizeof *targets);
-    for (size_t i = 0; i < c->model->n_hosts; i++) {
+    size_t n = 0;
+    bool out = control_host_denied(c, c->host); /* then nobody answers us */
+    for (size_t i = 0; i < c->model->n_hosts && !out; i++) {
         const struct model_host *h = &c->model->hosts[i];
-        targets[i] = (struct peers_target){h->name, h->addresses.v, h->addresses.n};
+        if (!control_host_denied(c, h->name))
+            targets[n++] = (struct peers_target){h->name, h->addresses.v, h->addresses.n};
     }
-    peers_set(c->peers, targets, c->model->n_hosts);
+    peers_set(c->peers, targets, n);
     free(targets);
 }
 
@@ -168,7 +173,7 @@ void control_activate(struct control *c, const json_t *json)
     c->revision = revision;
     c->model = revision->model;
     c->number = number;
-    set_peers(c);
+    control_set_peers(c);
     control_records_sync(c);
     control_pki_model(c);
     control_secrets_model(c);

@@ -122,6 +122,11 @@ static void on_peer_refused(void *ctx, const char *who, const struct err *e)
     control_note(c, "certificate", c->host, message, e->message);
 }
 
+static bool on_peer_knocks(void *ctx, const char *host)
+{
+    return !control_host_denied(ctx, host);
+}
+
 static void on_peer_notify(void *ctx, const char *host, const char *method, json_t *params)
 {
     if (!strcmp(method, "report"))
@@ -159,7 +164,8 @@ static int open_mesh(struct control *c, const struct boot *boot, struct err *e)
         .down = on_peer_down,
         .refused = on_peer_refused,
         .notify = on_peer_notify,
-        .call = on_peer_call};
+        .call = on_peer_call,
+        .admits = on_peer_knocks};
     return peers_new(&c->role->loop, &config, &handler, c, &c->peers, e);
 }
 

@@ -165,6 +165,7 @@ static const struct {
     {"audit", control_audit},
     {"host.token", control_enrol_token},
     {"host.list", control_host_list},
+    {"host.remove", control_host_remove},
     {"state.backup", control_state_backup},
     {"state.restore", control_state_restore},
     {"state.status", control_state_status},

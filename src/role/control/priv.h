@@ -120,6 +120,8 @@ void control_tell_role(struct control *c, const char *role);
 void control_tell_units(
     struct control *c); /* after this host's units changed: names and endpoints */
 
+void control_set_peers(struct control *c); /* who is linked to: the declared, less the removed */
+
 const char *control_geo_path(const struct control *c);
 
 /* pki.c: this host's certificates, others' if it holds the issuing keys */
@@ -221,6 +223,7 @@ void control_member_told(
 void control_hosts_start(struct control *c);
 void control_hosts_stop(struct control *c);
 void control_host_list(struct control *c, struct rpc_req *req, json_t *params);
+void control_host_remove(struct control *c, struct rpc_req *req, json_t *params);
 /* It was removed: what proves to be it is not listened to. */
 bool control_host_denied(const struct control *c, const char *host);
 void control_admit(struct control *c, const char *host); /* it joined (again) */

@@ -38,13 +38,24 @@ static bool holds(const json_t *doc, const json_t *members)
     return true;
 }
 
+/* One that was removed does not put itself back; asked is the store, for a watch may be late. */
+static void on_denied_read(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+{
+    struct control *c = ctx;
+    if (!e && !n && c->hosts)
+        documents_merge(c->hosts, c->host, own_members(c), on_merged, c);
+}
+
 /* After every listing: also when somebody has put an old state back. */
 static void on_synced(void *ctx)
 {
     struct control *c = ctx;
     _cleanup_json_ json_t *members = own_members(c);
-    if (!holds(control_registry_host(c, c->host), members))
-        documents_merge(c->hosts, c->host, json_incref(members), on_merged, c);
+    if (holds(control_registry_host(c, c->host), members))
+        return;
+    _cleanup_free_ char *denied = xasprintf("/mcp/%s/denied/%s", c->platform, c->host);
+    kv_get(c->kv, denied, on_denied_read, c);
 }
 
 static void on_changed(void *ctx, const char *name, const json_t *doc)
@@ -67,5 +78,6 @@ int control_registry_start(struct control *c, struct err *e)
 void control_registry_stop(struct control *c)
 {
     documents_free(c->hosts);
+    c->hosts = NULL; /* what the store still owes finds nothing */
     seal_key_free(c->seal_key);
 }

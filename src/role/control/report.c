@@ -31,6 +31,11 @@ json_t *control_own_report(struct control *c)
                     open_routes)));
     if (*c->alarm)
         json_array_append_new(alarms, json_pack("{s:s}", "text", c->alarm));
+    if (control_host_denied(c, c->host))
+        json_array_append_new(alarms,
+            json_pack("{s:s}", "text",
+                "this host was removed from the platform: the others do not listen to it; stop it, "
+                "or wipe /var/lib/mcp and `mcp host join`"));
     if (!c->kv_connected)
         json_array_append_new(alarms, json_pack("{s:s+}", "text",
                                           "the state store does not answer; this host goes on "

@@ -29,9 +29,15 @@ static void on_ready(void *ctx, struct rpc_conn *c)
 {
     struct incoming *in = ctx;
     const char *id = tls_stream_peer_id(in->stream);
-    if (peers_host_of_id(in->owner->platform, id, in->host, sizeof in->host))
+    struct peers *p = in->owner;
+    if (!peers_host_of_id(p->platform, id, in->host, sizeof in->host)) {
+        err_set(&in->why, ERR_DENIED, "%s is no host of %s", id, p->platform);
+    } else if (p->handler.admits && !p->handler.admits(p->ctx, in->host)) {
+        err_set(&in->why, ERR_DENIED, "%s was removed from the platform", in->host);
+        in->host[0] = '\0';
+    } else {
         return;
-    err_set(&in->why, ERR_DENIED, "%s is no host of %s", id, in->owner->platform);
+    }
     rpc_conn_close(c);
 }
 
@@ -133,6 +139,15 @@ void listeners_stop(struct peers *p)
     for (size_t i = 0; i < p->n_listeners; i++)
         uv_close((uv_handle_t *)&p->listeners[i].poll, on_listener_closed);
     p->n_listeners = 0;
+}
+
+void peers_expel(struct peers *p, const char *host)
+{
+    for (struct incoming *in = p->incoming, *next; in; in = next) {
+        next = in->next;
+        if (in->conn && !strcmp(in->host, host))
+            rpc_conn_close(in->conn);
+    }
 }
 
 void incoming_stop_all(struct peers *p)

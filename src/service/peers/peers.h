@@ -33,6 +33,8 @@ struct peers_handler {
     /* A link that came to nothing because of who is at its other end; `who`: the host that was
      * dialled, or the address that dialled us. May be NULL. */
     void (*refused)(void *ctx, const char *who, const struct err *e);
+    /* May that host of the platform still talk to us? NULL: each may. */
+    bool (*admits)(void *ctx, const char *host);
     void (*notify)(void *ctx, const char *host, const char *method, json_t *params);
     void (*call)(
         void *ctx, const char *host, struct rpc_req *req, const char *method, json_t *params);
@@ -52,6 +54,8 @@ void peers_free(struct peers *p);
 MUST_CHECK int peers_set_tls(struct peers *p, const struct tls_files *f, struct err *e);
 /* Who to keep links to, ourselves left out by name. Links to others are closed. */
 void peers_set(struct peers *p, const struct peers_target *targets, size_t n);
+/* Ends what that host has dialled: it is not admitted any more. */
+void peers_expel(struct peers *p, const char *host);
 bool peers_is_up(const struct peers *p, const char *host);
 /* Where calls to that host go; NULL while there is no link. Not to be kept. */
 struct rpc_conn *peers_conn(const struct peers *p, const char *host);
