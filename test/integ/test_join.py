@@ -217,6 +217,23 @@ def test_a_member_comes_back_as_a_new_one(lab):
     lab.mcp("lab", "heal", "a3")
 
 
+def test_other_members_are_declared(lab):
+    """The set changes by apply: the new one learns and votes before the old one goes, whose etcd ends."""
+    lab.declare(FOUR_HOSTS.replace("[a1, a2, a3]", "[a1, a2, a4]"))
+    lab.mcp("apply")
+    wait_until(lambda: {n: h["member"] for n, h in hosts(lab).items()}
+               == {"a1": "member", "a2": "member", "a3": "", "a4": "member"}, timeout=60)
+    wait_until(lambda: not [u for u in lab.status()["units"] if u["module"] == "etcd" and u["host"] == "a3"],
+               timeout=30)
+    said = lab.mcp("timeline", "--kind", "state").stdout
+    added, removed = said.index("a4: the state store's member is added"), said.rindex("is removed (it is not declared")
+    assert added < removed
+    lab.declare(FOUR_HOSTS)
+    lab.mcp("apply")
+    wait_until(lambda: {n: h["member"] for n, h in hosts(lab).items()}
+               == {"a1": "member", "a2": "member", "a3": "member", "a4": ""}, timeout=60)
+
+
 def test_removed(lab):
     """A removed host is refused by all others until a machine joins under its name again."""
     for host, args, said in [("a9", (), "no host a9"), ("a2", (), "holds a member of the state store"),

@@ -205,3 +205,7 @@ def test_a_platform_of_one_host_grows(lab):
     assert p.returncode == 3 and "is etcd already" in p.stderr
     assert module_pids(lab) == before
     wait_until(lambda: lab.status()["ready"], timeout=30)
+    # A host that joined runs instances, with images that came over the platform.
+    lab.mcp("host", "drain", "a1")
+    wait_until(lambda: {u["host"] for u in lab.status()["units"] if u["module"] == "api" and u["state"] == "ready"}
+               <= {"a2", "a3"} and len(module_pids(lab)) == 2, timeout=60)
