@@ -211,6 +211,9 @@ def test_a_member_comes_back_as_a_new_one(lab):
     assert "a2: the state store's member is removed (its disk is another now" in said
     assert "a2: the state store's member is added, as a learner at first" in said
     wait_until(lambda: lab.status()["ready"])
+    before = state()
+    lab.up()  # leaves it what it has
+    assert state() == before and hosts(lab)["a2"]["member"] == "member"
     lab.mcp("lab", "kill", "a3")  # the new one counts: without it there would be no majority
     lab.declare(FOUR_HOSTS.replace("default: [ra]", "default: [ra]\n  ttl: 30s"))
     lab.mcp("apply")

@@ -16,8 +16,8 @@
 #define ENROL_DOOR_CALLS_MAX 8u
 #define ENROL_DOOR_LIFE_MS 30000u  /* a relayed call and an election of the state store fit */
 #define ENROL_DOOR_FRAME_MAX 65536u /* a request with its signing requests has about 4 KiB */
-#define ENROL_DOOR_RATE 5u         /* connections a second, and at once: */
-#define ENROL_DOOR_BURST 40u
+#define ENROL_DOOR_RATE 10u        /* connections a second, and at once: */
+#define ENROL_DOOR_BURST 100u
 
 struct enrol_door;
 

@@ -156,6 +156,7 @@ static int check_answer(const struct joining *k, json_t **ret_files, json_t **re
         r = err_set(e, ERR_PROTOCOL, "the certificate that came back is not of this machine's key");
     if (r < 0)
         return r;
+    json_object_set_new(*ret_boot, "joined", json_true());
     json_object_set_new(*ret_boot, "geo", json_string(find_geo(beside)));
     r = boot_parse(*ret_boot, &b, e);
     if (r < 0)

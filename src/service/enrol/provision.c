@@ -104,6 +104,25 @@ static void only_endpoint(const struct model_host *h, json_t *state)
     json_object_set_new(state, "endpoints", json_pack("[s]", url));
 }
 
+/* A host that joined, or whose member was replaced, knows better than the declaration where its
+ * state store is: what it has stays. */
+static bool keeps_state(const char *root, json_t *boot)
+{
+    struct err ignored;
+    _cleanup_json_ json_t *old = NULL;
+    _cleanup_free_ char *path = xasprintf("%s" BOOT_PATH, root);
+    if (json_read_file(path, BOOT_BYTES_MAX, &old, &ignored) < 0)
+        return false;
+    json_t *state = json_object_get(old, "state");
+    bool joined = json_opt_bool(old, "joined", false);
+    if (!joined && !json_object_get(json_object_get(state, "member"), "id"))
+        return false;
+    json_object_set(boot, "state", state);
+    if (joined)
+        json_object_set_new(boot, "joined", json_true());
+    return true;
+}
+
 int provision_host(const struct provision *p, const struct model_host *h, const char *root,
     bool *ret_changed, struct err *e)
 {
@@ -114,6 +133,9 @@ int provision_host(const struct provision *p, const struct model_host *h, const 
         json_object_set_new(boot, "leaf_s", json_integer(p->leaf_s));
     if (p->cluster) /* the only member so far */
         only_endpoint(h, json_object_get(boot, "state"));
+    if (p->is_real)
+        json_object_set_new(boot, "joined", json_true());
+    bool keeps = !p->is_real && keeps_state(root, boot);
     struct boot *check = NULL;
     bool units_changed = false;
     *ret_changed = false;
@@ -123,7 +145,7 @@ int provision_host(const struct provision *p, const struct model_host *h, const 
         r = write_pki(p, h, root, e);
     if (r >= 0)
         r = file_mkdirs(agent, 0700, e);
-    if (r >= 0)
+    if (r >= 0 && !keeps)
         r = write_if_new(root, STATE_ROOT "/agent/boot-units.json", units, &units_changed, e);
     return r < 0 ? r
                  : write_if_new(
