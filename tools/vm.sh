@@ -17,4 +17,4 @@ cp test/vm/platform.yaml build-deb/mcp_*.deb "$work/"
 tar -C "$work" -cf "$work/seed.tar" --exclude seed.tar platform.yaml images $(cd "$work" && echo mcp_*.deb)
 truncate -s %1M "$work/seed.tar"
 echo "vm: package and machine are there after $SECONDS s"
-timeout 420 "${PYTHON:-/usr/bin/python3}" -B test/vm/run.py "$image" "$work/seed.tar" "$work"
+timeout 900 "${PYTHON:-/usr/bin/python3}" -B test/vm/run.py "$image" "$work/seed.tar" "$work"
