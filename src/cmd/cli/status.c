@@ -191,6 +191,15 @@ static void cell_state(struct table *t, const json_t *row)
     table_cell(t, mark_of(state), "%s", state);
 }
 
+/* A drained host is up, and that is not all that there is to say. */
+static void cell_host_state(struct table *t, const json_t *row)
+{
+    if (is_up(row) && json_opt_bool(row, "drained", false))
+        table_cell(t, TABLE_WARN, "drained");
+    else
+        cell_state(t, row);
+}
+
 static void cell_text(struct table *t, const json_t *row, const char *key)
 {
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(row, key, ""));
@@ -281,7 +290,7 @@ static void add_hosts(
     json_array_foreach (json_object_get(status, "hosts"), i, row) {
         cell_text(&t, row, "name");
         cell_text(&t, row, "region");
-        cell_state(&t, row);
+        cell_host_state(&t, row);
         cell_memory(&t, json_object_get(row, "roles"));
         cell_roles(&t, json_object_get(row, "roles"), now);
     }
