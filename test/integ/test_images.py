@@ -6,6 +6,8 @@ import os
 import pathlib
 import random
 import signal
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -33,7 +35,7 @@ state: {{members: [a1, a2, b1]}}  # these keep every image, c1 what it runs
 lab:
   wan: [{{between: [ra, rb], delay: 10ms}}, {{between: [ra, rc], delay: 10ms}}, {{between: [rb, rc], delay: 10ms}}]
 modules:
-  app: {{image: "oci:images/app", command: [/bin/sh, -c, "trap exit TERM; sleep 100000 & wait"], health: {{kind: none}}, rollout: {{drain: 0s}}, limits: {{memory: 64MiB}},
+  app: {{image: "{source}", command: [/bin/sh, -c, "trap exit TERM; sleep 100000 & wait"], health: {{kind: none}}, rollout: {{drain: 0s}}, limits: {{memory: 64MiB}},
         regions: {regions}}}
 """
 
@@ -53,8 +55,8 @@ def big_image(seed="one"):
 class Platform(Lab):
     regions = "{each: 1}"
 
-    def declare(self, text, regions="{each: 1}"):
-        self.file.write_text(text.format(name=self.name, regions=regions))
+    def declare(self, text, regions="{each: 1}", source="oci:images/app"):
+        self.file.write_text(text.format(name=self.name, regions=regions, source=source))
 
     def scale(self, regions):
         self.declare(PLATFORM, regions)
@@ -258,6 +260,49 @@ def test_a_broken_image_changes_nothing(platform, image):
     assert p.returncode == 1 and "the bytes have the digest" in p.stderr, p.stdout + p.stderr
     assert platform.status()["revision"] == before and platform.status()["ready"]
     layout(image, platform.file.parent / "images/app")
+
+
+@contextlib.contextmanager
+def registry(folder):
+    """A real registry on a free port of the loopback; its address."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    config = folder / "registry.yml"
+    config.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+                      f"http: {{addr: 127.0.0.1:{port}}}\n")
+    with open(folder / "registry.log", "w") as log, \
+            subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log) as server:
+        try:
+            wait_until(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, 20, "the registry")
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def test_from_a_registry_and_from_an_archive(platform, tmp_path, monkeypatch):
+    """docker://... is fetched where the command runs and pinned: hosts never speak to the registry."""
+    monkeypatch.setenv("MCP_IMAGE_CACHE", str(tmp_path / "cache"))
+    new = layout(big_image("registry"), tmp_path / "layout")
+    with registry(tmp_path) as address:
+        source = f"docker://{address}/team/app:v1"
+        subprocess.run(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{tmp_path}/layout", source],
+                       check=True)
+        platform.declare(PLATFORM, source=source)
+        platform.mcp("apply", "--wait", "--timeout", "60s")
+    rows = json.loads(platform.mcp("image", "list", "--json").stdout)["images"]
+    current = next(r for r in rows if r["revision"] == "current")
+    assert current["name"] == source and current["digest"] == new.digest and "c1" in current["hosts"]
+    gone = platform.mcp("apply", check=False)  # without the registry the name means nothing
+    assert gone.returncode == 1 and "skopeo inspect" in gone.stderr
+    other = layout(big_image("archive"), tmp_path / "other")
+    archive = platform.file.parent / "app.tar"
+    subprocess.run(["skopeo", "copy", "--quiet", f"oci:{tmp_path}/other", f"oci-archive:{archive}"], check=True)
+    platform.declare(PLATFORM, source="oci:app.tar")
+    platform.mcp("apply", "--wait", "--timeout", "60s")
+    assert platform.blob("c1", big_layer(other)).exists() and platform.status()["ready"]
+    platform.declare(PLATFORM)
+    platform.mcp("apply", "--wait", "--timeout", "60s")
 
 
 def test_what_nothing_needs_is_removed(platform, image):

@@ -6,6 +6,7 @@
 #include "base/rpc/rpc.h"
 #include "cmd/cli/priv.h"
 #include "service/files/files.h"
+#include "domain/revision/revision.h"
 #include "service/files/upload.h"
 
 #define TIMEOUT_DEFAULT_MS (15u * 60 * 1000)
@@ -98,12 +99,14 @@ static int resolve(const struct cmd_ctx *ctx, const char *image, json_t *params,
         json_object_set_new(params, "digest", json_string(image));
         return 0;
     }
-    if (!str_starts(image, "oci:")) {
+    const char *key = revision_image_key(image);
+    if (!key) {
         err_set(e, ERR_USAGE, "--image: '%s' is no image", image);
-        err_fix(e, "oci:PATH[:TAG], or sha256:... of one that the platform has");
+        err_fix(e,
+            "oci:PATH[:TAG], docker://HOST/NAME[:TAG], or sha256:... of one that the platform has");
         return ERR_USAGE;
     }
-    int r = files_image_digest(dir, image + strlen("oci:"), digest, &layout, e);
+    int r = files_image_digest(dir, key, digest, &layout, e);
     if (r < 0)
         return err_wrap(e, "--image %s", image);
     json_object_set_new(params, "image", json_string(image));

@@ -23,10 +23,12 @@ const char *model_check_path(const char *text)
 
 const char *model_check_image(const char *text)
 {
-    if (str_starts(text, "docker://"))
-        return "oci:PATH[:TAG] (docker:// is not built yet in this version; copy it with `skopeo "
-               "copy docker://IMAGE oci:images/NAME`)";
-    return str_starts(text, "oci:") && text[4] && text[4] != ':' ? NULL : "oci:PATH[:TAG]";
+    static const char expected[] = "oci:PATH[:TAG] or docker://HOST/NAME[:TAG]";
+    if (str_starts(text, "docker://")) {
+        const char *name = text + strlen("docker://");
+        return *name && !strpbrk(name, " \t\n") && *name != '/' ? NULL : expected;
+    }
+    return str_starts(text, "oci:") && text[4] && text[4] != ':' ? NULL : expected;
 }
 
 const char *model_check_env_name(const char *text)

@@ -336,8 +336,10 @@ static const struct schema_row secret_item = {"SECRET", SCHEMA_STRUCT, .rows = s
 static const struct schema_row module_rows[] = {
     {"image", SCHEMA_STRING, offsetof(struct decl_module, image), .check = model_check_image,
         .max = 1024, .required = true, .example = "oci:images/api",
-        .prose = "oci:PATH[:TAG], an OCI image layout folder relative to this file. Without a tag "
-                 "the layout must hold one image."},
+        .prose = "oci:PATH[:TAG], an OCI image layout, folder or archive file, relative to this "
+                 "file; without a tag it must hold one image. Or docker://HOST/NAME[:TAG], which "
+                 "skopeo fetches where the command runs. Either way the revision holds the "
+                 "digest."},
     {"port", SCHEMA_INT, offsetof(struct decl_module, port), .min = 1, .max = 65535,
         .example = "8080",
         .prose =
@@ -380,8 +382,8 @@ static const struct schema_row module_rows[] = {
         .prose = "The secrets that it asks for, each a file below /run/secrets in memory, never an "
                  "argument or a variable. An instance waits until `mcp secret set` has given the "
                  "value and `mcp secret grant` has let the module have it."},
-    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true,
-        .item = &egress_item, .item_size = sizeof(struct schema_text), .max = 256,
+    {"egress", SCHEMA_LIST, offsetof(struct decl_module, egress), .one = true, .item = &egress_item,
+        .item_size = sizeof(struct schema_text), .max = 256,
         .example = "[psp.example, \"*.maps.example:8443\"]",
         .prose = "The names outside of the platform that it may reach, through the proxy that "
                  "HTTP_PROXY and HTTPS_PROXY name in its environment: NAME or *.NAME (every name "

@@ -13,6 +13,8 @@ json_t *revision_build(const json_t *platform, const json_t *files, uint64_t num
 
 const char *revision_image_key(const char *image)
 {
+    if (str_starts(image, "docker://"))
+        return image; /* pinned to a digest at apply, like a file */
     return str_starts(image, "oci:") ? image + strlen("oci:") : NULL;
 }
 

@@ -34,7 +34,8 @@ json_t *revision_build(const json_t *platform, const json_t *files, uint64_t num
 MUST_CHECK int revision_parse(const json_t *json, struct revision **ret, struct err *e);
 void revision_free(struct revision *r); /* NULL is fine */
 
-/* The key in `files` of a module's image, or NULL if it is none that lies in a file. */
+/* The key in `files` of a module's image: the path behind "oci:", or all of "docker://...". NULL: it
+ * is neither. */
 const char *revision_image_key(const char *image);
 /* The digest of a file, NULL: not in there. */
 const char *revision_file(const json_t *files, const char *key);

@@ -9,8 +9,8 @@
 #include "domain/spec/boot.h"
 #include "service/relay/relay.h"
 
-#define HAS_TIMEOUT_MS 2000u
-#define GATHER_MS 150u /* after the first host that has it: time for others as near */
+#define HAS_TIMEOUT_MS 10000u /* a busy host is slow, and has it all the same */
+#define GATHER_MS 150u        /* after the first host that has it: time for others as near */
 #define OPEN_TIMEOUT_MS 10000u
 
 static void fail(struct rpc_req *req, int code, const char *message, const char *fix)
@@ -211,6 +211,16 @@ static void ask_host(void *ctx, const char *host, struct rpc_conn *conn)
         HAS_TIMEOUT_MS, on_has, leg);
 }
 
+/* Behind a host that had the rest of the same image: nobody is asked beforehand. */
+static void add_host(void *ctx, const char *host, struct rpc_conn *conn)
+{
+    struct asking *a = ctx;
+    struct search *s = a->s;
+    if (listed(a->without, host) || s->n_targets >= PEERS_MAX || !strcmp(host, s->targets[0].host))
+        return;
+    str_copy(s->targets[s->n_targets++].host, BULK_HOST_SIZE, host);
+}
+
 void control_blobs_pull(struct control *c, struct rpc_req *req, json_t *params, int fd)
 {
     struct bulk_request r = {.offset = json_opt_int(params, "offset", 0)};
@@ -231,7 +241,13 @@ void control_blobs_pull(struct control *c, struct rpc_req *req, json_t *params, 
     uv_timer_init(&c->role->loop, &s->timer);
     rpc_req_watch(req, NULL, on_search_cancelled, s);
     struct asking a = {s, json_object_get(params, "without")};
-    peers_each(c->peers, ask_host, &a);
+    const char *hint = json_opt_str(params, "hint", "");
+    if (peers_is_up(c->peers, hint) && !listed(a.without, hint)) {
+        str_copy(s->targets[s->n_targets++].host, BULK_HOST_SIZE, hint);
+        peers_each(c->peers, add_host, &a);
+    } else {
+        peers_each(c->peers, ask_host, &a);
+    }
     if (!s->open)
         start_pull(s);
 }

@@ -6,6 +6,9 @@
 #include "base/schema/schema.h"
 #include "domain/model/model.h"
 #include "domain/revision/revision.h"
+#include "driver/registry/registry.h"
+
+#include <sys/stat.h>
 
 #define REF_NAME "org.opencontainers.image.ref.name"
 
@@ -85,9 +88,44 @@ static int check_manifest(
     return 0;
 }
 
+/* A folder of its own for each place that images come from: what was fetched once is there. */
+static char *cache_of(const char *source)
+{
+    char digest[DIGEST_SIZE];
+    const char *root = getenv("MCP_IMAGE_CACHE");
+    digest_mem(source, strlen(source), digest);
+    return xasprintf(
+        "%s/%.32s", root && *root ? root : "/var/cache/mcp/images", digest + strlen("sha256:"));
+}
+
+/* "images/api.tar:v1" and docker://...: skopeo makes a layout of them. NULL: it is one. */
+static char *foreign_source(const char *dir, const char *key)
+{
+    const char *tag;
+    if (str_starts(key, "docker://"))
+        return xstrdup(key);
+    _cleanup_free_ char *path = split_tag(key, &tag);
+    _cleanup_free_ char *file = in_dir(dir, path);
+    struct stat st;
+    if (stat(file, &st) < 0 || !S_ISREG(st.st_mode))
+        return NULL;
+    return xasprintf("oci-archive:%s%s%s", file, *tag ? ":" : "", tag);
+}
+
+static int fetch(const char *source, char ret_digest[], char **ret_layout, struct err *e)
+{
+    _cleanup_free_ char *layout = cache_of(source);
+    _cleanup_free_ char *tagged = xasprintf("%s:latest", layout);
+    int r = registry_fetch(source, layout, e);
+    return r < 0 ? r : files_image_digest("/", tagged, ret_digest, ret_layout, e);
+}
+
 int files_image_digest(
     const char *dir, const char *key, char ret_digest[], char **ret_layout, struct err *e)
 {
+    _cleanup_free_ char *source = foreign_source(dir, key);
+    if (source)
+        return fetch(source, ret_digest, ret_layout, e);
     const char *tag;
     _cleanup_free_ char *path = split_tag(key, &tag);
     _cleanup_free_ char *layout = in_dir(dir, path);

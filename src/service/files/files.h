@@ -3,7 +3,8 @@
  * paths start at the declaration's folder. An image is an OCI layout folder (image-layout.md,
  * version 1.x of the specification): its digest is that of the manifest which index.json names, and
  * that manifest must lie there with that content, so that a plan never passes what an apply cannot
- * push. Blocking: for commands. */
+ * push. An archive file and docker://... become such a folder first, in a cache
+ * (/var/cache/mcp/images, MCP_IMAGE_CACHE). Blocking: for commands. */
 #pragma once
 
 #include "base/json/json.h"

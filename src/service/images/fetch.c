@@ -124,6 +124,8 @@ static void on_answer(void *ctx, json_t *result, bool more, const struct err *er
         return;
     }
     str_copy(f->from, sizeof f->from, json_opt_str(result, "from", ""));
+    if (*f->from)
+        str_copy(im->last_from, sizeof im->last_from, f->from);
     finish(f);
 }
 
@@ -170,8 +172,10 @@ static int begin(struct fetch *f, struct err *e)
     int fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         return err_errno(e, errno, "dup");
-    json_t *params = json_pack("{s:s,s:s,s:I,s:o}", "kind", bulk_kind_name(f->blob.kind), "digest",
-        f->blob.digest, "offset", (json_int_t)f->have, "without", shunned_list(f));
+    json_t *params = json_pack("{s:s,s:s,s:I,s:o,s:s}", "kind", bulk_kind_name(f->blob.kind),
+        "digest", f->blob.digest, "offset", (json_int_t)f->have, "without", shunned_list(f), "hint",
+        f->tried ? "" : im->last_from);
+    f->tried = true;
     f->state = F_PULLING;
     f->call = xcalloc(1, sizeof *f->call);
     *f->call = f;

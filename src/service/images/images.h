@@ -12,7 +12,7 @@
 #include "base/rpc/rpc.h"
 #include "driver/image/blob.h"
 
-#define IMAGES_FETCHES 3
+#define IMAGES_FETCHES 6
 #define IMAGES_TEXT_SIZE 256
 #define IMAGES_GRACE_MS                                                                            \
     900000 /* what came since is not collected: a revision may come to name it */

@@ -41,6 +41,7 @@ struct fetch {
     int fd;
     int64_t have;
     bool from_start;
+    bool tried; /* asked for before: without a hint then */
     char from[64];
     struct fetch **call; /* what the answer of control finds it by; NULL: none is awaited */
     struct err why;      /* of the job */
@@ -55,6 +56,7 @@ struct images {
     char *root;
     struct want *wants;
     struct fetch *fetches;
+    char last_from[64]; /* who sent the last blob: likely to have the next */
     struct shunned *shunned;
     size_t n_shunned, cap_shunned;
     struct ensure *ensures;

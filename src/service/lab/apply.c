@@ -156,12 +156,18 @@ static int stage(struct rpc_client *c, void *ctx, struct err *e)
         c, "image.stage", params, b->params->timeout_ms, on_staging, b, &answer, e);
 }
 
+/* Both at one host: it is the one that has everything. */
+static int upload_and_stage(struct rpc_client *c, void *ctx, struct err *e)
+{
+    int r = upload(c, ctx, e);
+    return r < 0 ? r : stage(c, ctx, e);
+}
+
 static int bring_images(
     const struct lab *l, const struct up_params *p, uint64_t end_ms, struct err *e)
 {
     struct bringing b = {.params = p};
-    int r = with_control(l, end_ms, upload, &b, e);
-    return r < 0 ? r : with_control(l, end_ms, stage, &b, e);
+    return with_control(l, end_ms, upload_and_stage, &b, e);
 }
 
 /* ---- apply and ready ---- */

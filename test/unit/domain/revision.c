@@ -39,7 +39,8 @@ static void test_round_trip(void **state)
     assert_string_equal(
         revision_file(r->files, revision_image_key(r->model->modules[0].image)), DIGEST_A);
     assert_true(json_is_true(json_object_get(r->json, "from-a-later-version")));
-    assert_null(revision_image_key("docker://x"));
+    assert_string_equal(revision_image_key("docker://x"), "docker://x");
+    assert_null(revision_image_key("x"));
     revision_free(r);
     json_decref(j);
 }
@@ -108,7 +109,7 @@ static void test_each_file(void **state)
     struct model m = {.modules = modules, .n_modules = 3, .routing.geo_database = "geo.mmdb"};
     int n = 0;
     assert_int_equal(revision_each_file(&m, count, &n), 0);
-    assert_int_equal(n, 3);
+    assert_int_equal(n, 4);
     m.routing.geo_database = "stop";
     n = 0;
     assert_int_equal(revision_each_file(&m, count, &n), ERR_FAILED);
