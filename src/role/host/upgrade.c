@@ -46,9 +46,12 @@ static void keep_all(const struct host *h, bool yes)
     for (size_t i = 0; i < h->listens.n; i++)
         if (h->listens.v[i].fd >= 0)
             keep(h->listens.v[i].fd, yes);
-    for (size_t i = 0; i < h->n_roles; i++)
+    for (size_t i = 0; i < h->n_roles; i++) {
         if (h->roles[i].channel >= 0)
             keep(h->roles[i].channel, yes);
+        for (size_t k = 0; k < h->roles[i].n_kept; k++)
+            keep(h->roles[i].kept[k], yes);
+    }
     for (size_t i = 0; i < h->n_leaving; i++)
         if (h->leaving[i].channel >= 0)
             keep(h->leaving[i].channel, yes);
@@ -65,11 +68,15 @@ static json_t *format_listen(const struct listen *l)
 
 static json_t *format_role(const struct host_role *r)
 {
-    return json_pack("{s:s,s:i,s:i,s:s,s:I,s:I,s:I,s:I,s:s,s:i,s:s}", "name", r->name, "pid",
+    json_t *kept = json_array();
+    for (size_t i = 0; i < r->n_kept; i++)
+        json_array_append_new(kept, json_integer(r->kept[i]));
+    return json_pack("{s:s,s:i,s:i,s:s,s:I,s:I,s:I,s:I,s:s,s:i,s:s,s:o}", "name", r->name, "pid",
         (int)r->proc.pid, "channel", r->channel, "binary", r->binary, "generation",
         (json_int_t)r->generation, "linked", (json_int_t)r->linked, "linked_control",
         (json_int_t)r->linked_control, "since_ms", (json_int_t)r->since_ms, "state",
-        sup_state_name(r->sup.state), "starts", (int)r->sup.starts, "reason", r->reason);
+        sup_state_name(r->sup.state), "starts", (int)r->sup.starts, "reason", r->reason, "kept",
+        kept);
 }
 
 static json_t *format_handover(const struct host *h)
@@ -139,11 +146,23 @@ static bool take_process(const json_t *j, struct spawn_proc *ret)
     return ret->pidfd >= 0;
 }
 
+static void take_kept(struct host_role *r, const json_t *list)
+{
+    size_t i;
+    json_t *fd;
+    json_array_foreach (list, i, fd) {
+        int n = (int)json_integer_value(fd);
+        if (n > STDERR_FILENO && r->n_kept < HOST_KEPT_MAX && keep(n, false) == 0)
+            r->kept[r->n_kept++] = n;
+    }
+}
+
 static void take_role(struct host *h, const json_t *j)
 {
     struct host_role *r = host_role_add(h, json_opt_str(j, "name", ""));
     if (!r || r->proc.pidfd >= 0 || !take_process(j, &r->proc))
         return;
+    take_kept(r, json_object_get(j, "kept"));
     r->channel = take_fd(j, "channel");
     str_copy(r->binary, sizeof r->binary, json_opt_str(j, "binary", ""));
     str_copy(r->reason, sizeof r->reason, json_opt_str(j, "reason", ""));

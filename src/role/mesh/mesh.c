@@ -7,6 +7,7 @@
 #include "service/mesh/mesh.h"
 
 #define STORE_SOON_MS 200 /* instances change in bursts: one write for all of a burst */
+#define RELISTEN_MS 1000
 #define NOTES_MAX 64      /* refusals that wait for the main thread */
 
 struct note {
@@ -83,6 +84,11 @@ static void on_store(uv_timer_t *t)
     struct mesh_role *mr = t->data;
     struct err e;
     int fds[ROLE_KEEP_MAX];
+    /* A predecessor that is about to end may still hold an address. */
+    if (!mesh_relisten(mr->mesh))
+        uv_timer_start(&mr->store_timer, on_store, RELISTEN_MS, 0);
+    else
+        warn(mr);
     role_keep(mr->role, fds, mesh_listens(mr->mesh, fds, ROLE_KEEP_MAX));
     /* it serves all the same; what is lost is a start without control */
     if (mesh_store(mr->mesh, &e) < 0)
@@ -174,7 +180,7 @@ static int init(struct role *r, struct err *e)
         kept[config.n_kept++] = fd;
     int k = mesh_start(&config, &mr->mesh, e);
     if (k >= 0)
-        warn(mr);
+        uv_timer_start(&mr->store_timer, on_store, STORE_SOON_MS, 0);
     return k;
 }
 

@@ -188,6 +188,13 @@ int mesh_set_identities(struct mesh *m, json_t *doc, struct err *e)
     return 0;
 }
 
+bool mesh_relisten(struct mesh *m)
+{
+    if (*m->listen_warning && m->current)
+        listen_follow(m, m->current->v);
+    return !*m->listen_warning;
+}
+
 static int store(struct mesh *m, const char *name, const json_t *doc, bool *dirty, struct err *e)
 {
     if (!*dirty || !doc)

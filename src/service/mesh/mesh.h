@@ -52,6 +52,8 @@ MUST_CHECK int mesh_set_identities(struct mesh *m, json_t *doc, struct err *e);
 MUST_CHECK int mesh_store(struct mesh *m, struct err *e); /* what is not stored yet */
 /* {"seq", "listens", "identities": [...], "flows", "warnings": [...]} */
 json_t *mesh_status(struct mesh *m);
+/* Tries again what could not be listened on; false: something still cannot. */
+bool mesh_relisten(struct mesh *m);
 /* The sockets on virtual addresses; they stay the mesh's. At most max. */
 size_t mesh_listens(const struct mesh *m, int *fds, size_t max);
 void mesh_metrics_collect(struct mesh *m); /* before metrics_format() */
