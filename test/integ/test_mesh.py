@@ -280,10 +280,19 @@ def test_calls_to_another_host_follow_each_other_on_one_connection(pair):
     assert any("spiffe://reindeers/module/api tried to call ai: not in its needs" in m for m in pair.b.refusals())
 
 
+def wait_stored(host):
+    """Until the last view lies on the host's disk."""
+    told = "/var/lib/mcp/mesh/view.json"
+    while f'"seq":{host.seq}' not in host.machine.run("sh", "-c", f"cat {told} || true"):
+        pass
+    return told
+
+
 def test_a_kept_connection_that_died_is_nobodys_failure(pair):
     pair.tell(targets=["ai-2"])
     assert hammer(pair, 50, threads=2) == []
     kept = pair.b.role.wait_kept(0)
+    wait_stored(pair.b)
     pair.b.role.kill()
     pair.b.role.close()
     links, pair.b.links = pair.b.links, pair.b.links + kept
@@ -395,9 +404,7 @@ def test_a_restart_refuses_nobody(pair):
     """Its sockets outlive it, its view and certificates are on its disk, and nobody has told the new one anything."""
     host = pair.a
     kept = host.role.wait_kept(2)
-    told = "/var/lib/mcp/mesh/view.json"
-    while f'"seq":{host.seq}' not in host.machine.run("sh", "-c", f"cat {told} || true"):
-        pass
+    told = wait_stored(host)
     assert host.machine.run("stat", "-c", "%a", told, "/var/lib/mcp/mesh/identities.json") == "600\n600\n"
     host.role.kill()
     with pair.call() as queued, pair.call(pair.WEB) as refused:
@@ -412,6 +419,7 @@ def test_a_restart_refuses_nobody(pair):
 def test_an_orderly_stop_waits_for_what_moves(pair):
     host = pair.a
     kept = host.role.wait_kept(2)
+    wait_stored(host)
     with pair.call() as silent, pair.call() as busy:
         name_of(silent)
         name_of(busy)
