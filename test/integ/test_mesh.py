@@ -425,7 +425,8 @@ def test_an_orderly_stop_waits_for_what_moves(pair):
         name_of(busy)
         host.role.process.send_signal(signal.SIGTERM)
         busy.sendall(b"1")
-        for _ in range(30):  # as long as it goes back and forth
+        until = time.monotonic() + 20
+        while time.monotonic() < until:  # as long as it goes back and forth
             assert busy.recv(1) == b"1"
             busy.sendall(b"1")
             if select.select([silent], [], [], 0.02)[0]:

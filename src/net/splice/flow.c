@@ -96,10 +96,13 @@ void flow_end(struct splice_flow *f)
     end(f, false);
 }
 
+bool flow_is_unused(const struct splice_flow *f)
+{
+    return f->state == FLOW_HEAD && f->timer_kind == TIMER_UNUSED;
+}
+
 bool flow_is_silent(const struct splice_flow *f, uint64_t ms)
 {
-    if (f->state == FLOW_HEAD && f->timer_kind == TIMER_UNUSED)
-        return true;
     if (f->state != FLOW_JOINED || buf_len(f->ab) || buf_len(f->ba))
         return false;
     uint64_t moved_ms = f->timer.deadline_ms - f->t->server->timeout_ms[f->timer_kind];

@@ -116,7 +116,7 @@ struct splice_thread {
     struct kept *kept, *dead_kept; /* newest first */
     unsigned n_kept;
     bool draining;
-    uint64_t drain_until_ms;
+    uint64_t drain_until_ms, drain_silent_ms;
     _Atomic uint64_t stats[SPLICE_STATS];
 };
 
@@ -173,6 +173,7 @@ void flow_run(struct splice_flow *f);
 void flow_expired(struct splice_flow *f);
 void flow_kill(struct splice_flow *f);
 void flow_end(struct splice_flow *f); /* in order */
+bool flow_is_unused(const struct splice_flow *f); /* between two flows of its connection */
 /* Joined, nothing on its way through here, nothing moved for that long. */
 bool flow_is_silent(const struct splice_flow *f, uint64_t ms);
 

@@ -30,7 +30,7 @@ static void set_defaults(struct splice_server *s)
     c->setup_ms = c->setup_ms ? c->setup_ms : 10000;
     c->idle_ms = c->idle_ms ? c->idle_ms : 3600000;
     c->half_ms = c->half_ms ? c->half_ms : 300000;
-    c->drain_ms = c->drain_ms ? c->drain_ms : 5000;
+    c->drain_ms = c->drain_ms ? c->drain_ms : 8000;
     c->wait_ms = c->wait_ms ? c->wait_ms : 1000;
     c->keep_ms = c->keep_ms ? c->keep_ms : 15000;
     c->max_flows = c->max_flows ? c->max_flows : flows_of_limit();

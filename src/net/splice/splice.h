@@ -106,7 +106,7 @@ struct splice_app {
 struct splice_config {
     unsigned threads;   /* 0: one per core */
     unsigned max_flows; /* 0: by RLIMIT_NOFILE */
-    unsigned setup_ms, idle_ms, half_ms, drain_ms; /* 0: 10 s, 1 h, 5 min, 5 s */
+    unsigned setup_ms, idle_ms, half_ms, drain_ms; /* 0: 10 s, 1 h, 5 min, 8 s */
     unsigned wait_ms;                              /* 0: 1 s */
     unsigned keep_ms; /* an unused framed connection, by who dialled; 0: 15 s */
     const struct splice_app *app;
@@ -121,8 +121,8 @@ void splice_listen(struct splice_server *s, int fd, struct splice_tag tag);
 void splice_unlisten(struct splice_server *s, struct splice_tag tag);
 void splice_wake(struct splice_server *s); /* every thread takes a turn soon */
 uint64_t splice_stat(const struct splice_server *s, enum splice_stat stat);
-/* No new connections; those that are there have drain_ms to end, and are ended as soon as nothing
- * moves in them for a moment. stopped() follows. */
+/* No new connections; those that are there have drain_ms to end, and after
+ * most of that are ended as soon as nothing moves in them. stopped() follows. */
 void splice_drain(struct splice_server *s);
 void splice_free(struct splice_server *s); /* ends what is left, waits for the threads */
 

@@ -12,6 +12,8 @@
 #define ACCEPTS_PER_EVENT 32
 #define ACCEPT_PAUSE_MS 100u
 #define DRAIN_SILENT_MS 250u
+/* Who has connections to use again (an edge: for 5 s after it opened one) has done so by then. */
+#define DRAIN_REUSED_MS 5500u
 #define DRAIN_LOOK_MS 50u
 
 void thread_again(struct splice_flow *f)
@@ -239,6 +241,7 @@ static void begin_drain(struct splice_thread *t, enum drain how)
 {
     t->draining = true;
     t->drain_until_ms = t->now_ms + (how == DRAIN_NOW ? 0 : t->server->config.drain_ms);
+    t->drain_silent_ms = t->now_ms + DRAIN_REUSED_MS;
     pause_accepting(t, true);
 }
 
@@ -247,7 +250,8 @@ static void end_silent(struct splice_thread *t)
 {
     for (struct splice_flow *f = t->flows.next, *next; f != &t->flows; f = next) {
         next = f->next;
-        if (flow_is_silent(f, DRAIN_SILENT_MS))
+        if (flow_is_unused(f)
+            || (t->drain_silent_ms <= t->now_ms && flow_is_silent(f, DRAIN_SILENT_MS)))
             flow_end(f);
     }
 }

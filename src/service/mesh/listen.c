@@ -101,10 +101,10 @@ size_t mesh_listens(const struct mesh *m, int *fds, size_t max)
     return n;
 }
 
-void listen_close_all(struct mesh *m)
+void listen_close_unkept(struct mesh *m)
 {
     for (size_t i = 0; i < m->n_listens; i++)
-        m->listens[i].wanted = false;
+        m->listens[i].wanted = i < MESH_KEEP_MAX;
     close_unwanted(m);
 }
 

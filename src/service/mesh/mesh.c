@@ -306,7 +306,7 @@ const char *mesh_start_warning(const struct mesh *m)
 
 void mesh_drain(struct mesh *m)
 {
-    listen_close_all(m); /* whoever connects now finds the next mesh, or nobody */
+    listen_close_unkept(m);
     splice_drain(m->splice);
 }
 

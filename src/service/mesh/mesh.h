@@ -19,6 +19,8 @@
 #include "base/ip/ip.h"
 #include "base/json/json.h"
 
+#define MESH_KEEP_MAX 128 /* sockets that a predecessor can hand over */
+
 struct mesh;
 struct metrics;
 

@@ -167,7 +167,8 @@ void view_publish(struct mesh *m, struct view *v); /* takes it */
 void view_pin(struct worker *w);
 
 /* listen.c */
-void listen_close_all(struct mesh *m);
+/* At the end: those that host does not hold for the next mesh. That one takes what comes to the others. */
+void listen_close_unkept(struct mesh *m);
 void listen_follow(struct mesh *m, const struct mesh_view *v);
 /* Goes on with sockets that a predecessor listened on, until the first view says which are wanted. */
 void listen_adopt(struct mesh *m, const int *fds, size_t n);
