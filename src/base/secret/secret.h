@@ -20,7 +20,7 @@ static inline void secret_free_p(struct secret **s)
 
 uint8_t *secret_bytes(struct secret *s); /* for those who must: never into a text that is kept */
 size_t secret_len(const struct secret *s);
-void secret_shorten(struct secret *s, size_t len);              /* wipes the rest */
+void secret_shorten(struct secret *s, size_t len); /* wipes the rest */
 bool secret_eq(const struct secret *a, const struct secret *b); /* in constant time */
 
 /* Wipes memory of any other kind. */

@@ -147,7 +147,8 @@ static void take(struct agent *a, const char *module, const char *name, const js
     }
     secret_free(s->value);
     s->value = text ? secret_new(NULL, n) : NULL;
-    if (text && base64_decode_into(text, strlen(text), secret_bytes(s->value), n, &n, NULL) >= 0) {
+    if (text
+        && base64_decode_into(text, strlen(text), secret_bytes(s->value), n, &n, NULL) >= 0) {
         secret_shorten(s->value, n);
     } else if (text) {
         secret_free(s->value);

@@ -174,8 +174,8 @@ static bool keys_differ(const struct secrets *s, const json_t *keys, json_t *hos
     return false;
 }
 
-int secrets_reseal(const struct secrets *s, const char *name, const json_t *version, json_t *hosts,
-    json_t **ret_keys, struct err *e)
+int secrets_reseal(const struct secrets *s, const char *name, const json_t *version,
+    json_t *hosts, json_t **ret_keys, struct err *e)
 {
     const json_t *keys = json_object_get(version, "keys");
     _cleanup_secret_ struct secret *data_key = NULL;
@@ -192,6 +192,4 @@ int secrets_reseal(const struct secrets *s, const char *name, const json_t *vers
         *ret_keys = NULL;
     }
     return r;
-    return seal_keys(
-        s, name, json_opt_int(version, "v", 0), hosts, keys, secret_bytes(data_key), ret_keys, e);
 }

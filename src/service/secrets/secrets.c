@@ -196,8 +196,8 @@ static json_t *recipients(const struct change *c, const json_t *doc)
     return hosts;
 }
 
-static int add_version(struct change *c, const json_t *old, const struct secret_change_note *note,
-    json_t **ret, struct err *e)
+static int add_version(struct change *c, const json_t *old,
+    const struct secret_change_note *note, json_t **ret, struct err *e)
 {
     json_t *granted = old ? json_incref((json_t *)old)
                           : json_pack("{s:s,s:O}", "name", c->name, "grants", c->modules);

@@ -108,7 +108,8 @@ static void enrol(struct world *w, int i)
     seal_key_free(w->h[i].key);
     assert_int_equal(seal_key_make(&w->h[i].key, NULL), 0);
     seal_public_format(seal_public(w->h[i].key), text);
-    documents_merge(w->h[0].hosts, names[i], json_pack("{s:s}", "seal_public", text), NULL, NULL);
+    documents_merge(w->h[0].hosts, names[i],
+        json_pack("{s:s}", "seal_public", text), NULL, NULL);
     start(w, i);
     run(w);
     for (int k = 0; k < HOSTS; k++)
