@@ -315,9 +315,24 @@ int rpc_client_call(struct rpc_client *c, const char *method, json_t *params, ui
     return call(c, method, params, -1, w, ret, e);
 }
 
+/* A bridge to a platform far away has no name; a descriptor would end on this machine. */
+static bool is_local(const struct rpc_client *c)
+{
+    struct sockaddr_un sa;
+    socklen_t len = sizeof sa;
+    return getpeername(c->fd, (struct sockaddr *)&sa, &len) == 0 && sa.sun_family == AF_UNIX
+           && len > offsetof(struct sockaddr_un, sun_path);
+}
+
 int rpc_client_call_fd(struct rpc_client *c, const char *method, json_t *params, int fd,
     int (*part)(void *ctx, json_t *part), void *ctx, json_t **ret, struct err *e)
 {
+    if (!is_local(c)) {
+        json_decref(params);
+        err_set(e, ERR_USAGE, "files go over the socket of a host only, not over %s", c->shown);
+        err_fix(e, "run the command on a host of the platform; what it has is not sent again");
+        return ERR_USAGE;
+    }
     struct wait w = {.input_fd = -1, .part = part, .ctx = ctx};
     return call(c, method, params, fd, w, ret, e);
 }
