@@ -212,8 +212,12 @@ static void on_changed(
 {
     struct control_members *m = ctx;
     m->busy = false;
-    if (e && e->code != ERR_REFUSED && !m->closing) /* refused: it has not caught up yet */
+    if (e && e->code != ERR_REFUSED && !m->closing) { /* refused: it has not caught up yet */
         log_warn("members", "a change of members failed", "error=%s", e->message);
+        /* One that is about to go may no longer reach the leader: the own member is asked again. */
+        use_endpoints(
+            m->c, json_object_get(json_object_get(m->c->role->boot, "state"), "endpoints"));
+    }
     if (!m->closing)
         look_again(m, AGAIN_MS);
     unref(m);
