@@ -71,10 +71,23 @@ static void beat(struct control *c)
     peers_broadcast(c->peers, "beat", params);
 }
 
+/* The state store answers, so other members live, and yet nobody is heard: the fault is here. */
+static bool is_cut_off(struct control *c)
+{
+    if (!c->model || c->model->n_members < 2)
+        return false;
+    for (size_t i = 0; i < c->model->n_hosts; i++)
+        if (strcmp(c->model->hosts[i].name, c->host) != 0
+            && control_hears(c, c->model->hosts[i].name))
+            return false;
+    return true;
+}
+
 /* Silence makes no event: it is looked for. */
 static void check_silence(struct control *c)
 {
     uint64_t silent = 0; /* a sum over the hosts' indexes, which changes when one of them does */
+    scheduler_stand_aside(c->scheduler, is_cut_off(c));
     for (size_t i = 0; c->model && i < c->model->n_hosts; i++)
         if (!control_hears(c, c->model->hosts[i].name))
             silent = silent * 31 + i + 1;

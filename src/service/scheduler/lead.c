@@ -192,7 +192,7 @@ static void on_lease_event(void *ctx, const struct kv_event *events, size_t n, c
     struct scheduler *s = ctx;
     if (e)
         s->lease_watch = NULL;
-    else if (s->state == LEAD_NOT && n && !events[n - 1].value)
+    else if (s->state == LEAD_NOT && !s->aside && n && !events[n - 1].value)
         try_in(s, 0);
 }
 
@@ -226,10 +226,23 @@ static void on_lease_read(
     scheduler_unref(s);
 }
 
+void scheduler_stand_aside(struct scheduler *s, bool aside)
+{
+    if (s->aside == aside)
+        return;
+    s->aside = aside;
+    if (aside && s->state != LEAD_NOT)
+        lead_lose(s, NULL);
+    else if (!aside)
+        try_in(s, 0);
+}
+
 static void on_lead_timer(uv_timer_t *t)
 {
     struct scheduler *s = CONTAINER_OF(t, struct scheduler, lead_timer);
-    if (s->lease) {
+    if (s->aside) {
+        try_in(s, LOOK_MS);
+    } else if (s->lease) {
         renew(s);
     } else if (s->asking) { /* of a chain that ended early */
         try_in(s, RETRY_MS);

@@ -48,7 +48,7 @@ struct scheduler {
     enum lead_state state;
     int64_t lease, epoch, epoch_mod, lease_mod;
     uint64_t sent_ms, sure_until_ms; /* of the renewal on its way; of the last that came back */
-    bool keeping, asking, told_leads;
+    bool keeping, asking, told_leads, aside;
     struct kv_watch *lease_watch;
     uv_timer_t lead_timer; /* tries again, or renews */
 

@@ -45,6 +45,8 @@ void scheduler_free(struct scheduler *s); /* NULL is fine */
 /* Something that observe() tells has changed. */
 void scheduler_poke(struct scheduler *s);
 bool scheduler_leads(const struct scheduler *s);
+/* Leads no more, and does not try to, until told otherwise: for a host that sees less than others. */
+void scheduler_stand_aside(struct scheduler *s, bool aside);
 /* {"placement/<region>": {…}, "deploy/<module>": {…}}, borrowed until the next turn of the loop. */
 const json_t *scheduler_docs(const struct scheduler *s);
 const json_t *scheduler_placement(const struct scheduler *s, const char *region); /* NULL: none */

@@ -230,6 +230,21 @@ static void test_a_successor_waits_for_the_lease_and_raises_the_epoch(void **sta
     PUMP_UNTIL(w, epoch_of(w, 1, "ap-a") == 2);
 }
 
+static void test_who_sees_less_than_others_stands_aside(void **state)
+{
+    struct world *w = *state;
+    start(w, 0, "a1");
+    PUMP_UNTIL(w, w->controls[0].leads);
+    start(w, 1, "a2");
+    scheduler_stand_aside(w->controls[0].s, true);
+    assert_false(scheduler_leads(w->controls[0].s));
+    PUMP_UNTIL(w, w->controls[1].leads);
+    assert_false(w->controls[0].leads);
+    scheduler_stand_aside(w->controls[0].s, false);
+    stop(w, 1);
+    PUMP_UNTIL(w, w->controls[0].leads);
+}
+
 static void test_a_control_takes_its_predecessors_lease_over(void **state)
 {
     struct world *w = *state;
@@ -395,6 +410,7 @@ int main(void)
         TEST(test_one_leads_and_both_follow),
         TEST(test_a_change_is_written_once),
         TEST(test_a_successor_waits_for_the_lease_and_raises_the_epoch),
+        TEST(test_who_sees_less_than_others_stands_aside),
         TEST(test_a_control_takes_its_predecessors_lease_over),
         TEST(test_who_lost_the_epoch_writes_nothing_under_the_old_one),
         TEST(test_what_others_write_is_loaded_again),
