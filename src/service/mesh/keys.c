@@ -61,11 +61,19 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* Keeps the session where keys_resume() of its connection looked. */
+static int mark_index = -1; /* of a connection: which key its slot had */
+
+static void *mark_of(const struct session *slot)
+{
+    return (void *)(uintptr_t)(slot->key ^ slot->keys);
+}
+
+/* Keeps the session where keys_resume() of its connection looked, unless that has become the place
+ * of another. */
 static int on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct session *slot = SSL_get_app_data(ssl);
-    if (!slot)
+    if (!slot || SSL_get_ex_data(ssl, mark_index) != mark_of(slot))
         return 0;
     SSL_SESSION_free(slot->session);
     slot->session = session;
@@ -80,6 +88,7 @@ void keys_resume(struct worker *w, const struct keys *k, uint64_t key, SSL *ssl)
         *slot = (struct session){.key = key, .keys = k->number};
     }
     SSL_set_app_data(ssl, slot);
+    SSL_set_ex_data(ssl, mark_index, mark_of(slot));
     if (slot->session && SSL_SESSION_is_resumable(slot->session))
         SSL_set_session(ssl, slot->session);
 }
@@ -142,6 +151,8 @@ int keys_new(const json_t *doc, struct keys **ret, struct err *e)
     static uint64_t number; /* the main thread alone makes them */
     struct keys *k = xcalloc(1, sizeof *k);
     atomic_init(&k->refs, 1);
+    if (mark_index < 0)
+        mark_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
     k->number = ++number;
     int r = read_all(doc, k, e);
     if (r < 0) {
