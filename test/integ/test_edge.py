@@ -162,7 +162,7 @@ class Edge:
         self.role.wait_metric("mcp_edge_revision", self.revision)
 
     def instances(self, **modules):
-        self.role.notify("endpoints", {"endpoints": modules})
+        self.role.begin("endpoints", {"endpoints": modules})
         self.role.call("status")  # what was said before is done now
 
     def curl(self, url, *words):
@@ -400,7 +400,7 @@ def test_it_is_locked_in(edge):
 
 def test_a_bad_snapshot_changes_nothing(edge):
     edge.role.notify("routes", {"format": 1, "revision": 9, "routes": [{"name": "UPPER"}]})
-    edge.role.notify("endpoints", {"endpoints": {"web": [{"unit": "x"}]}})
+    edge.role.begin("endpoints", {"endpoints": {"web": [{"unit": "x"}]}})
     edge.role.notify("nonsense", {})
     assert edge.curl("https://reindeers.com/")[1]["http_code"] == 200
     assert edge.role.metric("mcp_edge_revision") == edge.revision

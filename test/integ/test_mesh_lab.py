@@ -106,6 +106,7 @@ def test_what_is_not_declared_is_refused_and_told(lab):
     refused = get(lab, "thief-1", "http://stock.mcp.internal:8080/")
     assert refused.returncode != 0 and refused.stdout == ""
     wait_until(lambda: "thief tried to call stock: not in its needs" in lab.mcp("timeline", "-n", 200).stdout, 20)
+    wait_until(lambda: "thief from mesh" in lab.mcp("audit", "--verify").stdout, 20, "the refusal in the audit log")
 
 
 # Calls one after the other; says how many, and what else came of them.

@@ -152,9 +152,13 @@ class Role:
     def notify(self, method, params, fd=-1):
         self.say({"method": method, "params": params, **({"fd": True} if fd >= 0 else {})}, fd)
 
-    def call(self, method, params=None):
+    def begin(self, method, params=None):
+        """A call whose answer nobody waits for: it ends up in `said`."""
         self.calls += 1
         self.say({"id": self.calls, "method": method, "params": params or {}})
+
+    def call(self, method, params=None):
+        self.begin(method, params)
         while True:
             answer = self.hear()
             if answer.get("id") == self.calls:

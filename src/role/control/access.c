@@ -118,6 +118,18 @@ void control_ask(struct control *c, const struct control_caller *by, struct rpc_
     control_answer(c, req, method, params);
 }
 
+void control_audit_call(struct control *c, const struct timeline_draft *t)
+{
+    struct err e;
+    struct audit_draft d = {.who = t->subject,
+        .from = "mesh",
+        .action = "mcp:Call",
+        .outcome = AUDIT_REFUSED,
+        .reason = t->message};
+    if (audit_note(c->audit, &d, &e) < 0)
+        log_error("audit", "a refused call is not noted", "error=%s", e.message);
+}
+
 /* ---- `mcp audit` ---- */
 
 static void on_log(void *ctx, const json_t *log, const struct err *e)

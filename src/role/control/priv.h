@@ -280,6 +280,8 @@ void control_access_stop(struct control *c);
 void control_ask(struct control *c, const struct control_caller *by, struct rpc_req *req,
     const char *method, json_t *params);
 void control_audit(struct control *c, struct rpc_req *req, json_t *params);
+/* What the mesh refused to a module; who tells it bounds how often. */
+void control_audit_call(struct control *c, const struct timeline_draft *t);
 
 /* fleet.c: where instances run */
 MUST_CHECK int control_fleet_start(struct control *c, struct err *e);
