@@ -118,8 +118,9 @@ def test_canaries_get_their_part_and_the_others_follow(lab):
 
 def test_blue_green_changes_all_traffic_at_once(lab):
     declare(lab, 2, "strategy: blue-green")
+    answers, revision = ask(lab, 10), lab.status()["revision"]
     lab.mcp("deploy", "web", "--image", "oci:two", "--no-wait")
-    answers = []
+    wait_until(lambda: rollout(lab)["revision"] > revision, 20, "the rollout to begin")
     while rollout(lab)["state"] == "running":
         answers += ask(lab, 100)
     answers += ask(lab, 10)

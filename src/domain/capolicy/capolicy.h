@@ -34,6 +34,9 @@ struct capolicy_facts {
     const json_t *placements;  /* {"<region>": placement document}; a region without: as compiled */
     const struct model_host *self; /* what the boot record says of this host, or NULL */
     bool self_is_member;
+    /* [{"host", ...}] that the state store has now; empty or NULL: not known. Who leaves it serves
+     * it until it has left. */
+    const json_t *members;
 };
 
 struct capolicy_leaf { /* what a certificate is to say; in the arena */

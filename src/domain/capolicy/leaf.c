@@ -99,12 +99,24 @@ static bool runs(
 
 /* ---- the leaves */
 
+static bool is_member_now(const struct capolicy_facts *f, const char *host)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach (f->members, i, row)
+        if (str_eq(json_opt_str(row, "host", NULL), host))
+            return true;
+    return json_array_size(f->members) == 0 && f->self_is_member && f->self
+           && !strcmp(f->self->name, host);
+}
+
 static const struct model_host *find(
     const struct capolicy_facts *f, const char *host, bool *ret_member)
 {
     const struct model_host *h = f->model ? model_find_host(f->model, host) : NULL;
     if (h) {
-        *ret_member = model_has_etcd(f->model) && capolicy_holds(f->model, host);
+        *ret_member = model_has_etcd(f->model)
+                      && (capolicy_holds(f->model, host) || is_member_now(f, host));
         return h;
     }
     *ret_member = f->self_is_member;

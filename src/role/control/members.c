@@ -362,8 +362,12 @@ static void on_listed(
     struct control_members *m = ctx;
     m->busy = false;
     if (!m->closing && !e && n && m->c->model) {
+        json_t *list = list_of(m->c, members, n);
+        bool same = json_equal(list, m->list);
         json_decref(m->list);
-        m->list = list_of(m->c, members, n);
+        m->list = list;
+        if (!same)
+            control_pki_model(m->c); /* who may have what follows who is a member */
         if (!m->c->recovering) { /* its own pace, and no restart of control in between */
             sync_endpoints(m);
             step(m);

@@ -44,7 +44,8 @@ static struct capolicy_facts facts_of(const struct control *c)
         .model = c->model,
         .placements = c->placements,
         .self = &c->pki->self,
-        .self_is_member = c->pki->is_member};
+        .self_is_member = c->pki->is_member,
+        .members = control_members_list(c)};
 }
 
 int64_t control_leaf_life(const struct control *c)

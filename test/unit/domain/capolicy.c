@@ -133,6 +133,28 @@ static void test_before_the_first_revision(void **state)
         check(&f, &early[i]);
 }
 
+/* a3 is not declared any more and still votes: its state leaf keeps a member's name and addresses. */
+static void test_who_leaves_the_state_store_serves_it_until_it_has_left(void **state)
+{
+    static const struct row leaving = {
+        "leaving", "a3", LEAF_STATE, NULL, "spiffe://shop/control/a3", 1, 0, NULL};
+    static const struct row left = {
+        "left", "a3", LEAF_STATE, NULL, "spiffe://shop/control/a3", 0, 0, NULL};
+    _cleanup_json_ json_t *with = json_pack("[{s:s},{s:s},{s:n}]", "host", "a1", "host", "a3",
+                              "host"),
+                          *without = json_pack("[{s:s}]", "host", "a1");
+    struct capolicy_facts f = {.platform = "shop",
+        .model = model,
+        .self = model_find_host(model, "a3"),
+        .self_is_member = true,
+        .members = with};
+    check(&f, &leaving);
+    f.members = without;
+    check(&f, &left);
+    f.members = NULL; /* not known yet: what the boot record says */
+    check(&f, &leaving);
+}
+
 static void test_names_and_holders(void **state)
 {
     struct arena *a = arena_new(0);
@@ -215,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_placement_decides),
         cmocka_unit_test(test_before_the_first_revision),
+        cmocka_unit_test(test_who_leaves_the_state_store_serves_it_until_it_has_left),
         cmocka_unit_test(test_names_and_holders),
         cmocka_unit_test(test_renewal),
         cmocka_unit_test(test_retry),
