@@ -195,6 +195,8 @@ static void test_a_break_is_passed_on(void **state)
     struct world w;
     start(&w, ECHOES, 0);
     int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(a, "ping", 4, 0), 4);
+    expect(b, "ping"); /* before that a break is a refusal, and another instance is tried */
     struct linger at_once = {.l_onoff = 1};
     setsockopt(b, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(b);
