@@ -42,10 +42,16 @@ int audit_journal_open(struct audit *a, struct err *e)
 int audit_journal_add(struct audit *a, const json_t *entry, struct err *e)
 {
     _cleanup_free_ char *text = json_text(entry), *line = xasprintf("%s\n", text);
+    off_t before = lseek(a->journal_fd, 0, SEEK_END);
     int r = file_write_fd(a->journal_fd, line, strlen(line), e);
     if (r >= 0 && fdatasync(a->journal_fd) < 0)
         r = err_errno(e, errno, "sync");
-    return r < 0 ? err_wrap(e, "%s", a->journal) : 0;
+    if (r >= 0)
+        return 0;
+    /* Half a line would swallow the next one. */
+    if (before >= 0 && ftruncate(a->journal_fd, before) < 0)
+        audit_journal_rewrite(a);
+    return err_wrap(e, "%s", a->journal);
 }
 
 void audit_journal_rewrite(struct audit *a)
