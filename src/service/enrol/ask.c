@@ -2,15 +2,10 @@
 #include "service/enrol/ask.h"
 
 #include "base/rpc/rpc.h"
+#include "base/tls/dial.h"
 #include "base/tls/tls.h"
 #include "service/peers/peers.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/socket.h>
-
-#define CONNECT_MS 5000
 
 struct asking {
     const struct enrol_ask *a;
@@ -21,41 +16,6 @@ struct asking {
     struct err err;
     bool answered;
 };
-
-static int await_connect(int fd, struct err *e)
-{
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
-    int error = 0;
-    socklen_t len = sizeof error;
-    if (poll(&p, 1, CONNECT_MS) <= 0)
-        return err_set(e, ERR_TIMEOUT, "no answer within %d s", CONNECT_MS / 1000);
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    return error ? err_set(e, ERR_UNAVAILABLE, "%s", strerror(error)) : 0;
-}
-
-static int dial(const struct enrol_ask *a, struct err *e)
-{
-    struct sockaddr_storage sa;
-    socklen_t len;
-    char text[IP_TEXT_SIZE];
-    ip_to_sockaddr(&a->address, a->port, &sa, &len);
-    ip_format(&a->address, text);
-    _cleanup_close_ int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_errno(e, errno, "socket");
-    int r = 0;
-    if (connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
-        r = err_errno(e, errno, "connect");
-    if (r >= 0)
-        r = await_connect(fd, e);
-    if (r < 0) {
-        err_wrap(e, "%s port %u", text, a->port);
-        err_fix(e, "is that a host of the platform, and does nothing on the way drop TCP %u?",
-            a->port);
-        return e->code;
-    }
-    return util_steal_fd(&fd);
-}
 
 static void finish(struct asking *k, json_t *result, const struct err *e)
 {
@@ -140,7 +100,7 @@ static int start(struct asking *k, int fd, struct err *e)
 int enrol_ask(const struct enrol_ask *a, json_t **ret, struct err *e)
 {
     struct asking k = {.a = a};
-    int fd = dial(a, e);
+    int fd = tls_dial(&a->address, a->port, e);
     if (fd < 0)
         return fd;
     ASSERT(uv_loop_init(&k.loop) == 0);
