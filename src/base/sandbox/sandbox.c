@@ -21,7 +21,7 @@
 #define NOFILE_MAX 65536u
 
 static const char *const role_names[] = {
-    "control", "dns", "resolver", "edge", "mesh", "store", "runner", "wan", "forwarder"};
+    "control", "dns", "resolver", "edge", "mesh", "store", "runner", "wan", "forwarder", "data"};
 
 /* Straight from /etc/passwd: system users live there, and the name service would load its
  * modules. */
@@ -47,7 +47,7 @@ struct sandbox_user sandbox_user_of(const char *role)
     if (!strcmp(role, "agent") || !strcmp(role, "host"))
         return (struct sandbox_user){0, 0};
     snprintf(name, sizeof name, "mcp-%s", role);
-    if (find_user(name, &user))
+    if (find_user(strcmp(role, "data") == 0 ? "mysql" : name, &user))
         return user;
     for (unsigned i = 0; i < ARRAY_SIZE(role_names); i++)
         if (!strcmp(role, role_names[i]))

@@ -21,6 +21,9 @@ enum sandbox_profile {
     /* mesh: as SANDBOX_NETWORK, and it may listen on ports below 1024 (CAP_NET_BIND_SERVICE), where
      * modules are called that listen there */
     SANDBOX_LISTENER,
+    /* data: as SANDBOX_CONTROL, and it runs the tools of databases, which inherit the filter; what
+     * is not named fails with ENOSYS rather than killing one of them in the middle of its work */
+    SANDBOX_TOOLS,
 };
 
 struct sandbox_user {
@@ -29,7 +32,8 @@ struct sandbox_user {
 };
 
 /* "control", "dns", ...: the system user mcp-<role> if it exists, else a fixed numeric id (61101
- * up; an unknown role: 61100). root for "agent" and "host". */
+ * up; an unknown role: 61100). root for "agent" and "host"; "data" is the user `mysql` where there is
+ * one, so that it may run that server's tools on its files. */
 struct sandbox_user sandbox_user_of(const char *role);
 MUST_CHECK int sandbox_drop(enum sandbox_profile profile, struct sandbox_user user, struct err *e);
 /* Files beyond these paths (folders with all below, or single files; NULL and missing ones are

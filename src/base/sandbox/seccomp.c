@@ -52,6 +52,16 @@ static const int calls_self[] = {CALL(getpid), CALL(getppid), CALL(getuid), CALL
     CALL(getgid), CALL(getegid), CALL(getrandom), CALL(getrusage), CALL(getrlimit), CALL(times),
     CALL(sysinfo), CALL(uname), CALL(clock_gettime), CALL(clock_getres), CALL(clock_nanosleep),
     CALL(nanosleep), CALL(gettimeofday), CALL(time), CALL(capget)};
+/* Processes of its own, and what the tools of a database do: mariadb-backup's asynchronous reads, a
+ * shell's groups. All without privileges, which no_new_privs keeps away. */
+static const int calls_tools[] = {CALL(execve), CALL(execveat), CALL(fork), CALL(vfork),
+    CALL(wait4), CALL(waitid), CALL(kill), CALL(pidfd_open), CALL(pidfd_send_signal), CALL(setsid),
+    CALL(setpgid), CALL(getpgid), CALL(getpgrp), CALL(getsid), CALL(prctl), CALL(prlimit64),
+    CALL(setrlimit), CALL(arch_prctl), CALL(ioctl), CALL(chdir), CALL(fchdir), CALL(truncate),
+    CALL(symlink), CALL(copy_file_range), CALL(sync_file_range), CALL(io_setup), CALL(io_submit),
+    CALL(io_getevents), CALL(io_destroy), CALL(alarm), CALL(setitimer), CALL(getdents),
+    CALL(getgroups), CALL(getresuid), CALL(getresgid), CALL(pause), CALL(rt_sigsuspend),
+    CALL(pipe), CALL(creat), CALL(getxattr), CALL(lgetxattr), CALL(flistxattr)};
 /* Leak detection stops the other threads with ptrace from a helper process; reports look up
  * symbols. */
 static const int calls_sanitizer[] = {CALL(ptrace), CALL(wait4), CALL(kill), CALL(clone),
@@ -92,7 +102,7 @@ static int allow_lists(scmp_filter_ctx f)
 }
 
 /* What libraries can do without: they take the errno for an old kernel or an odd machine. */
-static int refuse_politely(scmp_filter_ctx f)
+static int refuse_politely(scmp_filter_ctx f, enum sandbox_profile profile)
 {
     static const struct {
         int call, error;
@@ -105,6 +115,8 @@ static int refuse_politely(scmp_filter_ctx f)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         if (SANDBOX_SANITIZED && rows[i].call == CALL(sched_setscheduler))
             continue;
+        if (profile == SANDBOX_TOOLS && rows[i].error == ENOSYS)
+            continue; /* as everything that is not named */
         int r = seccomp_rule_add(f, SCMP_ACT_ERRNO((unsigned)rows[i].error), rows[i].call, 0);
         if (r < 0 && r != -EDOM)
             return r;
@@ -123,7 +135,7 @@ static int allow_sockets(scmp_filter_ctx f, enum sandbox_profile profile)
     }
     if (r >= 0)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(socketpair), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-    if (r >= 0 && profile == SANDBOX_CONTROL)
+    if (r >= 0 && (profile == SANDBOX_CONTROL || profile == SANDBOX_TOOLS))
         return seccomp_rule_add(
             f, SCMP_ACT_ALLOW, CALL(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK));
     if (r >= 0)
@@ -136,7 +148,7 @@ static int allow_sockets(scmp_filter_ctx f, enum sandbox_profile profile)
  * memory. */
 static int allow_mappings(scmp_filter_ctx f, enum sandbox_profile profile)
 {
-    if (profile == SANDBOX_CONTROL) {
+    if (profile == SANDBOX_CONTROL || profile == SANDBOX_TOOLS) {
         int r = seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(mmap), 0);
         return r < 0 ? r : seccomp_rule_add(f, SCMP_ACT_ALLOW, CALL(mprotect), 0);
     }
@@ -164,21 +176,36 @@ static int allow_some_forms(scmp_filter_ctx f)
     return r;
 }
 
+/* No namespaces: neither it nor a tool becomes root of something. */
+static int allow_tools(scmp_filter_ctx f)
+{
+    static const scmp_datum_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS
+                                           | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID
+                                           | CLONE_NEWNET;
+    int r = allow(f, LIST(calls_tools));
+    if (r >= 0)
+        r = seccomp_rule_add(
+            f, SCMP_ACT_ALLOW, CALL(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces, 0));
+    return r;
+}
+
 static int fill(scmp_filter_ctx f, enum sandbox_profile profile)
 {
     int r = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     if (r >= 0)
         r = allow_lists(f);
     if (r >= 0)
-        r = refuse_politely(f);
+        r = refuse_politely(f, profile);
     if (r >= 0)
         r = allow_sockets(f, profile);
+    if (SANDBOX_SANITIZED && r >= 0)
+        r = allow(f, LIST(calls_sanitizer));
     if (SANDBOX_SANITIZED)
-        return r < 0 ? r : allow(f, LIST(calls_sanitizer));
+        return r < 0 || profile != SANDBOX_TOOLS ? r : allow(f, LIST(calls_tools));
     if (r >= 0)
         r = allow_mappings(f, profile);
     if (r >= 0)
-        r = allow_some_forms(f);
+        r = profile == SANDBOX_TOOLS ? allow_tools(f) : allow_some_forms(f);
     return r;
 }
 
@@ -190,7 +217,8 @@ int sandbox_seal(enum sandbox_profile profile, struct err *e)
      * good. */
     void *unwinder = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_GLOBAL);
     (void)unwinder;
-    scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    scmp_filter_ctx f = seccomp_init(
+        profile == SANDBOX_TOOLS ? SCMP_ACT_ERRNO((unsigned)ENOSYS) : SCMP_ACT_KILL_PROCESS);
     if (!f)
         return err_set(e, ERR_SYSTEM, "seccomp: out of memory");
     int r = fill(f, profile);

@@ -4,6 +4,7 @@
 #include "base/str/str.h"
 #include "role/agent/agent.h"
 #include "role/control/control.h"
+#include "role/data/data.h"
 #include "role/dns/dns.h"
 #include "role/edge/edge.h"
 #include "role/frame/stub.h"
@@ -17,6 +18,7 @@ static const struct role_def *const roles[] = {
     &role_resolver,
     &role_edge,
     &role_mesh,
+    &role_data,
 };
 
 /* With MCP_STUB_ROLES=1 in the environment of `mcp host`: its own tests. */
@@ -27,6 +29,7 @@ static const struct role_def *const stubs[] = {
     &role_stub_resolver,
     &role_stub_edge,
     &role_stub_mesh,
+    &role_stub_data,
 };
 
 static const struct role_def *find(const struct role_def *const *v, size_t n, const char *name)

@@ -46,3 +46,5 @@ const struct role_def role_stub_edge = {
     .name = "edge", .profile = SANDBOX_NETWORK, .linked = linked};
 const struct role_def role_stub_mesh = {
     .name = "mesh", .profile = SANDBOX_NETWORK, .linked = linked};
+const struct role_def role_stub_data = {
+    .name = "data", .profile = SANDBOX_TOOLS, .linked = linked};

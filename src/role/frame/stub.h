@@ -6,4 +6,4 @@
 #include "role/frame/frame.h"
 
 extern const struct role_def role_stub_control, role_stub_agent, role_stub_dns, role_stub_resolver,
-    role_stub_edge, role_stub_mesh;
+    role_stub_edge, role_stub_mesh, role_stub_data;

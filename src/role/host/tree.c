@@ -24,11 +24,13 @@ static int own(const char *path, struct sandbox_user user, mode_t mode, struct e
     return 0;
 }
 
+/* The databases' sockets lie below data's: mesh passes through, and sees no more. */
 static int role_dir(const char *root, const char *role, struct err *e)
 {
+    mode_t mode = strcmp(role, "data") == 0 ? 0711 : 0700;
     _cleanup_free_ char *path = xasprintf("%s/%s", root, role);
-    int r = file_mkdirs(path, 0700, e);
-    return r < 0 ? r : own(path, sandbox_user_of(role), 0700, e);
+    int r = file_mkdirs(path, mode, e);
+    return r < 0 ? r : own(path, sandbox_user_of(role), mode, e);
 }
 
 /* Made here so that it is there before anybody asks for its public half. */

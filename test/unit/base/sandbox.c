@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -213,13 +214,16 @@ static int do_daily_work(void)
     int udp = socket(AF_INET, SOCK_DGRAM, 0), tcp = socket(AF_INET6, SOCK_STREAM, 0);
     if (udp < 0 || (tcp < 0 && errno != EAFNOSUPPORT))
         return WRONG;
-    if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0 || errno != EAFNOSUPPORT)
-        return WRONG;
     char name[] = "/tmp/mcp-sandbox-XXXXXX";
     int fd = mkstemp(name);
     if (fd < 0 || write(fd, "x", 1) != 1 || fsync(fd) < 0 || unlink(name) < 0)
         return WRONG;
     return FINE;
+}
+
+static int do_netlink(void)
+{
+    return socket(AF_NETLINK, SOCK_RAW, 0) < 0 && errno == EAFNOSUPPORT ? FINE : WRONG;
 }
 
 static void *early_end(void *arg)
@@ -244,6 +248,7 @@ static void test_daily_work_is_allowed(void **state)
     int status = in_child(SANDBOX_NETWORK, do_daily_work);
     if (!ends_fine(status))
         fail_msg("status %x", status);
+    assert_true(ends_fine(in_child(SANDBOX_NETWORK, do_netlink)));
     assert_true(ends_fine(in_child(SANDBOX_NETWORK, do_thread_exit)));
 }
 
@@ -252,6 +257,32 @@ static void test_abort_is_not_taken_for_a_forbidden_call(void **state)
 {
     int status = in_child(SANDBOX_NETWORK, do_abort);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+static int run_a_tool(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", "set -e; for i in 1 2 3; do echo $i; done | sort | wc -l >&2",
+            (char *)NULL);
+        _exit(WRONG);
+    }
+    int status = 1;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+        return WRONG;
+    if (syscall(SYS_unshare, CLONE_NEWNET) >= 0
+        || syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, NULL) >= 0)
+        return WRONG;
+    return kill(getpid(), 0) == 0 && geteuid() != 0 ? FINE : WRONG;
+}
+
+/* Tools run; namespaces, mounts and privileges remain out of reach, for them too. */
+static void test_tools_run(void **state)
+{
+    assert_true(ends_fine(in_child(SANDBOX_TOOLS, run_a_tool)));
+    int status = in_child(SANDBOX_TOOLS, do_daily_work);
+    if (!ends_fine(status))
+        fail_msg("status %x", status);
 }
 
 static char inside[] = "/tmp/mcp-inside-XXXXXX", outside[] = "/tmp/mcp-outside-XXXXXX";
@@ -339,6 +370,9 @@ static void test_users(void **state)
     uid_t control = sandbox_user_of("control").uid, dns = sandbox_user_of("dns").uid;
     assert_true(control != 0 && dns != 0 && control != dns);
     assert_true(sandbox_user_of("nobody-knows").uid != 0);
+    struct passwd *mysql = getpwnam("mysql");
+    uid_t data = sandbox_user_of("data").uid;
+    assert_true(mysql ? data == mysql->pw_uid : data != 0 && data != control);
 }
 
 int main(void)
@@ -349,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_a_listener_keeps_low_ports),
         cmocka_unit_test(test_daily_work_is_allowed),
         cmocka_unit_test(test_abort_is_not_taken_for_a_forbidden_call),
+        cmocka_unit_test(test_tools_run),
         cmocka_unit_test(test_confined_to_folders),
         cmocka_unit_test(test_all_threads),
         cmocka_unit_test(test_users),
