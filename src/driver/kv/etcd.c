@@ -117,6 +117,8 @@ static void on_answer(void *ctx, const struct curl_done *d)
     }
     if (r >= 0)
         s->current = c->endpoint % s->n_endpoints;
+    else if (e.code == ERR_UNAVAILABLE || e.code == ERR_TIMEOUT)
+        s->current = (c->endpoint + 1) % s->n_endpoints; /* the next call asks another member */
     c->answer(c->op, answer, r < 0 ? &e : NULL);
     free_call(c);
 }

@@ -7,7 +7,7 @@
  * Everything is asynchronous and completes exactly once, later, from the loop (kv_mem: from
  * kv_mem_run()), also when the store is closed first (ERR_CANCELED). Reads are linearizable. A
  * failure with ERR_UNAVAILABLE or ERR_TIMEOUT leaves the outcome of a transaction unknown: read
- * again. A store revision is no fencing token (it falls back after a restore): use epochs
+ * again, or use kv_txn_sure(). A store revision is no fencing token (it falls back after a restore): use epochs
  * (kv_epoch_raise). */
 #pragma once
 
@@ -117,6 +117,13 @@ void kv_get(struct kv *kv, const char *key, kv_range_fn fn, void *ctx); /* n is 
 void kv_list(struct kv *kv, const char *prefix, kv_range_fn fn, void *ctx);
 void kv_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
     size_t n_ops, kv_txn_fn fn, void *ctx);
+/* The same for one that knows its own write again: when an answer is lost, it is sent again and
+ * looked at, so that success is told also if an earlier attempt had done it. The first operation's
+ * key must be among the compared ones, and its value one that nobody else writes there (who, when,
+ * random), or one of which it does not matter who wrote it. The error is of the last attempt: the
+ * outcome is unknown then as well. */
+void kv_txn_sure(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp, const struct kv_op *ops,
+    size_t n_ops, kv_txn_fn fn, void *ctx);
 void kv_lease_grant(struct kv *kv, uint64_t ttl_ms, kv_lease_fn fn,
     void *ctx); /* at least 2 s: etcd grants no less */
 void kv_lease_keep(struct kv *kv, int64_t lease, kv_lease_fn fn, void *ctx);
@@ -153,6 +160,8 @@ void kv_etcd_set_endpoints(struct kv *kv, const char *const *endpoints, size_t n
 struct kv *kv_mem_new(void);
 size_t kv_mem_run(struct kv *kv, uint64_t now_ms); /* how many callbacks it made */
 void kv_mem_set_down(struct kv *kv, bool down);    /* every call fails with ERR_UNAVAILABLE */
+/* SQLite and memory: the next n transactions do what they should and are told ERR_UNAVAILABLE. */
+void kv_local_lose_answers(struct kv *kv, unsigned n);
 
 /* Raises the counter at `key` (absent: 0) by one and tells the new value: the fencing token. */
 typedef void (*kv_epoch_fn)(void *ctx, int64_t epoch, const struct err *e);

@@ -66,7 +66,8 @@ struct local {
     int64_t revision;
     uint64_t now_ms; /* virtual time */
     bool down;
-    bool frozen; /* nothing is written any more */
+    bool frozen;           /* nothing is written any more */
+    unsigned lost_answers; /* of transactions to come */
     bool closing;
     struct done *head, **tail;
     struct row *events; /* oldest first */
@@ -271,6 +272,10 @@ static void local_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
     if (d->succeeded && n_ops && commit(s, ops, n_ops, &d->err) < 0)
         d->succeeded = false;
     d->number = s->revision;
+    if (s->lost_answers) {
+        s->lost_answers--;
+        err_set(&d->err, ERR_UNAVAILABLE, "the state store's answer was lost");
+    }
 }
 
 /* ---- leases: deadlines live in memory; after a restart each key's lease begins anew, as after
@@ -660,6 +665,11 @@ size_t kv_mem_run(struct kv *kv, uint64_t now_ms)
 void kv_local_freeze(struct kv *kv, bool frozen)
 {
     local_of(kv)->frozen = frozen;
+}
+
+void kv_local_lose_answers(struct kv *kv, unsigned n)
+{
+    local_of(kv)->lost_answers = n;
 }
 
 void kv_mem_set_down(struct kv *kv, bool down)

@@ -161,7 +161,7 @@ static void on_old_tokens(
     _cleanup_free_ char *text = json_text(doc);
     ops[0] = (struct kv_op){.key = key, .value = text};
     struct kv_compare cmp = {key, 0};
-    kv_txn(m->c->kv, &cmp, 1, ops, n_ops, on_minted, m);
+    kv_txn_sure(m->c->kv, &cmp, 1, ops, n_ops, on_minted, m);
     OPENSSL_cleanse(&t, sizeof t);
 }
 
@@ -357,7 +357,7 @@ static void use_token(struct joining *j, int64_t mod_revision)
     _cleanup_free_ char *text = json_text(used);
     struct kv_compare cmp = {j->key, mod_revision};
     struct kv_op op = {.key = j->key, .value = text};
-    kv_txn(j->c->kv, &cmp, 1, &op, 1, on_used, j);
+    kv_txn_sure(j->c->kv, &cmp, 1, &op, 1, on_used, j);
 }
 
 static void on_token(

@@ -216,17 +216,13 @@ static void on_written(void *ctx, bool succeeded, int64_t revision, const struct
 {
     struct edit *q = ctx;
     struct err busy;
-    bool unknown = e && (e->code == ERR_UNAVAILABLE || e->code == ERR_TIMEOUT);
-    if (succeeded && !e) {
-        finish(q, NULL);
-    } else if (e && !unknown) {
+    if (e || succeeded) {
         finish(q, e);
     } else if (++q->attempts == EDIT_ATTEMPTS) {
-        if (!e)
-            err_set(&busy, ERR_CONFLICT, "other changes keep coming in first");
-        finish(q, e ? e : &busy);
+        err_set(&busy, ERR_CONFLICT, "other changes keep coming in first");
+        finish(q, &busy);
     } else {
-        read_for_edit(q); /* lost the race, or the outcome is unknown: the next read tells */
+        read_for_edit(q);
     }
 }
 
@@ -241,7 +237,7 @@ static void write_edit(struct edit *q, int64_t mod_revision)
         finish(q, &e);
         return;
     }
-    kv_txn(q->d->kv, &cmp, 1, &op, 1, on_written, q);
+    kv_txn_sure(q->d->kv, &cmp, 1, &op, 1, on_written, q);
 }
 
 static void on_read(

@@ -166,6 +166,55 @@ static void test_txn_is_all_or_nothing(void **state)
     assert_list(s, "a=x c=z");
 }
 
+static struct seen put_sure(
+    struct store *s, const char *name, const char *value, int64_t mod_revision)
+{
+    struct seen seen = {0};
+    char key[128];
+    key_of(s, name, key);
+    struct kv_compare cmp = {key, mod_revision};
+    struct kv_op op = {key, value, 0};
+    kv_txn_sure(s->kv, &cmp, 1, &op, 1, on_txn, &seen);
+    assert_int_equal(seen.calls, 0);
+    pump(s, &seen.calls, 1);
+    return seen;
+}
+
+static void test_sure_is_a_transaction(void **state)
+{
+    struct store *s = *state;
+    assert_true(put_sure(s, "a", "1", 0).succeeded);
+    struct seen seen = put_sure(s, "a", "1", 0); /* not by this one */
+    assert_false(seen.succeeded);
+    assert_int_equal(seen.code, 0);
+    assert_true(put_sure(s, "a", "2", mod_of(s, "a")).succeeded);
+    assert_list(s, "a=2");
+    assert_true(put_sure(s, "a", NULL, mod_of(s, "a")).succeeded);
+    assert_list(s, "");
+}
+
+/* The write is there, and whoever wrote it was told that nobody knows. */
+static void test_own_write_is_known_again(void **state)
+{
+    struct store *s = *state;
+    kv_local_lose_answers(s->kv, 1);
+    assert_int_equal(put(s, "plain", "x", 0, 0).code, ERR_UNAVAILABLE);
+    kv_local_lose_answers(s->kv, 1);
+    assert_true(put_sure(s, "a", "mine", 0).succeeded);
+    kv_local_lose_answers(s->kv, 4);
+    assert_true(put_sure(s, "a", "mine too", mod_of(s, "a")).succeeded);
+    kv_local_lose_answers(s->kv, 1);
+    assert_true(put_sure(s, "a", NULL, mod_of(s, "a")).succeeded);
+    assert_list(s, "plain=x");
+    kv_local_lose_answers(s->kv, 1);
+    struct seen seen = put_sure(s, "plain", "y", 0); /* another was there */
+    assert_false(seen.succeeded);
+    assert_int_equal(seen.code, 0);
+    kv_local_lose_answers(s->kv, 100); /* nobody can know */
+    assert_int_equal(put_sure(s, "b", "z", 0).code, ERR_UNAVAILABLE);
+    kv_local_lose_answers(s->kv, 0);
+}
+
 static void test_revisions_grow(void **state)
 {
     struct store *s = *state;
@@ -504,6 +553,7 @@ static void test_a_full_store_accepts_writes_again(void **state)
 
 #define CONFORMANCE(kind)                                                                          \
     cmocka_unit_test_setup(test_txn_is_all_or_nothing, fresh_prefix),                              \
+        cmocka_unit_test_setup(test_sure_is_a_transaction, fresh_prefix),                          \
         cmocka_unit_test_setup(test_revisions_grow, fresh_prefix),                                 \
         cmocka_unit_test_setup(test_values_keep_their_bytes, fresh_prefix),                        \
         cmocka_unit_test_setup(test_limits_are_errors, fresh_prefix),                              \
@@ -517,10 +567,12 @@ static void test_a_full_store_accepts_writes_again(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest mem[] = {
-        CONFORMANCE(mem), cmocka_unit_test_setup(test_mem_lease_ends_by_its_clock, fresh_prefix)};
-    const struct CMUnitTest sqlite[] = {
-        CONFORMANCE(sqlite), cmocka_unit_test_setup(test_sqlite_survives_reopening, fresh_prefix)};
+    const struct CMUnitTest mem[] = {CONFORMANCE(mem),
+        cmocka_unit_test_setup(test_mem_lease_ends_by_its_clock, fresh_prefix),
+        cmocka_unit_test_setup(test_own_write_is_known_again, fresh_prefix)};
+    const struct CMUnitTest sqlite[] = {CONFORMANCE(sqlite),
+        cmocka_unit_test_setup(test_sqlite_survives_reopening, fresh_prefix),
+        cmocka_unit_test_setup(test_own_write_is_known_again, fresh_prefix)};
     const struct CMUnitTest etcd[] = {CONFORMANCE(etcd),
         cmocka_unit_test_setup(test_a_full_store_accepts_writes_again, fresh_prefix)};
     int failed = cmocka_run_group_tests_name("memory", mem, mem_open, store_close);

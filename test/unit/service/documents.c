@@ -185,6 +185,35 @@ static void test_store_lost(void **state)
     assert_doc(w, 1, "hk1", "{\"a\":3}");
 }
 
+static int claim(void *ctx, json_t *old, json_t **ret, struct err *e)
+{
+    if (old)
+        return err_set(e, ERR_REFUSED, "somebody has it");
+    *ret = json_pack("{s:s}", "by", ctx);
+    return 0;
+}
+
+static void on_claimed(void *ctx, const json_t *doc, const struct err *e)
+{
+    assert_null(e);
+    assert_string_equal(json_opt_str(doc, "by", ""), ctx);
+}
+
+/* Who wrote it, and did not hear so, does not take its own write for another's. */
+static void test_answer_lost(void **state)
+{
+    struct world *w = *state;
+    kv_local_lose_answers(w->kv, 1);
+    documents_edit(w->d[0], "it", claim, on_claimed, "me");
+    run(w);
+    assert_doc(w, 1, "it", "{\"by\":\"me\"}");
+    kv_local_lose_answers(w->kv, 1);
+    documents_edit(w->d[0], "count", add_one, on_done, w);
+    run(w);
+    assert_int_equal(w->done, 1);
+    assert_doc(w, 1, "count", "{\"n\":1}"); /* once */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +221,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_races, setup, teardown),
         cmocka_unit_test_setup_teardown(test_delete_and_refuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answer_lost, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
