@@ -115,7 +115,32 @@ static int edit_image(const struct control *c, const json_t *params, const char 
         json_opt_str(params, "image", NULL), digest ? digest : "", ret, e);
 }
 
-void control_deploy(struct control *c, struct rpc_req *req, json_t *params)
+/* ---- from what holds now, not from what this host knew a moment ago */
+
+struct asked {
+    struct control *c;
+    struct rpc_req *req;
+    json_t *params;
+    void (*go_on)(struct control *c, struct rpc_req *req, json_t *params);
+};
+
+static void on_fresh(void *ctx, const json_t *revision)
+{
+    struct asked *a = ctx;
+    a->go_on(a->c, a->req, a->params);
+    json_decref(a->params);
+    free(a);
+}
+
+static void when_fresh(struct control *c, struct rpc_req *req, json_t *params,
+    void (*go_on)(struct control *c, struct rpc_req *req, json_t *params))
+{
+    struct asked *a = xcalloc(1, sizeof *a);
+    *a = (struct asked){c, req, json_incref(params), go_on};
+    revisions_fresh(c->revisions, on_fresh, a);
+}
+
+static void deploy(struct control *c, struct rpc_req *req, json_t *params)
 {
     struct err e;
     const char *module;
@@ -129,6 +154,11 @@ void control_deploy(struct control *c, struct rpc_req *req, json_t *params)
     _cleanup_free_ char *note = xasprintf("deploy %s%s%.72s", module, *image ? " " : "", image);
     apply_edit(c, req, params, &edit, note, module,
         json_opt_int(revisions_current(c->revisions), "revision", 0));
+}
+
+void control_deploy(struct control *c, struct rpc_req *req, json_t *params)
+{
+    when_fresh(c, req, params, deploy);
 }
 
 /* ---- rollback */
@@ -203,7 +233,7 @@ static void read_older(struct rollback *b)
     on_older(b, NULL, &e);
 }
 
-void control_rollback(struct control *c, struct rpc_req *req, json_t *params)
+static void rollback(struct control *c, struct rpc_req *req, json_t *params)
 {
     struct err e;
     const char *module;
@@ -225,6 +255,11 @@ void control_rollback(struct control *c, struct rpc_req *req, json_t *params)
         return;
     }
     read_older(b);
+}
+
+void control_rollback(struct control *c, struct rpc_req *req, json_t *params)
+{
+    when_fresh(c, req, params, rollback);
 }
 
 /* ---- status */

@@ -29,12 +29,19 @@ static void on_revision(void *ctx, const json_t *revision, const struct err *e)
         rpc_reply(ctx, json_deep_copy(revision));
 }
 
+static void on_fresh(void *ctx, const json_t *revision)
+{
+    rpc_reply(ctx, json_deep_copy(revision));
+}
+
 static void do_revision(struct control *c, struct rpc_req *req, json_t *params)
 {
     int64_t number = json_opt_int(params, "revision", 0);
-    if ((!number || number == c->number) && revisions_current(c->revisions))
-        rpc_reply(req,
-            json_deep_copy(revisions_current(c->revisions))); /* also without the state store */
+    bool known = revisions_current(c->revisions) != NULL; /* also without the state store */
+    if (known && !number)
+        revisions_fresh(c->revisions, on_fresh, req);
+    else if (known && number == c->number)
+        on_fresh(req, revisions_current(c->revisions));
     else
         revisions_get(c->revisions, number, on_revision, req);
 }

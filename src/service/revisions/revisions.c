@@ -14,6 +14,7 @@
 #define CHECK_MS 5000u /* a watch on a member without quorum may stay silent: ask now and then */
 #define CACHE_MAX (8u * 1024 * 1024)
 #define APPLY_ATTEMPTS 5
+#define FRESH_PATIENCE_MS 2000u /* a caller waits 10 s; an election takes 1 to 2 s */
 
 struct revisions {
     uv_loop_t *loop;
@@ -125,11 +126,13 @@ static const struct kv_pair *find(
     return NULL;
 }
 
-static void take_current(struct revisions *r, const struct kv_pair *pairs, size_t n)
+/* beyond: revisions up to that one are not taken. */
+static void take_current(struct revisions *r, const struct kv_pair *pairs, size_t n, int64_t beyond)
 {
     const struct kv_pair *current = find(r, pairs, n, "current");
     int64_t number;
-    if (!current || !parse_number(current->value, &number) || number == r->number)
+    if (!current || !parse_number(current->value, &number) || number == r->number
+        || number <= beyond)
         return;
     const struct kv_pair *p = find(r, pairs, n, current->value);
     _cleanup_json_ json_t *revision = NULL;
@@ -194,7 +197,7 @@ static void on_list(
     } else if (!r->closing) {
         r->retry_ms = RETRY_MIN_MS;
         set_connected(r, true, NULL);
-        take_current(r, pairs, n);
+        take_current(r, pairs, n, 0); /* numbers begin anew after a lost state store */
         if (!r->closing && !r->watch) {
             r->watch = kv_watch(r->kv, r->prefix, revision + 1, on_event, r);
             uv_timer_start(&r->retry, on_check_timer, CHECK_MS, 0);
@@ -276,6 +279,7 @@ bool revisions_connected(const struct revisions *r)
 struct apply {
     struct revisions *r;
     json_t *platform, *files;
+    json_t *revision; /* as written last */
     char *by, *note;
     int64_t expect;
     int64_t wanted;
@@ -291,6 +295,7 @@ static void finish_apply(struct apply *a, int64_t number, bool unchanged, const 
     a->fn(a->ctx, number, unchanged, e);
     json_decref(a->platform);
     json_decref(a->files);
+    json_decref(a->revision);
     free(a->by);
     free(a->note);
     unref(a->r);
@@ -308,24 +313,27 @@ static void on_written(void *ctx, bool succeeded, int64_t revision, const struct
 {
     struct apply *a = ctx;
     struct err busy;
-    if (succeeded && !e) {
+    if (e) {
+        finish_apply(a, 0, false, e);
+    } else if (succeeded) {
+        /* At once, not when the watch tells: what is asked next is answered with it. */
+        if (!a->r->closing && a->r->number < a->wanted)
+            adopt(a->r, a->revision);
         finish_apply(a, a->wanted, false, NULL);
     } else if (++a->attempts == APPLY_ATTEMPTS) {
-        if (!e)
-            err_set(&busy, ERR_CONFLICT, "other changes keep coming in first");
-        finish_apply(a, 0, false, e ? e : &busy);
-    } else if (e && e->code != ERR_UNAVAILABLE && e->code != ERR_TIMEOUT) {
-        finish_apply(a, 0, false, e);
+        err_set(&busy, ERR_CONFLICT, "other changes keep coming in first");
+        finish_apply(a, 0, false, &busy);
     } else {
-        read_for_apply(a); /* lost the race, or the outcome is unknown: the next read tells */
+        read_for_apply(a);
     }
 }
 
 static void write_next(struct apply *a, int64_t number, int64_t current_mod)
 {
     a->wanted = number + 1;
-    _cleanup_json_ json_t *revision = build(a);
-    _cleanup_free_ char *text = json_text(revision);
+    json_decref(a->revision);
+    a->revision = build(a);
+    _cleanup_free_ char *text = json_text(a->revision);
     _cleanup_free_ char *key = xasprintf("%s%lld", a->r->prefix, (long long)a->wanted);
     _cleanup_free_ char *current = xasprintf("%scurrent", a->r->prefix);
     _cleanup_free_ char *oldest =
@@ -334,7 +342,7 @@ static void write_next(struct apply *a, int64_t number, int64_t current_mod)
     snprintf(value, sizeof value, "%lld", (long long)a->wanted);
     struct kv_compare cmp[] = {{current, current_mod}, {key, 0}};
     struct kv_op ops[] = {{key, text, 0}, {current, value, 0}, {oldest, NULL, 0}};
-    kv_txn(a->r->kv, cmp, 2, ops, a->wanted > REVISIONS_KEPT ? 3 : 2, on_written, a);
+    kv_txn_sure(a->r->kv, cmp, 2, ops, a->wanted > REVISIONS_KEPT ? 3 : 2, on_written, a);
 }
 
 static bool says_the_same(const struct apply *a, const struct kv_pair *p)
@@ -360,8 +368,7 @@ static void on_read_for_apply(
         err_set(&refused, ERR_INVALID, "%scurrent holds no number", a->r->prefix);
         finish_apply(a, 0, false, &refused);
     } else if (current && says_the_same(a, find(a->r, pairs, n, current->value))) {
-        finish_apply(a, number, a->wanted != number,
-            NULL); /* ours, written by an attempt with unknown outcome */
+        finish_apply(a, number, true, NULL);
     } else if (a->expect >= 0 && number != a->expect) {
         err_set(&refused, ERR_CONFLICT, "revision %lld is current, not %lld", (long long)number,
             (long long)a->expect);
@@ -391,6 +398,77 @@ void revisions_apply(struct revisions *r, const json_t *platform, const json_t *
         .ctx = ctx};
     r->refs++;
     read_for_apply(a);
+}
+
+/* ---- asking which is current */
+
+struct fresh {
+    struct revisions *r;
+    uv_timer_t patience;
+    revisions_fresh_fn fn; /* NULL: it was told */
+    void *ctx;
+};
+
+static void tell(struct fresh *f)
+{
+    revisions_fresh_fn fn = f->fn;
+    f->fn = NULL;
+    if (fn)
+        fn(f->ctx, f->r->current);
+}
+
+static void on_impatient(uv_timer_t *t)
+{
+    tell(CONTAINER_OF(t, struct fresh, patience));
+}
+
+static void on_patience_closed(uv_handle_t *h)
+{
+    struct fresh *f = CONTAINER_OF(h, struct fresh, patience);
+    unref(f->r);
+    free(f);
+}
+
+static void end_fresh(struct fresh *f)
+{
+    tell(f);
+    uv_close((uv_handle_t *)&f->patience, on_patience_closed);
+}
+
+static void on_fresh_list(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+{
+    struct fresh *f = ctx;
+    /* A following read that was asked later may have been answered before. */
+    if (!e && !f->r->closing)
+        take_current(f->r, pairs, n, f->r->number);
+    end_fresh(f);
+}
+
+static void on_fresh_number(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+{
+    struct fresh *f = ctx;
+    int64_t number;
+    if (!e && n && parse_number(pairs[0].value, &number) && number > f->r->number)
+        kv_list(f->r->kv, f->r->prefix, on_fresh_list, f);
+    else
+        end_fresh(f);
+}
+
+void revisions_fresh(struct revisions *r, revisions_fresh_fn fn, void *ctx)
+{
+    if (!r->connected) {
+        fn(ctx, r->current);
+        return;
+    }
+    struct fresh *f = xcalloc(1, sizeof *f);
+    *f = (struct fresh){.r = r, .fn = fn, .ctx = ctx};
+    _cleanup_free_ char *current = xasprintf("%scurrent", r->prefix);
+    r->refs++;
+    uv_timer_init(r->loop, &f->patience);
+    uv_timer_start(&f->patience, on_impatient, FRESH_PATIENCE_MS, 0);
+    kv_get(r->kv, current, on_fresh_number, f);
 }
 
 /* ---- reading */

@@ -40,6 +40,12 @@ const json_t *revisions_current(const struct revisions *r); /* NULL: none yet */
 int64_t revisions_number(const struct revisions *r);        /* 0: none yet */
 bool revisions_connected(const struct revisions *r);
 
+/* The current one after the state store was asked which that is, for whoever shows or changes what
+ * holds: a watch may be seconds behind. A store that does not answer within 2 s is not waited for:
+ * then it is the one known here (NULL: none). Borrowed; may be told from within the call. */
+typedef void (*revisions_fresh_fn)(void *ctx, const json_t *revision);
+void revisions_fresh(struct revisions *r, revisions_fresh_fn fn, void *ctx);
+
 /* number: the revision in force after it. unchanged: the current one already says the same, nothing
  * was written. */
 typedef void (*revisions_apply_fn)(void *ctx, int64_t number, bool unchanged, const struct err *e);

@@ -9,8 +9,16 @@
 
 #define PATIENCE_MS 10000u
 
+/* A way to the store over which no watch tells anything, as to a member that was just cut off. */
+struct deaf {
+    struct kv base;
+    struct kv *kv;
+};
+
 struct host {
     struct revisions *revisions;
+    bool is_deaf;
+    struct deaf deaf;
     char cache[96];
     int64_t seen; /* the revision that changed() told last */
     int changes;
@@ -72,7 +80,8 @@ static void start_host(struct world *w, int i)
 {
     struct host *h = &w->hosts[i];
     snprintf(h->cache, sizeof h->cache, "%s/cache%d.json", w->dir, i);
-    struct revisions_config c = {.kv = w->kv, .platform = "p", .cache_path = h->cache};
+    struct kv *kv = h->is_deaf ? &h->deaf.base : w->kv;
+    struct revisions_config c = {.kv = kv, .platform = "p", .cache_path = h->cache};
     struct revisions_handler handler = {.changed = on_changed, .connected = on_connected};
     assert_int_equal(revisions_new(&w->loop, &c, &handler, h, &h->revisions, NULL), 0);
 }
@@ -220,6 +229,99 @@ static void test_torn_cache_is_no_revision(void **state)
     pump_seen(w, &w->hosts[0], 1); /* the store has it */
 }
 
+static struct kv *behind(struct kv *kv)
+{
+    return CONTAINER_OF(kv, struct deaf, base)->kv;
+}
+
+static void deaf_range(struct kv *kv, const char *prefix, bool exact, kv_range_fn fn, void *ctx)
+{
+    behind(kv)->ops->range(behind(kv), prefix, exact, fn, ctx);
+}
+
+static void deaf_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
+    const struct kv_op *ops, size_t n_ops, kv_txn_fn fn, void *ctx)
+{
+    kv_txn(behind(kv), cmp, n_cmp, ops, n_ops, fn, ctx);
+}
+
+static struct kv_watch *deaf_watch(
+    struct kv *kv, const char *prefix, int64_t from_revision, kv_watch_fn fn, void *ctx)
+{
+    return (struct kv_watch *)kv; /* only told apart from none */
+}
+
+static void deaf_unwatch(struct kv *kv, struct kv_watch *watch)
+{
+}
+
+static const struct kv_ops deaf_ops = {
+    .range = deaf_range, .txn = deaf_txn, .watch = deaf_watch, .unwatch = deaf_unwatch};
+
+static void make_deaf(struct world *w, int i)
+{
+    struct host *h = &w->hosts[i];
+    revisions_free(h->revisions);
+    h->deaf = (struct deaf){.base.ops = &deaf_ops, .kv = w->kv};
+    h->is_deaf = true;
+    start_host(w, i);
+}
+
+static void on_fresh(void *ctx, const json_t *revision)
+{
+    *(struct applied *)ctx =
+        (struct applied){true, json_opt_int(revision, "revision", 0), false, 0};
+}
+
+static int64_t fresh(struct world *w, int i)
+{
+    struct applied a = {0};
+    revisions_fresh(w->hosts[i].revisions, on_fresh, &a);
+    pump_until(w, &a.done);
+    return a.number;
+}
+
+/* Its watch is behind: whoever asks it is told what holds, and may apply upon that. */
+static void test_asked_while_the_watch_is_behind(void **state)
+{
+    struct world *w = *state;
+    apply(w, 0, "a", -1);
+    make_deaf(w, 1);
+    pump_seen(w, &w->hosts[1], 1);
+    w->hosts[1].changes = 0;
+    apply(w, 0, "b", -1);
+    assert_int_equal(revisions_number(w->hosts[1].revisions), 1);
+    assert_int_equal(fresh(w, 1), 2);
+    assert_int_equal(w->hosts[1].seen, 2); /* and runs it */
+    assert_int_equal(apply(w, 1, "c", 2).number, 3);
+    assert_int_equal(w->hosts[1].seen, 3); /* its own needs no watch */
+    assert_int_equal(w->hosts[1].changes, 2);
+}
+
+/* The store holds the write and the answer did not come: it is no conflict with somebody. */
+static void test_answer_to_an_apply_is_lost(void **state)
+{
+    struct world *w = *state;
+    kv_local_lose_answers(w->kv, 1);
+    struct applied a = apply(w, 0, "a", 0);
+    assert_int_equal(a.code, 0);
+    assert_int_equal(a.number, 1);
+    assert_false(a.unchanged);
+    kv_local_lose_answers(w->kv, 2);
+    assert_int_equal(apply(w, 0, "b", 1).number, 2);
+    assert_int_equal(apply(w, 1, "c", 1).code, ERR_CONFLICT);
+}
+
+static void test_asked_without_the_store(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(fresh(w, 0), 0);
+    apply(w, 0, "a", -1);
+    kv_mem_set_down(w->kv, true);
+    assert_int_equal(fresh(w, 0), 1);
+    kv_mem_set_down(w->kv, false);
+}
+
 static void on_get(void *ctx, const json_t *revision, const struct err *e)
 {
     struct applied *a = ctx;
@@ -273,6 +375,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_restart_without_the_store_uses_the_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_torn_cache_is_no_revision, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_asked_while_the_watch_is_behind, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answer_to_an_apply_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_asked_without_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_is_kept_and_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
