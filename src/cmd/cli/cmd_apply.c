@@ -229,7 +229,9 @@ static int apply(struct apply *a, struct err *e)
             cmd_print_json(j);
         return 0;
     }
-    r = upload(a, e);
+    r = plan_refusal(a->plan, e);
+    if (r >= 0)
+        r = upload(a, e);
     if (r >= 0)
         r = call(a, &answer, e);
     if (r >= 0)

@@ -41,7 +41,8 @@ static enum table_mark mark_of(enum plan_verb verb)
     static const enum table_mark marks[] = {[PLAN_CREATE] = TABLE_GOOD,
         [PLAN_UPDATE] = TABLE_WARN,
         [PLAN_REPLACE] = TABLE_WARN,
-        [PLAN_REMOVE] = TABLE_BAD};
+        [PLAN_REMOVE] = TABLE_BAD,
+        [PLAN_REFUSE] = TABLE_BAD};
     return marks[verb];
 }
 
@@ -73,9 +74,10 @@ static void print_group(
 
 void cmd_plan_print(const struct cmd_ctx *ctx, const struct plan *p, size_t max)
 {
-    static const char *const groups[] = {"hosts", "modules", "routes", "calls", "routing", "lab"};
+    static const char *const groups[] = {
+        "hosts", "data", "modules", "routes", "calls", "routing", "lab"};
     struct table_style style = cmd_style(ctx);
-    size_t counts[4] = {0}, left = max;
+    size_t counts[PLAN_REFUSE + 1] = {0}, left = max;
     style.width = 0; /* a reason that is cut is none */
     for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
         print_group(p, groups[i], &style, &left);
@@ -86,4 +88,6 @@ void cmd_plan_print(const struct cmd_ctx *ctx, const struct plan *p, size_t max)
     if (p->n)
         printf("%zu to create, %zu to update, %zu to replace, %zu to remove\n", counts[PLAN_CREATE],
             counts[PLAN_UPDATE], counts[PLAN_REPLACE], counts[PLAN_REMOVE]);
+    if (counts[PLAN_REFUSE])
+        printf("%zu refused: an apply of this would do nothing at all\n", counts[PLAN_REFUSE]);
 }

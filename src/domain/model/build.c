@@ -308,11 +308,11 @@ static void build_needs(const struct decl_module *from, struct model *m, struct 
     const struct decl_need *needs = from->needs.v;
     const struct model_module **v = NEW_ARRAY(m, const struct model_module *, from->needs.n);
     for (size_t i = 0; i < from->needs.n; i++)
-        v[i] = model_find_module(m, needs[i].module.s);
-    if (from->needs.n)
-        qsort(v, from->needs.n, sizeof *v, compare_modules);
+        if (needs[i].module.s)
+            v[to->n_needs++] = model_find_module(m, needs[i].module.s);
+    if (to->n_needs)
+        qsort(v, to->n_needs, sizeof *v, compare_modules);
     to->needs = v;
-    to->n_needs = from->needs.n;
 }
 
 static void build_egress(const struct decl_module *from, struct model *m, struct model_module *to)
@@ -370,6 +370,7 @@ static void build_modules(const struct decl *d, struct model *m)
         build_instances(&from[i], m, to);
         build_egress(&from[i], m, to);
         build_secrets(&from[i], m, to);
+        decl_build_grants(&from[i], m, to);
     }
     for (size_t i = 0; i < m->n_modules; i++)
         build_needs(&from[i], m, &m->modules[i]);
@@ -383,6 +384,7 @@ void decl_build(const struct decl *d, struct model *m)
     build_hosts(d, m);
     build_lab(d, m);
     build_routing(d, m);
+    decl_build_data(d, m);
     build_modules(d, m);
     m->tree = schema_json(&decl_schema, d);
 }

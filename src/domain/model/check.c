@@ -22,6 +22,7 @@ void decl_sort(struct decl *d)
     sort_list(&d->regions, sizeof(struct decl_region));
     sort_list(&d->hosts, sizeof(struct decl_host));
     sort_list(&d->modules, sizeof(struct decl_module));
+    sort_list(&d->data, sizeof(struct decl_database));
     sort_list(&d->lab.clients, sizeof(struct decl_client));
     sort_list(&d->routing.nameservers, sizeof(struct decl_nameserver));
     sort_list(&d->routing.countries, sizeof(struct decl_country));
@@ -30,6 +31,11 @@ void decl_sort(struct decl *d)
     for (size_t i = 0; i < d->modules.n; i++) {
         sort_list(&modules[i].regions, sizeof(struct decl_instances));
         sort_list(&modules[i].env, sizeof(struct decl_env));
+    }
+    struct decl_database *databases = d->data.v;
+    for (size_t i = 0; i < d->data.n; i++) {
+        sort_list(&databases[i].hosts, sizeof(struct decl_data_host));
+        sort_list(&databases[i].external, sizeof(struct decl_external));
     }
 }
 

@@ -139,9 +139,80 @@ struct decl_env {
     struct schema_text value;
 };
 
-struct decl_need {
+struct decl_need { /* of a module, of a database, or of events: one of the three */
     struct schema_head head;
     struct schema_text module;
+    struct schema_text data;
+    int access;                /* enum data_access, -1: none given */
+    struct schema_list tables; /* schema_text */
+    int events;                /* enum events_need, -1: not of events */
+    struct schema_text key, queue;
+};
+
+struct decl_replica {
+    struct schema_head head;
+    struct schema_text region;
+    uint64_t delay_ms;
+};
+
+struct decl_data_host {
+    struct schema_text region, host;
+};
+
+struct decl_external {
+    struct schema_text region, address;
+};
+
+struct decl_data_limits {
+    struct schema_head head;
+    uint64_t memory_bytes;
+    int64_t cpu_milli;
+};
+
+struct decl_replication {
+    struct schema_head head;
+    int mode; /* enum data_mode */
+    bool gtid;
+    uint64_t heartbeat_ms;
+    int recovery; /* enum data_recovery */
+    uint64_t retention_ms, lag_objective_ms, read_only_check_ms;
+};
+
+struct decl_failover {
+    struct schema_head head;
+    bool automatic;
+    uint64_t lease_ms, max_lag_ms, cooldown_ms, drill_max_age_ms;
+};
+
+struct decl_backup {
+    struct schema_head head;
+    struct schema_text schedule;
+    uint64_t keep_ms;
+    struct schema_text directory;
+};
+
+struct decl_database {
+    struct schema_head head;
+    int engine; /* enum data_engine */
+    bool managed;
+    struct schema_text source;
+    struct schema_list replicas; /* decl_replica */
+    struct schema_list hosts;    /* decl_data_host */
+    int64_t port;
+    struct schema_list schema; /* schema_text */
+    struct decl_data_limits limits;
+    int64_t connections;
+    struct decl_replication replication;
+    struct decl_failover failover;
+    struct decl_backup backup;
+    struct schema_list external; /* decl_external */
+    bool tls;
+    struct schema_text secret;
+};
+
+struct decl_events {
+    struct schema_head head;
+    struct schema_text outbox;
 };
 
 struct decl_secret {
@@ -178,6 +249,12 @@ struct decl {
     struct decl_lab lab;
     struct decl_routing routing;
     struct schema_list modules; /* decl_module */
+    struct schema_list data;    /* decl_database */
+    struct decl_events events;
 };
 
-extern const struct schema_row decl_schema; /* the whole file */
+extern const struct schema_row decl_schema;        /* the whole file */
+extern const struct schema_row decl_database_name; /* schema_data.c: `data`, `events`, `needs` */
+extern const struct schema_row decl_database_item;
+extern const struct schema_row decl_events_rows[];
+extern const struct schema_row decl_need_item;

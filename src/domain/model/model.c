@@ -46,6 +46,7 @@ static bool parse_decl(
     decl_check(&c);
     decl_check_routing(&c);
     decl_check_modules(&c);
+    decl_check_data(&c);
     return p->total == 0;
 }
 
@@ -125,6 +126,30 @@ const struct model_module *model_find_module(const struct model *m, const char *
 {
     return m->n_modules ? bsearch(name, m->modules, m->n_modules, sizeof *m->modules, compare_names)
                         : NULL;
+}
+
+const struct model_database *model_find_database(const struct model *m, const char *name)
+{
+    return m->n_databases
+               ? bsearch(name, m->databases, m->n_databases, sizeof *m->databases, compare_names)
+               : NULL;
+}
+
+const struct model_member *model_database_member(const struct model_database *db, const char *host)
+{
+    for (size_t i = 0; i < db->n_members; i++)
+        if (!strcmp(db->members[i].host->name, host))
+            return &db->members[i];
+    return NULL;
+}
+
+const struct model_grant *model_grant(
+    const struct model_module *module, const struct model_database *db)
+{
+    for (size_t i = 0; i < module->n_grants; i++)
+        if (module->grants[i].database == db)
+            return &module->grants[i];
+    return NULL;
 }
 
 const struct model_region *model_region_of_duty(const struct model *m, enum region_duty duty)

@@ -187,6 +187,72 @@ struct model_secret { /* one that a module asks for */
 bool model_secret_name_valid(const char *name); /* also what a file of one may be called */
 const char *secret_change_name(enum secret_change c);
 
+/* ---- data: databases and who may do what in them */
+
+enum data_engine { DATA_MARIADB, DATA_MYSQL };
+enum data_mode { DATA_ASYNC, DATA_SEMI_SYNC };
+enum data_recovery { DATA_AUTO, DATA_MANUAL };
+enum data_access { DATA_READ, DATA_WRITE }; /* write includes read */
+enum events_need { EVENTS_PUBLISH, EVENTS_CONSUME };
+
+#define MODEL_DATABASES_MAX 32
+#define MODEL_DATABASE_NAME_MAX 32 /* small letters and digits: a schema's name without quotes */
+#define MODEL_CONNECTIONS_MAX 10000
+
+struct model_member { /* a database in one region */
+    const struct model_region *region;
+    const struct model_host *host; /* runs the engine; external: asks it */
+    const char *external;          /* "10.9.0.5:3306"; NULL: managed */
+    uint64_t delay_ms;             /* a replica that stays behind on purpose */
+};
+
+struct model_replication {
+    enum data_mode mode;
+    uint64_t heartbeat_ms;
+    enum data_recovery recovery;
+    uint64_t retention_ms;       /* of binary logs */
+    uint64_t lag_objective_ms;
+    uint64_t read_only_check_ms; /* between two checks that replicas refuse writes */
+};
+
+struct model_failover {
+    bool automatic;
+    uint64_t lease_ms, max_lag_ms, cooldown_ms, drill_max_age_ms;
+};
+
+struct model_backup {
+    const char *schedule; /* "daily 03:30"; NULL: none but by hand */
+    uint64_t keep_ms;
+    const char *directory;
+};
+
+struct model_database {
+    const char *name;
+    enum data_engine engine;
+    bool managed;
+    const struct model_region *source;   /* preferred when the database is formed, never after */
+    const struct model_member *members;  /* the preferred source first, replicas as declared */
+    size_t n_members;
+    uint16_t port;
+    const char *const *schema; /* paths of SQL files, in order */
+    size_t n_schema;
+    struct model_limits limits;
+    unsigned connections;
+    struct model_replication replication;
+    struct model_failover failover;
+    struct model_backup backup;
+    bool tls;           /* external: it is spoken to by TLS */
+    const char *secret; /* external: holds user and password; NULL: managed */
+};
+
+struct model_grant { /* what a module may do in one database: all its needs of it in one */
+    const struct model_database *database;
+    const char *const *tables; /* sorted, NULL-terminated; "*": all */
+    const enum data_access *access; /* of each table */
+    size_t n_tables;
+    bool publish, consume; /* events through this database's outbox and inbox */
+};
+
 struct model_module {
     const char *name;
     const char *image;          /* "oci:images/api" or "docker://..." as declared */
@@ -203,6 +269,8 @@ struct model_module {
     size_t n_instances;
     const struct model_module *const *needs; /* modules it may call, by name, each once */
     size_t n_needs;
+    const struct model_grant *grants; /* by name of the database, each once */
+    size_t n_grants;
     const struct model_egress *egress;
     size_t n_egress;
     const struct model_secret *secrets; /* in the order of the declaration */
@@ -223,6 +291,9 @@ struct model {
     struct model_routing routing;
     struct model_module *modules;
     size_t n_modules;
+    const struct model_database *databases; /* by name */
+    size_t n_databases;
+    const struct model_database *outbox; /* carries events; NULL: none */
     json_t *tree; /* canonical: the declaration with defaults, the content of a revision */
 };
 
@@ -241,6 +312,17 @@ void model_free(struct model *m); /* NULL is fine */
 const struct model_region *model_find_region(const struct model *m, const char *name);
 const struct model_host *model_find_host(const struct model *m, const char *name);
 const struct model_module *model_find_module(const struct model *m, const char *name);
+const struct model_database *model_find_database(const struct model *m, const char *name);
+/* The member on that host; NULL: it has none. */
+const struct model_member *model_database_member(
+    const struct model_database *db, const char *host);
+/* What the module may do in the database; NULL: nothing. */
+const struct model_grant *model_grant(
+    const struct model_module *module, const struct model_database *db);
+const char *data_engine_name(enum data_engine engine);
+const char *data_mode_name(enum data_mode mode);
+const char *data_recovery_name(enum data_recovery recovery);
+const char *data_access_name(enum data_access access);
 const struct model_region *model_region_of_duty(
     const struct model *m, enum region_duty duty); /* NULL: none */
 const struct schema_row *model_schema(void); /* of the whole file: `mcp schema`, the man page */

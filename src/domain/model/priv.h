@@ -12,6 +12,13 @@ const char *model_check_prefix(const char *text);
 const char *model_check_egress(const char *text);
 const char *model_check_wave(const char *text);
 const char *model_check_secret(const char *text);
+const char *model_check_database(const char *text);
+const char *model_check_table(const char *text);
+const char *model_check_schedule(const char *text);
+const char *model_check_directory(const char *text);
+
+/* An account's name in MariaDB has 80 characters, in MySQL 32; ours are both's. */
+#define MODEL_ACCOUNT_MAX 32
 
 /* What the cross checks share. Lists that are maps in the file are sorted by key before. */
 struct checker {
@@ -32,6 +39,10 @@ int decl_duty(const char *word);
 void decl_check(struct checker *c);         /* regions, hosts, state, lab */
 void decl_check_routing(struct checker *c); /* lists, records, geo */
 void decl_check_modules(struct checker *c);
+void decl_check_data(struct checker *c);
+/* Where a database's member of that region stands; NULL: the region has no host. */
+const struct decl_host *decl_database_host(
+    const struct decl *d, const struct decl_database *db, const char *region);
 /* An unknown name: "unknown region "x"", with the nearest of the list's keys. */
 void decl_unknown(struct checker *c, const char *what, const struct schema_text *word,
     const struct schema_list *known, size_t item_size);
@@ -59,3 +70,5 @@ extern const char *const model_secret_signals[]; /* by decl_secret.signal */
 
 /* After all checks: cannot fail. */
 void decl_build(const struct decl *d, struct model *m);
+void decl_build_data(const struct decl *d, struct model *m); /* after regions and hosts */
+void decl_build_grants(const struct decl_module *from, struct model *m, struct model_module *to);

@@ -298,14 +298,6 @@ static const struct schema_row instances_item = {"COUNT", SCHEMA_STRUCT, .rows =
     .shorthand = "active", .example = "2 or {standby: 1}"};
 static const struct schema_row env_item = {
     "VALUE", SCHEMA_STRING, offsetof(struct decl_env, value), .max = 32768};
-static const struct schema_row need_rows[] = {
-    {"module", SCHEMA_NAME, offsetof(struct decl_need, module), .max = MODEL_NAME_MAX,
-        .required = true, .example = "payment",
-        .prose = "A module that it calls, as MODULE.mcp.internal on that module's port."},
-    {0},
-};
-static const struct schema_row need_item = {
-    "NEED", SCHEMA_STRUCT, .rows = need_rows, .example = "{module: payment}"};
 static const struct schema_row egress_item = {
     "NAME", SCHEMA_STRING, .check = model_check_egress, .max = 270};
 const char *const model_secret_modes[] = {"0400", "0440", "0444", NULL};
@@ -372,10 +364,11 @@ static const struct schema_row module_rows[] = {
         .required = true, .example = "{ap-hongkong: 2, ap-seoul: {standby: 1}}",
         .prose = "Where it runs: region to number of instances, or {active: N, standby: N}. `each` "
                  "stands for every region that is not named."},
-    {"needs", SCHEMA_LIST, offsetof(struct decl_module, needs), .item = &need_item,
-        .item_size = sizeof(struct decl_need), .max = 256, .example = "[{module: payment}]",
-        .prose = "What it may use of the platform. Everything else is refused, and the refusal is "
-                 "told in the timeline."},
+    {"needs", SCHEMA_LIST, offsetof(struct decl_module, needs), .item = &decl_need_item,
+        .item_size = sizeof(struct decl_need), .max = 256,
+        .example = "[{module: payment}, {data: trade, access: write, tables: [orders]}]",
+        .prose = "What it may use of the platform: modules, databases, events. Everything else is "
+                 "refused, and the refusal is told in the timeline."},
     {"requires", SCHEMA_LATER},
     {"secrets", SCHEMA_LIST, offsetof(struct decl_module, secrets), .item = &secret_item,
         .item_size = sizeof(struct decl_secret), .max = MODEL_SECRETS_MAX, .example = "[psp_key]",
@@ -425,8 +418,15 @@ static const struct schema_row rows[] = {
         .example = "{api: {image: oci:images/api, regions: {each: 1}}}",
         .prose =
             "The services. Each is one container image, run and probed in the regions it names."},
-    {"data", SCHEMA_LATER},
-    {"events", SCHEMA_LATER},
+    {"data", SCHEMA_MAP, offsetof(struct decl, data), .name = &decl_database_name,
+        .item = &decl_database_item, .item_size = sizeof(struct decl_database),
+        .max = MODEL_DATABASES_MAX,
+        .example = "{trade: {source: ap-hongkong, replicas: [ap-seoul]}}",
+        .prose = "The databases. Each has one source, where writes go, and replicas that follow it "
+                 "by GTID. Modules reach it as DATABASE.rw.mcp.internal (the source, wherever it "
+                 "is) and DATABASE.ro.mcp.internal (the nearest healthy replica)."},
+    {"events", SCHEMA_STRUCT, offsetof(struct decl, events), .rows = decl_events_rows,
+        .def = "{}", .example = "{outbox: trade}", .prose = "Messages between modules."},
     {"cache", SCHEMA_LATER},
     {"identity", SCHEMA_LATER},
     {"policies", SCHEMA_LATER},

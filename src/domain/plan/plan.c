@@ -101,8 +101,10 @@ struct plan *plan_make(const struct plan_side *from, const struct plan_side *to)
         .new = to->model,
         .old_files = from->files,
         .new_files = to->files,
+        .sources = from->sources,
     };
     plan_diff_hosts(&d, false);
+    plan_diff_data(&d, false);
     plan_diff_modules(&d, false);
     plan_diff_routes(&d, false);
     plan_diff_calls(&d, false);
@@ -111,6 +113,7 @@ struct plan *plan_make(const struct plan_side *from, const struct plan_side *to)
     plan_diff_calls(&d, true);
     plan_diff_routes(&d, true);
     plan_diff_modules(&d, true);
+    plan_diff_data(&d, true);
     plan_diff_hosts(&d, true);
     arena_free(d.scratch);
     str_done(&d.reason);
@@ -131,8 +134,22 @@ const char *plan_verb_name(enum plan_verb verb)
     static const char *const names[] = {[PLAN_CREATE] = "create",
         [PLAN_UPDATE] = "update",
         [PLAN_REPLACE] = "replace",
-        [PLAN_REMOVE] = "remove"};
+        [PLAN_REMOVE] = "remove",
+        [PLAN_REFUSE] = "refuse"};
     return names[verb];
+}
+
+int plan_refusal(const struct plan *p, struct err *e)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const struct plan_action *a = &p->actions[i];
+        if (a->verb != PLAN_REFUSE)
+            continue;
+        err_set(e, ERR_REFUSED, "%s: %s", a->subject, a->reason);
+        err_fix(e, "%s", a->impact);
+        return ERR_REFUSED;
+    }
+    return 0;
 }
 
 json_t *plan_json(const struct plan *p, const char *platform, uint64_t from, uint64_t to)

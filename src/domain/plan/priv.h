@@ -10,7 +10,7 @@ struct differ {
     struct plan *plan;
     struct arena *scratch;
     const struct model *old, *new;
-    const json_t *old_files, *new_files;
+    const json_t *old_files, *new_files, *sources;
     struct str reason; /* of the action being made: "a: 1 → 2, b: x → y" */
 };
 
@@ -39,5 +39,6 @@ void plan_diff_hosts(struct differ *d, bool removals); /* regions, hosts, state 
 void plan_diff_modules(struct differ *d, bool removals);
 void plan_diff_routes(struct differ *d, bool removals);
 void plan_diff_calls(struct differ *d, bool removals); /* needs, egress */
+void plan_diff_data(struct differ *d, bool removals);
 void plan_diff_routing(struct differ *d);
 void plan_diff_lab(struct differ *d);

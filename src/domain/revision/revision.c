@@ -23,9 +23,19 @@ const char *revision_file(const json_t *files, const char *key)
     return json_string_value(json_object_get(files, key));
 }
 
-int revision_each_file(const struct model *m, int (*fn)(void *ctx, const char *key), void *ctx)
+int revision_each_plain_file(
+    const struct model *m, int (*fn)(void *ctx, const char *key), void *ctx)
 {
     int r = m->routing.geo_database ? fn(ctx, m->routing.geo_database) : 0;
+    for (size_t i = 0; i < m->n_databases; i++)
+        for (size_t k = 0; k < m->databases[i].n_schema && r >= 0; k++)
+            r = fn(ctx, m->databases[i].schema[k]);
+    return r;
+}
+
+int revision_each_file(const struct model *m, int (*fn)(void *ctx, const char *key), void *ctx)
+{
+    int r = revision_each_plain_file(m, fn, ctx);
     for (size_t i = 0; i < m->n_modules && r >= 0; i++) {
         const char *key = revision_image_key(m->modules[i].image);
         r = key ? fn(ctx, key) : 0;

@@ -41,6 +41,9 @@ const char *revision_image_key(const char *image);
 const char *revision_file(const json_t *files, const char *key);
 /* Calls fn for every file that the model names, in no order; stops at its first negative return. */
 int revision_each_file(const struct model *m, int (*fn)(void *ctx, const char *key), void *ctx);
+/* The same without images: files that are what their bytes are. */
+int revision_each_plain_file(
+    const struct model *m, int (*fn)(void *ctx, const char *key), void *ctx);
 /* Names what the revision makes of the platform, whoever made it when: equal content, equal digest.
  * */
 void revision_content_digest(const json_t *platform, const json_t *files, char out[DIGEST_SIZE]);

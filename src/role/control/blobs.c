@@ -318,6 +318,16 @@ static bool runs_in(const struct model_module *module, const struct model_region
     return false;
 }
 
+static void add_schemas(
+    const struct model *m, const json_t *files, const struct model_host *h, bool all, json_t *list)
+{
+    for (size_t i = 0; i < m->n_databases; i++) {
+        const struct model_database *db = &m->databases[i];
+        for (size_t k = 0; k < db->n_schema && (all || model_database_member(db, h->name)); k++)
+            add_digest(list, revision_file(files, db->schema[k]));
+    }
+}
+
 /* What a host needs of a revision: members of the state store keep all of it. */
 json_t *control_blobs_of(
     const struct model *m, const json_t *files, const struct model_host *h, bool all)
@@ -330,14 +340,21 @@ json_t *control_blobs_of(
     }
     if (m->routing.geo_database)
         add_digest(others, revision_file(files, m->routing.geo_database));
+    add_schemas(m, files, h, all, others);
     return json_pack("{s:o,s:o}", "images", images, "files", others);
 }
 
 void control_blobs_tell(struct control *c, struct rpc_conn *agent)
 {
     const struct model_host *own = c->model ? model_find_host(c->model, c->host) : NULL;
-    if (!own || !control_is_member(c->model, c->host))
+    if (!own)
         return;
+    if (!control_is_member(c->model, c->host)) { /* what its databases are made by */
+        json_t *schemas = json_array();
+        add_schemas(c->model, c->revision->files, own, false, schemas);
+        rpc_notify(agent, "wanted", json_pack("{s:[],s:o}", "images", "files", schemas));
+        return;
+    }
     json_t *wanted = control_blobs_of(c->model, c->revision->files, own, true);
     add_digest(json_object_get(wanted, "files"), control_upgrade_file(c));
     rpc_notify(agent, "wanted", wanted);

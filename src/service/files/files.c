@@ -199,17 +199,36 @@ static void resolve_module(struct resolve *c, const struct model_module *module)
     tell(c, at ? at : row, what, &e);
 }
 
-static void resolve_database(struct resolve *c, const char *key)
+/* False: *e says why not. */
+static bool resolve_plain(struct resolve *c, const char *key, struct err *e)
 {
     _cleanup_free_ char *path = in_dir(c->dir, key);
     char digest[DIGEST_SIZE];
+    if (digest_file(path, digest, e) < 0)
+        return false;
+    json_object_set_new(c->files, key, json_string(digest));
+    return true;
+}
+
+static void resolve_geo(struct resolve *c, const char *key)
+{
     struct err e = {0};
-    if (digest_file(path, digest, &e) >= 0) {
-        json_object_set_new(c->files, key, json_string(digest));
+    if (resolve_plain(c, key, &e))
         return;
-    }
     const struct yaml_node *geo = yaml_map_get(yaml_map_get(root_of(c), "routing"), "geo");
     tell(c, yaml_map_get(geo, "database"), "routing.geo.database", &e);
+}
+
+static void resolve_schema(struct resolve *c, const struct model_database *db)
+{
+    for (size_t i = 0; i < db->n_schema; i++) {
+        struct err e = {0};
+        if (resolve_plain(c, db->schema[i], &e))
+            continue;
+        const struct yaml_node *row = yaml_map_get(yaml_map_get(root_of(c), "data"), db->name);
+        _cleanup_free_ char *what = xasprintf("data.%s.schema", db->name);
+        tell(c, yaml_map_get(row, "schema"), what, &e);
+    }
 }
 
 int files_resolve(const struct model *m, const char *dir, const char *text, size_t len,
@@ -226,7 +245,9 @@ int files_resolve(const struct model *m, const char *dir, const char *text, size
     for (size_t i = 0; i < m->n_modules; i++)
         resolve_module(&c, &m->modules[i]);
     if (m->routing.geo_database)
-        resolve_database(&c, m->routing.geo_database);
+        resolve_geo(&c, m->routing.geo_database);
+    for (size_t i = 0; i < m->n_databases; i++)
+        resolve_schema(&c, &m->databases[i]);
     arena_free(c.arena);
     json_decref(c.failed);
     if (p->total > before) {

@@ -78,15 +78,27 @@ static int add_file(
     return 0;
 }
 
+struct collecting {
+    struct upload *u;
+    const char *dir;
+    const json_t *files;
+    struct err *e;
+};
+
+static int collect_file(void *ctx, const char *key)
+{
+    const struct collecting *c = ctx;
+    return add_file(c->u, c->dir, c->files, key, c->e);
+}
+
 static int collect(
     struct upload *u, const struct model *m, const char *dir, const json_t *files, struct err *e)
 {
     int r = 0;
     for (size_t i = 0; i < m->n_modules && r >= 0; i++)
         r = add_image(u, dir, &m->modules[i], e);
-    if (r >= 0 && m->routing.geo_database)
-        r = add_file(u, dir, files, m->routing.geo_database, e);
-    return r;
+    struct collecting c = {u, dir, files, e};
+    return r < 0 ? r : revision_each_plain_file(m, collect_file, &c);
 }
 
 static void tell(struct upload *u)

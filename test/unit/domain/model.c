@@ -149,7 +149,7 @@ static const struct {
     const char *name, *text, *where, *message;
 } wrong[] = {
     {"unknown key", BASE "rooting: {}\n", "p.yaml:12:1", "unknown key \"rooting\""},
-    {"later word", BASE "data: {trade: {}}\n", "p.yaml:12:1", "`data` is not built yet"},
+    {"later word", BASE "cache: {nodes: 6}\n", "p.yaml:12:1", "`cache` is not built yet"},
     {"key twice", BASE "lab: {}\nlab: {}\n", "p.yaml:13:1", "a second time"},
     {"not a duration", BASE "routing: {ttl: 60}\n", "p.yaml:12:16", "expected a duration"},
     {"out of range", BASE "routing: {ttl: 2d}\n", "p.yaml:12:16", "1s to 1d, found \"2d\""},

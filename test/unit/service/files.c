@@ -143,7 +143,8 @@ static void test_resolve(void **state)
                                     "modules:\n"
                                     "  m: {image: oci:images/m, regions: {x: 1}}\n"
                                     "  n: {image: oci:images/m, regions: {x: 1}}\n"
-                                    "  o: {image: oci:images/o, regions: {x: 1}}\n";
+                                    "  o: {image: oci:images/o, regions: {x: 1}}\n"
+                                    "data: {t: {source: x, schema: t.sql}}\n";
     struct model *m = NULL;
     struct problems p;
     struct err e;
@@ -153,7 +154,7 @@ static void test_resolve(void **state)
     problems_init(&p, "p");
     assert_int_equal(files_resolve(m, dir, text, sizeof text - 1, &files, &p), ERR_NOT_FOUND);
     problems_sort(&p);
-    assert_int_equal(p.total, 3); /* the image that two modules share is told once */
+    assert_int_equal(p.total, 4); /* the image that two modules share is told once */
     assert_int_equal(p.v[0].line, 5);
     assert_int_equal(p.v[0].column, 27);
     assert_int_equal(p.v[1].line, 7);
@@ -161,14 +162,18 @@ static void test_resolve(void **state)
     assert_non_null(strstr(p.v[1].message, "modules.m: no OCI image layout at"));
     assert_non_null(strstr(p.v[1].fix, "build-images.sh"));
     assert_int_equal(p.v[2].line, 9);
+    assert_int_equal(p.v[3].line, 10);
+    assert_int_equal(p.v[3].column, 31);
+    assert_non_null(strstr(p.v[3].message, "data.t.schema: "));
     assert_null(files);
     problems_done(&p);
     put_layout("images/m", (const char *[]){""}, 1, digest);
     put_layout("images/o", (const char *[]){"latest"}, 1, digest);
     put("database", "geo.mmdb");
+    put("create", "t.sql");
     problems_init(&p, "p");
     assert_int_equal(files_resolve(m, dir, text, sizeof text - 1, &files, &p), 0);
-    assert_int_equal(json_object_size(files), 3);
+    assert_int_equal(json_object_size(files), 4);
     assert_string_equal(json_opt_str(files, "images/o", ""), digest);
     digest_mem("database", 8, digest);
     assert_string_equal(json_opt_str(files, "geo.mmdb", ""), digest);
