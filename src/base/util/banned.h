@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef MCP_WITH_LIBMARIADB /* its header names some of them in macros: it has to come first */
+#include <mysql.h>
+#endif
 
 #pragma GCC poison strcpy strcat strncat strtok sprintf vsprintf gets atoi atol atoll system popen
 #undef alloca
