@@ -226,6 +226,7 @@ static const struct {
 } peer_methods[] = {
     {"timeline", peer_timeline},
     {"agent", peer_agent},
+    {"role", control_reached},
     {"pki.issue", control_issue},
     {"enrol.join", control_enrol_relayed},
     {"state.member", control_member_told},

@@ -322,6 +322,11 @@ void control_upgrade_rollback(struct control *c, struct rpc_req *req, json_t *pa
 void control_upgrade_peer(
     struct control *c, const char *host, struct rpc_req *req, json_t *params);
 
+/* reach.c: a call to a role of any host; the answer comes from the loop, always. Takes params. */
+void control_reach(struct control *c, const char *host, const char *role, const char *method,
+    json_t *params, uint64_t timeout_ms, rpc_answer_fn fn, void *ctx);
+void control_reached(struct control *c, const char *host, struct rpc_req *req, json_t *params);
+
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
 void control_answer_peer(
