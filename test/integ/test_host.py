@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 import hostlib  # noqa: E402
 
-UNPRIVILEGED = ["control", "dns", "resolver", "edge", "mesh"]
+UNPRIVILEGED = ["control", "dns", "resolver", "edge", "mesh", "data"]
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def test_folders_and_sockets_have_their_owners(host):
         uid = int(hostlib.status(pids[name])["Uid"].split()[0])
         for root in ("/var/lib/mcp", "/run/mcp"):
             st = os.stat(host.path(f"{root}/{name}"))
-            assert st.st_uid == uid and stat.S_IMODE(st.st_mode) == 0o700, (root, name)
+            mode = 0o711 if name == "data" else 0o700  # the mesh passes through to databases' sockets
+            assert st.st_uid == uid and stat.S_IMODE(st.st_mode) == mode, (root, name)
     st = os.stat(host.path("/run/mcp/mcp.sock"))
     assert st.st_uid == 0 and stat.S_IMODE(st.st_mode) == 0o600
 
@@ -78,7 +79,7 @@ def test_killed_role_comes_back_alone(host, name):
     assert after[name] == new
     assert {n: p for n, p in after.items() if n != name} == {n: p for n, p in before.items() if n != name}
     assert listening <= hostlib.sockets(new)
-    assert len(listening) >= {"control": 3, "agent": 0, "dns": 4, "resolver": 2, "edge": 2, "mesh": 1}[name]
+    assert len(listening) >= {"control": 3, "agent": 0, "dns": 4, "resolver": 2, "edge": 2, "mesh": 1, "data": 0}[name]
 
 
 def rx_queues(host, port):

@@ -15,7 +15,7 @@ import threading
 import time
 
 BINARY = os.environ.get("MCP_BINARY", os.path.join(os.path.dirname(__file__), "../../build/mcp"))
-ROLES = ["control", "agent", "dns", "resolver", "edge", "mesh"]
+ROLES = ["control", "agent", "dns", "resolver", "edge", "mesh", "data"]
 PATIENCE_S = 30  # for things that take milliseconds on an idle machine
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -196,6 +196,7 @@ enum data_access { DATA_READ, DATA_WRITE }; /* write includes read */
 enum events_need { EVENTS_PUBLISH, EVENTS_CONSUME };
 
 #define MODEL_DATABASES_MAX 32
+#define MODEL_MEMBERS_MAX 16 /* of one database */
 #define MODEL_DATABASE_NAME_MAX 32 /* small letters and digits: a schema's name without quotes */
 #define MODEL_CONNECTIONS_MAX 10000
 

@@ -131,7 +131,7 @@ static const struct schema_row database_rows[] = {
                  "Afterwards only a switchover or failover moves the source, never an apply."},
     {"replicas", SCHEMA_LIST, offsetof(struct decl_database, replicas), .one = true,
         .item = &replica_item, .item_size = sizeof(struct decl_replica),
-        .max = MODEL_REGIONS_MAX - 1, .example = "[ap-seoul]",
+        .max = MODEL_MEMBERS_MAX - 1, .example = "[ap-seoul]",
         .prose = "The other regions that have the data, one replica in each."},
     {"hosts", SCHEMA_MAP, offsetof(struct decl_database, hosts), .name = &region_name,
         .item = &host_item, .item_size = sizeof(struct decl_data_host), .max = MODEL_REGIONS_MAX,

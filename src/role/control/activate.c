@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the current revision to what this host's roles do. A revision that this version cannot read
  * leaves what runs untouched and raises an alarm. */
+#include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/file/file.h"
@@ -130,6 +131,8 @@ void control_tell_role(struct control *c, const char *role)
         tell_edge(c, to);
     else if (!strcmp(role, "mesh"))
         control_mesh_tell(c);
+    else if (!strcmp(role, "data"))
+        control_databases_tell(c);
 }
 
 void control_tell_units(struct control *c)
@@ -182,6 +185,7 @@ void control_activate(struct control *c, const json_t *json)
     for (size_t i = 0; i < c->n_links; i++)
         control_tell_role(c, c->links[i].name);
     scheduler_poke(c->scheduler);
+    control_databases_look(c);
     revision_free(old);
     control_keep_soon(c);
     log_info("revision", "active", "revision=%lld", (long long)number);

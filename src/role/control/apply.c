@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `apply`: validate, write the next revision, and (with "wait") stay until every host runs it and
  * is ready. */
+#include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/str/str.h"
+#include "domain/plan/plan.h"
 
 #define WAIT_DEFAULT_MS 300000
 #define WAIT_MAX_MS 3600000
@@ -214,6 +216,20 @@ static int validate(
     return r;
 }
 
+/* What no apply does, whoever asks for it: a command compares with what it has seen, and does not
+ * know where sources are. */
+static int check_plan(const struct control *c, const struct revision *new, struct err *e)
+{
+    if (!c->revision)
+        return 0;
+    _cleanup_json_ json_t *sources = control_data_sources(c);
+    struct plan *p = plan_make(&(struct plan_side){c->model, c->revision->files, sources},
+        &(struct plan_side){new->model, new->files, NULL});
+    int r = plan_refusal(p, e);
+    plan_free(p);
+    return r;
+}
+
 static void on_secured(void *ctx, const char *hosts, const struct err *e)
 {
     struct apply *a = ctx;
@@ -246,6 +262,11 @@ void control_apply(struct control *c, struct rpc_req *req, json_t *params)
     struct err e = {0};
     struct revision *revision;
     if (control_ca_gate(c, &e) < 0 || validate(c, params, &revision, &e) < 0) {
+        rpc_reply_error(req, &e);
+        return;
+    }
+    if (check_plan(c, revision, &e) < 0) {
+        revision_free(revision);
         rpc_reply_error(req, &e);
         return;
     }

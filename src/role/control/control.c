@@ -2,6 +2,7 @@
 #include "role/control/priv.h"
 
 #include "role/control/control.h"
+#include "role/control/databases.h"
 
 #include "base/clock/clock.h"
 #include "base/file/file.h"
@@ -135,6 +136,8 @@ static void on_peer_notify(void *ctx, const char *host, const char *method, json
         control_hear_view(ctx, host, params);
     else if (!strcmp(method, "beat"))
         control_hear_beat(ctx, host, params);
+    else if (!strcmp(method, "data"))
+        control_data_peer(ctx, host, params);
 }
 
 static void on_peer_call(
@@ -246,6 +249,8 @@ static void on_role_notify(
         control_secrets_wanted(c, params);
     else if (!strcmp(method, "secrets.have") && !strcmp(role, "agent"))
         control_secrets_have(c, params);
+    else if (!strcmp(method, "data") && !strcmp(role, "data"))
+        control_data_heard(c, params);
     else if (!strcmp(method, "timeline"))
         control_note_json(c, role, params);
 }
@@ -264,6 +269,10 @@ static void on_role_call(
     }
     if (fd >= 0)
         close(fd);
+    if (from && !strcmp(role, "data") && !strcmp(method, "data.file")) {
+        control_data_file(self(r), req, params);
+        return;
+    }
     err_set(&e, ERR_NOT_FOUND, "control answers no %s to roles", method);
     rpc_reply_error(req, &e);
 }
@@ -322,6 +331,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     control_upgrade_open(c);
     control_report_start(c);
     control_secrets_start(c);
+    control_databases_start(c);
     c->started = true;
     control_maintain_start(c);
     control_keep_start(c);
@@ -366,6 +376,7 @@ static void control_done(struct role *r)
     control_hosts_stop(c);
     control_upgrade_close(c);
     control_secrets_stop(c);
+    control_databases_stop(c);
     control_registry_stop(c);
     control_pki_close(c);
     control_mesh_close(c);

@@ -3,6 +3,7 @@
  * this host's placement goes to its agent and its edge. Which hosts live is told by beats: each
  * control says every two seconds whom it hears itself, so that a broken link between two hosts is
  * not taken for a death. */
+#include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/clock/clock.h"
@@ -217,6 +218,7 @@ static void on_leads(void *ctx, bool leads, int64_t epoch)
         leads ? "decides" : "no longer decides", (long long)epoch);
     log_info("placement", message, "%s", "");
     control_note(c, "placement", c->host, message, "");
+    control_databases_look(c);
 }
 
 static void on_trouble(void *ctx, const struct err *e)

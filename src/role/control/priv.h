@@ -36,6 +36,8 @@ struct host_report { /* what another host said last */
     uint64_t heard_ms;
     json_t *hears; /* {host: ms since it heard it}, at beat_ms */
     uint64_t beat_ms;
+    json_t *data; /* what its data role said, at data_ms; NULL: nothing */
+    uint64_t data_ms;
 };
 
 #define CONTROL_ACK_ROLES 2
@@ -93,6 +95,7 @@ struct control {
     char refused[256];
     struct control_mesh *mesh;
     struct control_secrets *secrets;
+    struct control_databases *databases;
     bool started; /* everything is open: reports and notes have somewhere to go */
     struct scheduler *scheduler;
     json_t *placements; /* {"<region>": placement document} */

@@ -206,6 +206,7 @@ void control_report_stop(struct control *c)
     for (size_t i = 0; i < c->n_reports; i++) {
         json_decref(c->reports[i].report);
         json_decref(c->reports[i].hears);
+        json_decref(c->reports[i].data);
     }
     free(c->reports);
 }

@@ -31,7 +31,7 @@ static const struct {
     const char *role;
     bool overlaps;
 } order[] = {{"dns", true}, {"resolver", true}, {"mesh", true}, {"edge", true}, {"agent", false},
-    {"control", false}};
+    {"data", false}, {"control", false}};
 
 /* ---- handing over ---- */
 

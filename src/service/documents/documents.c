@@ -4,6 +4,7 @@
  * also read again now and then. */
 #include "service/documents/documents.h"
 
+#include "base/clock/clock.h"
 #include "base/str/str.h"
 
 #define RETRY_MIN_MS 200u
@@ -19,7 +20,8 @@ struct documents {
     void *ctx;
     struct kv_watch *watch;
     uv_timer_t timer;
-    uint64_t retry_ms;
+    uint64_t retry_ms, again_ms;
+    uint64_t asked_ms, read_ms; /* of the newest question; of the newest answer's question */
     int refs; /* ours, the timer's, and each callback that the store still owes us */
     bool synced, closing;
 };
@@ -123,12 +125,13 @@ static void on_list(
         retry(d);
     } else if (!d->closing) {
         d->retry_ms = RETRY_MIN_MS;
+        d->read_ms = d->asked_ms;
         take_list(d, pairs, n);
         if (!d->closing) {
             /* from this listing on: what the old watch told since may have been undone by it */
             stop_watch(d);
             d->watch = kv_watch(d->kv, d->prefix, revision + 1, on_event, d);
-            uv_timer_start(&d->timer, on_timer, AGAIN_MS, 0);
+            uv_timer_start(&d->timer, on_timer, d->again_ms, 0);
         }
     }
     unref(d);
@@ -137,6 +140,7 @@ static void on_list(
 static void list(struct documents *d)
 {
     d->refs++;
+    d->asked_ms = clock_boot_ms();
     kv_list(d->kv, d->prefix, on_list, d);
 }
 
@@ -144,7 +148,8 @@ struct documents *documents_new(uv_loop_t *loop, struct kv *kv, const char *pref
     const struct documents_handler *h, void *ctx)
 {
     struct documents *d = xcalloc(1, sizeof *d);
-    *d = (struct documents){.kv = kv, .ctx = ctx, .retry_ms = RETRY_MIN_MS, .refs = 2};
+    *d = (struct documents){.kv = kv, .ctx = ctx, .retry_ms = RETRY_MIN_MS, .again_ms = AGAIN_MS,
+        .refs = 2};
     d->prefix = xstrdup(prefix);
     d->all = json_object();
     if (h)
@@ -175,6 +180,18 @@ bool documents_synced(const struct documents *d)
     return d->synced;
 }
 
+void documents_refresh(struct documents *d, uint64_t ms)
+{
+    d->again_ms = ms;
+    if (d->watch)
+        uv_timer_start(&d->timer, on_timer, ms, 0);
+}
+
+uint64_t documents_read_ms(const struct documents *d)
+{
+    return d->read_ms;
+}
+
 const json_t *documents_get(const struct documents *d, const char *name)
 {
     return json_object_get(d->all, name);
@@ -192,6 +209,8 @@ struct edit {
     char *key;
     const char *name; /* within key */
     json_t *wanted;   /* NULL: to be deleted */
+    char *guard;      /* NULL: none */
+    int64_t guard_mod;
     int attempts;
     documents_edit_fn edit;
     documents_done_fn done;
@@ -208,6 +227,7 @@ static void finish(struct edit *q, const struct err *e)
         q->done(q->ctx, e ? NULL : q->wanted, e);
     json_decref(q->wanted);
     free(q->key);
+    free(q->guard);
     unref(q->d);
     free(q);
 }
@@ -229,7 +249,7 @@ static void on_written(void *ctx, bool succeeded, int64_t revision, const struct
 static void write_edit(struct edit *q, int64_t mod_revision)
 {
     _cleanup_free_ char *text = q->wanted ? json_text(q->wanted) : NULL;
-    struct kv_compare cmp = {q->key, mod_revision};
+    struct kv_compare cmp[] = {{q->key, mod_revision}, {q->guard, q->guard_mod}};
     struct kv_op op = {.key = q->key, .value = text};
     struct err e;
     if (text && strlen(text) > KV_VALUE_MAX) {
@@ -237,7 +257,7 @@ static void write_edit(struct edit *q, int64_t mod_revision)
         finish(q, &e);
         return;
     }
-    kv_txn_sure(q->d->kv, &cmp, 1, &op, 1, on_written, q);
+    kv_txn_sure(q->d->kv, cmp, q->guard ? 2 : 1, &op, 1, on_written, q);
 }
 
 static void on_read(
@@ -282,6 +302,16 @@ void documents_edit(struct documents *d, const char *name, documents_edit_fn edi
 {
     struct edit *q = new_edit(d, name, done, ctx);
     q->edit = edit;
+    read_for_edit(q);
+}
+
+void documents_edit_under(struct documents *d, const char *name, const char *guard,
+    int64_t guard_mod, documents_edit_fn edit, documents_done_fn done, void *ctx)
+{
+    struct edit *q = new_edit(d, name, done, ctx);
+    q->edit = edit;
+    q->guard = xstrdup(guard);
+    q->guard_mod = guard_mod;
     read_for_edit(q);
 }
 

@@ -30,6 +30,10 @@ struct documents *documents_new(uv_loop_t *loop, struct kv *kv, const char *pref
 void documents_free(struct documents *d);
 
 bool documents_synced(const struct documents *d); /* ever */
+/* How often the whole listing is read again, 10 s unless told: what is here is that fresh. */
+void documents_refresh(struct documents *d, uint64_t ms);
+/* When the newest whole listing was asked for, CLOCK_BOOTTIME; 0: there was none. */
+uint64_t documents_read_ms(const struct documents *d);
 const json_t *documents_get(const struct documents *d, const char *name); /* NULL: none; borrowed */
 /* All of them by name, borrowed: for json_object_foreach. */
 json_t *documents_all(struct documents *d);
@@ -42,6 +46,10 @@ typedef int (*documents_edit_fn)(void *ctx, json_t *old, json_t **ret, struct er
 typedef void (*documents_done_fn)(void *ctx, const json_t *doc, const struct err *e);
 void documents_edit(struct documents *d, const char *name, documents_edit_fn edit,
     documents_done_fn done, void *ctx);
+/* The same while `guard`, another key of the state store, has that modification revision: for who
+ * writes in the name of an epoch. When it has another the edit ends with ERR_CONFLICT. */
+void documents_edit_under(struct documents *d, const char *name, const char *guard,
+    int64_t guard_mod, documents_edit_fn edit, documents_done_fn done, void *ctx);
 /* Puts the members of `patch` (taken) over those of the document, making it if it is missing.
  * `done` may be NULL. */
 void documents_merge(

@@ -101,7 +101,8 @@ static void fill_state(
 
 json_t *enrol_boot(const struct model *m, const struct model_host *h, const char *geo, bool is_lab)
 {
-    static const char *const roles[] = {"control", "agent", "resolver", "mesh", "dns", "edge"};
+    static const char *const roles[] = {
+        "control", "agent", "resolver", "mesh", "data", "dns", "edge"};
     _cleanup_arena_ struct arena *a = arena_new(0);
     struct boot b = {.platform = m->platform,
         .host = h->name,
@@ -109,7 +110,7 @@ json_t *enrol_boot(const struct model *m, const struct model_host *h, const char
         .addresses = {h->addresses.v, h->addresses.n},
         .bridge = h->bridge,
         .roles = roles,
-        .n_roles = h->is_public ? 6 : 4,
+        .n_roles = h->is_public ? 7 : 5,
         .geo = geo};
     b.cgroup = arena_printf(a, "/mcp/%s.%s", m->platform, h->name);
     if (h->is_public)

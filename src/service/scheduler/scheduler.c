@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/scheduler/priv.h"
 
+#include "base/clock/clock.h"
+
 void scheduler_ref(struct scheduler *s)
 {
     s->refs++;
@@ -93,6 +95,15 @@ void scheduler_poke(struct scheduler *s)
 bool scheduler_leads(const struct scheduler *s)
 {
     return s->state == LEAD_LEADING;
+}
+
+bool scheduler_guard(const struct scheduler *s, char *ret_key, int64_t *ret_mod)
+{
+    if (s->state != LEAD_LEADING || clock_boot_ms() >= s->sure_until_ms)
+        return false;
+    *ret_mod = s->epoch_mod;
+    snprintf(ret_key, KV_KEY_MAX + 1, "%sepoch/scheduler", s->root);
+    return true;
 }
 
 const json_t *scheduler_docs(const struct scheduler *s)

@@ -45,6 +45,9 @@ void scheduler_free(struct scheduler *s); /* NULL is fine */
 /* Something that observe() tells has changed. */
 void scheduler_poke(struct scheduler *s);
 bool scheduler_leads(const struct scheduler *s);
+/* The key of the epoch and its modification revision, to be compared by what else is written in the
+ * leader's name (ret: KV_KEY_MAX + 1). False: it does not lead, or is no longer sure that it does. */
+bool scheduler_guard(const struct scheduler *s, char *ret_key, int64_t *ret_mod);
 /* Leads no more, and does not try to, until told otherwise: for a host that sees less than others. */
 void scheduler_stand_aside(struct scheduler *s, bool aside);
 /* {"placement/<region>": {…}, "deploy/<module>": {…}}, borrowed until the next turn of the loop. */

@@ -214,10 +214,61 @@ static void test_answer_lost(void **state)
     assert_doc(w, 1, "count", "{\"n\":1}"); /* once */
 }
 
+static int64_t guard_mod;
+
+static void on_guard(
+    void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
+{
+    guard_mod = n ? pairs[0].mod_revision : 0;
+}
+
+static void on_raised(void *ctx, int64_t epoch, const struct err *e)
+{
+    assert_null(e);
+}
+
+/* Who leads no more writes no more, whatever it still has on its way. */
+static void test_guarded(void **state)
+{
+    struct world *w = *state;
+    kv_epoch_raise(w->kv, "/mcp/p/epoch/x", on_raised, NULL);
+    run(w);
+    kv_get(w->kv, "/mcp/p/epoch/x", on_guard, NULL);
+    run(w);
+    documents_edit_under(w->d[0], "count", "/mcp/p/epoch/x", guard_mod, add_one, on_done, w);
+    run(w);
+    assert_int_equal(w->code, 0);
+    assert_doc(w, 1, "count", "{\"n\":1}");
+    kv_epoch_raise(w->kv, "/mcp/p/epoch/x", on_raised, NULL);
+    documents_edit_under(w->d[0], "count", "/mcp/p/epoch/x", guard_mod, add_one, on_done, w);
+    run(w);
+    assert_int_equal(w->code, ERR_CONFLICT);
+    assert_doc(w, 1, "count", "{\"n\":1}");
+}
+
+static void test_how_fresh(void **state)
+{
+    struct world *w = *state;
+    run(w);
+    uint64_t read_ms = documents_read_ms(w->d[0]);
+    assert_true(read_ms > 0);
+    documents_refresh(w->d[0], 20);
+    run_ms(w, 60);
+    uint64_t later_ms = documents_read_ms(w->d[0]);
+    assert_true(later_ms > read_ms);
+    kv_mem_set_down(w->kv, true); /* what was known stays, and grows old */
+    run_ms(w, 60);
+    uint64_t last_ms = documents_read_ms(w->d[0]);
+    run_ms(w, 60);
+    assert_int_equal(documents_read_ms(w->d[0]), last_ms);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_merge_and_follow, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guarded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_how_fresh, setup, teardown),
         cmocka_unit_test_setup_teardown(test_races, setup, teardown),
         cmocka_unit_test_setup_teardown(test_delete_and_refuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_lost, setup, teardown),
