@@ -30,14 +30,15 @@ PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 SKELETON = Layer("skeleton", trees.skeleton)
 BASE = Layer("base", trees.base, trees.BASE_DEBS)
 NODE = Layer("node", trees.node, trees.NODE_DEBS, node=True)
+MARIADB = Layer("mariadb", trees.mariadb, trees.MARIADB_DEBS)
 PYTHON = Layer("python", trees.python, trees.PYTHON_DEBS)
 BUSYBOX = Layer("busybox", trees.busybox, {"busybox-static": []})
 
 
-def c_image(name, port=True):
+def c_image(name, port=True, below=()):
     sources = (name, "common", "Makefile")
     layer = Layer(name, trees.c_module(name, MODULES_DIR), sources=sources)
-    return Image([SKELETON, layer], [f"/app/{name}"], port=port)
+    return Image([SKELETON, *below, layer], [f"/app/{name}"], port=port)
 
 
 def web_image():
@@ -56,7 +57,7 @@ def ai_image():
 
 MODULES = {
     "web": web_image(),
-    "api": c_image("api"),
+    "api": c_image("api", below=(BASE, MARIADB)),
     "order-worker": c_image("order-worker"),
     "logistics-worker": c_image("logistics-worker"),
     "payment": c_image("payment"),

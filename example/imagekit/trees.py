@@ -15,6 +15,14 @@ BASE_DEBS = {
     "gcc-12-base": [],  # the licence of both gcc libraries
 }
 NODE_DEBS = {"libstdc++6": [f"usr/lib/{TRIPLET}/libstdc++.so.*"]}
+# What `api` is linked to; its plug-ins are the ways to prove a password that are not built in.
+MARIADB_DEBS = {
+    "libmariadb3": [f"usr/lib/{TRIPLET}/libmariadb.so.*"]
+    + [f"usr/lib/{TRIPLET}/libmariadb3/plugin/{name}.so"
+       for name in ("client_ed25519", "caching_sha2_password")],
+    "libssl3": [f"usr/lib/{TRIPLET}/libssl.so.*", f"usr/lib/{TRIPLET}/libcrypto.so.*"],
+    "zlib1g": [f"lib/{TRIPLET}/libz.so.*"],
+}
 PYTHON_DEBS = {
     "zlib1g": [f"lib/{TRIPLET}/libz.so.*"],
     "libexpat1": [f"lib/{TRIPLET}/libexpat.so.*"],
@@ -65,6 +73,10 @@ def node(tree, cache):
     packages.unpack_node(packages.node_tarball(cache), tree)
 
 
+def mariadb(tree, cache):
+    unpack_all(MARIADB_DEBS, tree, cache)
+
+
 def python(tree, cache):
     unpack_all(PYTHON_DEBS, tree, cache, PYTHON_UNWANTED)
     library = os.path.join(tree, "usr/lib/python3.11")
@@ -100,7 +112,7 @@ def c_module(name, modules):
         # Never in a shared cache: make goes by time, and would take another checkout's binary.
         out = os.path.join(modules, "..", ".cache", "bin")
         packages.run(["make", "-s", "-C", modules, f"OUT={out}", f"{out}/{name}"],
-                     "gcc, make and libc6-dev are needed")
+                     "gcc, make, libc6-dev and libmariadb-dev are needed")
         os.mkdir(os.path.join(tree, "app"))
         shutil.copy2(os.path.join(out, name), os.path.join(tree, "app", name))
     return build

@@ -146,9 +146,11 @@ def run(cases):
     """Runs {name: function}; the last line counts."""
     failed = 0
     for name, case in cases.items():
+        start = time.monotonic()
         try:
             case()
-            print(f"ok     {name}")
+            took = time.monotonic() - start
+            print(f"ok     {name}" + (f" ({took:.1f} s)" if took > 1 else ""))
         except Exception:
             failed += 1
             print(f"FAILED {name}\n{traceback.format_exc()}")

@@ -53,11 +53,11 @@ modules:
 # Every other request may not be sent twice: nothing can be mended by trying again.
 WRK = """
 local turn = 0
-local order = '{"customer": "a", "item": "b", "quantity": 1}'
+local order = '{"order": "a", "amount": 1, "currency": "KRW"}'
 function request()
   turn = turn + 1
   if turn % 2 == 0 then return wrk.format("GET", "/whoami") end
-  return wrk.format("POST", "/v1/orders", {["Content-Type"] = "application/json"}, order)
+  return wrk.format("POST", "/v1/charges", {["Content-Type"] = "application/json"}, order)
 end
 """
 
@@ -69,7 +69,7 @@ class Fleet(Lab):
         self.folder = pathlib.Path(folder)
         self.script = self.folder / "wrk.lua"
         self.script.write_text(WRK)
-        self.values = {"image": ROOT / "example/images/api", "version": 1, "instances": 2, "strategy": "rolling",
+        self.values = {"image": ROOT / "example/images/payment", "version": 1, "instances": 2, "strategy": "rolling",
                        "deadline": "30s"}
         super().__init__(self.text(), name=unique_name("fleet"), folder=folder)
 
@@ -118,7 +118,7 @@ def lab(fleet):
         fleet.mcp("lab", "heal", host)
     fleet.mcp("host", "undrain", "hk2")
     fleet.mcp("host", "undrain", "hk1")
-    fleet.values.update(image=ROOT / "example/images/api", instances=2, strategy="rolling", deadline="30s")
+    fleet.values.update(image=ROOT / "example/images/payment", instances=2, strategy="rolling", deadline="30s")
     fleet.apply("--wait", version=time.monotonic_ns())
     return fleet
 
@@ -194,7 +194,7 @@ def test_a_bad_image_goes_back_by_itself_and_says_why(lab, tmp_path, command, wh
     assert failed.returncode == 1 and "api" in failed.stderr and why in failed.stderr
     assert why in lab.deployment()["reason"]
     assert lab.where() == before
-    assert lab.apply("--wait", image=ROOT / "example/images/api", version="after").returncode == 0
+    assert lab.apply("--wait", image=ROOT / "example/images/payment", version="after").returncode == 0
     assert lab.deployment()["state"] == "done" and len(lab.instances(state="ready")) == 2
 
 

@@ -41,16 +41,16 @@ modules:
     route: {{names: [api.up.example], path: /, auth: none}}
     regions: {{ap-hongkong: 2, ap-seoul: 1}}
     limits: {{memory: 64MiB, pids: 32}}
-""".replace("IMAGE", str(ROOT / "example/images/api"))
+""".replace("IMAGE", str(ROOT / "example/images/payment"))
 
 # Every other request may not be sent twice: nothing can be mended by trying again.
 WRK = """
 local turn = 0
-local order = '{"customer": "a", "item": "b", "quantity": 1}'
+local order = '{"order": "a", "amount": 1, "currency": "KRW"}'
 function request()
   turn = turn + 1
   if turn % 2 == 0 then return wrk.format("GET", "/whoami") end
-  return wrk.format("POST", "/v1/orders", {["Content-Type"] = "application/json"}, order)
+  return wrk.format("POST", "/v1/charges", {["Content-Type"] = "application/json"}, order)
 end
 """
 

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define REQUEST_MS 10000 /* from the first byte of a request to the last of its answer */
+#define REQUEST_MS PROMISE_MS /* from the first byte of a request to the last of its answer */
 #define LINGER_MS 1000   /* how long a refused peer may go on sending */
 #define IDLE_MS                                                                                    \
     75000 /* longer than the 60 s after which proxies usually let go, so they close first */
@@ -25,6 +25,7 @@ struct conn *conn_new(int fd, uint64_t now)
     /* The buffers stay untouched: an idle connection costs two pages, not 88 KiB. */
     c->fd = fd;
     c->served = c->closing = c->refused = false;
+    c->promise = NULL;
     c->in_n = c->out_n = c->out_sent = 0;
     c->deadline_ms = now + REQUEST_MS;
     c->idle_since_ms = now;
@@ -33,18 +34,22 @@ struct conn *conn_new(int fd, uint64_t now)
 
 void conn_free(struct conn *conn)
 {
+    if (conn->promise)
+        conn->promise->conn = NULL;
     close(conn->fd);
     free(conn);
 }
 
 short conn_events(const struct conn *conn)
 {
+    if (conn->promise)
+        return 0; /* only whether it is still there */
     return conn->out_sent < conn->out_n ? POLLOUT : POLLIN;
 }
 
 bool conn_idle(const struct conn *conn)
 {
-    return conn->in_n == 0 && conn->out_n == 0;
+    return conn->in_n == 0 && conn->out_n == 0 && !conn->promise;
 }
 
 static void write_head(struct conn *c, const struct reply *reply, bool keep_alive)
@@ -52,9 +57,9 @@ static void write_head(struct conn *c, const struct reply *reply, bool keep_aliv
     struct buf head = {c->out, 0, sizeof(c->out), false};
     buf_printf(&head,
         "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-        "Cache-Control: no-store\r\n%s\r\n",
+        "Cache-Control: no-store\r\n%s%s\r\n",
         reply->status, http_reason(reply->status), reply->type, reply->body.n,
-        keep_alive ? "" : "Connection: close\r\n");
+        reply->field ? reply->field : "", keep_alive ? "" : "Connection: close\r\n");
     c->out_n = head.n;
     c->out_sent = 0;
 }
@@ -69,7 +74,7 @@ static void write_reply(struct conn *c, const struct reply *reply, bool head_onl
     c->closing = !keep_alive;
 }
 
-static struct reply new_reply(void)
+struct reply reply_new(void)
 {
     return (struct reply){
         .status = 200,
@@ -80,7 +85,7 @@ static struct reply new_reply(void)
 
 static void refuse(struct conn *c, int status)
 {
-    struct reply reply = new_reply();
+    struct reply reply = reply_new();
     reply_error(&reply, status, http_reason(status));
     write_reply(c, &reply, false, false);
     c->refused = true;
@@ -91,15 +96,28 @@ static void answer(
     struct conn *c, const struct module *module, const struct http_request *request, bool draining)
 {
     uint64_t from = now_ms();
-    struct reply reply = new_reply();
-    router_answer(module, request, &reply);
+    bool head_only = span_equal(request->method, "HEAD");
+    struct reply reply = reply_new();
+    bool quiet = router_answer(module, request, &reply);
+    if (reply.later) {
+        *reply.later = (struct promise){c, head_only, request->keep_alive};
+        c->promise = reply.later;
+        return;
+    }
     if (reply.body.full)
         reply_error(&reply, 500, "answer too long");
-    write_reply(c, &reply, span_equal(request->method, "HEAD"), request->keep_alive && !draining);
+    write_reply(c, &reply, head_only, request->keep_alive && !draining);
+    if (quiet && reply.status < 400)
+        return;
     int path_n = request->path.n < 200 ? (int)request->path.n : 200;
     log_line("info", "http", "request method=%.*s path=%.*s status=%d bytes=%zu ms=%llu",
         (int)request->method.n, request->method.p, path_n, request->path.p, reply.status,
         reply.body.n, (unsigned long long)(now_ms() - from));
+}
+
+void reply_later(struct reply *reply, struct promise *promise)
+{
+    reply->later = promise;
 }
 
 /* Answers the request at the front of the input, when it is whole. */
@@ -154,8 +172,30 @@ static bool linger(struct conn *c)
     return n < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
+void promise_keep(struct promise *promise, struct reply *reply)
+{
+    struct conn *c = promise->conn;
+    if (!c)
+        return;
+    promise->conn = NULL;
+    c->promise = NULL;
+    if (reply->body.full)
+        reply_error(reply, 500, "answer too long");
+    write_reply(c, reply, promise->head_only, promise->keep_alive && !server_draining());
+    uint64_t now = now_ms();
+    c->deadline_ms = now + REQUEST_MS;
+    /* What remains to be done stands in the buffers, and the next wait ends at once because of it;
+     * usually nothing does. */
+    if (c->closing || c->in_n > 0 || !flush(c) || c->out_n > 0)
+        return;
+    c->deadline_ms = now + IDLE_MS;
+    c->idle_since_ms = now;
+}
+
 bool conn_step(struct conn *conn, const struct module *module, bool draining, uint64_t now)
 {
+    if (conn->promise)
+        return false; /* asked for nothing else: it has gone */
     if (conn->refused && conn->out_n == 0)
         return linger(conn);
     if (conn->out_n == 0 && !fill(conn, now))
@@ -164,6 +204,8 @@ bool conn_step(struct conn *conn, const struct module *module, bool draining, ui
     do {
         if (conn->out_n == 0 && conn->in_n > 0)
             serve_one(conn, module, draining);
+        if (conn->promise)
+            conn->deadline_ms = now + REQUEST_MS;
         if (conn->out_n == 0)
             break;
         if (!flush(conn))
@@ -182,7 +224,7 @@ bool conn_step(struct conn *conn, const struct module *module, bool draining, ui
 
 void conn_expire(struct conn *conn)
 {
-    if (conn->in_n > 0 && conn->out_n == 0) {
+    if (conn->in_n > 0 && conn->out_n == 0 && !conn->promise) {
         refuse(conn, 408);
         (void)flush(conn);
     }

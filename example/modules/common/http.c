@@ -135,6 +135,7 @@ static int parse_head(struct span head, struct http_request *r)
 {
     struct head_seen seen = {0};
     int e = parse_request_line(cut(&head, SPAN("\r\n")), r, &seen);
+    r->fields = head;
     while (e == 0 && head.n > 0)
         e = parse_header(cut(&head, SPAN("\r\n")), r, &seen);
     if (e == 0)
@@ -160,6 +161,21 @@ int http_parse(char *in, size_t n, struct http_request *ret, size_t *ret_used)
     return e;
 }
 
+int http_field(const struct http_request *r, const char *name, struct span *ret)
+{
+    int found = 0;
+    for (struct span rest = r->fields; rest.n > 0;) {
+        struct span line = cut(&rest, SPAN("\r\n"));
+        if (!span_equal_nocase(cut(&line, SPAN(":")), name))
+            continue;
+        if (found)
+            return -1;
+        *ret = trim(line);
+        found = 1;
+    }
+    return found;
+}
+
 const char *http_reason(int status)
 {
     static const struct {
@@ -180,6 +196,7 @@ const char *http_reason(int status)
         {500, "Internal Server Error"},
         {501, "Not Implemented"},
         {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)

@@ -13,6 +13,7 @@
 
 struct http_request {
     struct span method, path, query, body; /* into the caller's input */
+    struct span fields;                    /* the header lines, without the empty one */
     bool keep_alive;
     bool chunked;
     size_t content_length;
@@ -24,5 +25,8 @@ int http_parse(char *in, size_t n, struct http_request *ret, size_t *ret_used);
 
 /* The body that begins at `in`: same results as http_parse. */
 int http_body_parse(char *in, size_t n, struct http_request *r, size_t *ret_used);
+
+/* The value of a header: 1; 0 when it does not come, -1 when it comes more than once. */
+int http_field(const struct http_request *r, const char *name, struct span *ret);
 
 const char *http_reason(int status);

@@ -8,14 +8,6 @@ struct chunk {
     char *data;
 };
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* One chunk at `in`. Extensions are refused: no client of ours sends any, and parsers differ on
  * them. */
 static int parse_chunk(char *in, size_t n, struct chunk *ret)

@@ -99,6 +99,8 @@ int module_run(const struct module *module)
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     catch_signals();
+    if (module->start && module->start() < 0)
+        return 1;
     if (open_listener(module, &listen_fd) < 0)
         return 1;
     server_run(module, listen_fd, &stop);

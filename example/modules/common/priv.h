@@ -7,10 +7,9 @@
 #include <signal.h>
 #include <stdint.h>
 
-uint64_t now_ms(void);
-
-/* router.c: fills *reply with the answer of the first route that takes the request. */
-void router_answer(
+/* router.c: fills *reply with the answer of the first route that takes the request; whether that is
+ * a quiet one. */
+bool router_answer(
     const struct module *module, const struct http_request *request, struct reply *reply);
 
 /* faults.c: the routes that break this process on purpose; none unless MODULE_FAULTS=1. */
@@ -23,6 +22,7 @@ struct conn {
     bool served;  /* at least one request was answered */
     bool closing; /* the answer being written is the last */
     bool refused; /* and the peer may still be sending: hear it out before closing */
+    struct promise *promise; /* the answer is to come */
     size_t in_n, out_n, out_sent;
     char in[HTTP_IN_MAX];
     char out[HTTP_OUT_MAX];
@@ -36,6 +36,8 @@ bool conn_idle(const struct conn *conn);
 bool conn_step(struct conn *conn, const struct module *module, bool draining, uint64_t now);
 /* The deadline passed: says 408 where a request was half told, and closes. */
 void conn_expire(struct conn *conn);
+
+bool server_draining(void);
 
 /* server.c: serves until *stop is set, then drains. `listen_fd` may be -1. */
 void server_run(const struct module *module, int listen_fd, const volatile sig_atomic_t *stop);

@@ -47,9 +47,9 @@ static bool path_matches(struct span path, const char *pattern)
     return span_equal(path, pattern);
 }
 
-/* True when answered; *path_known tells 405 from 404. */
-static bool try_routes(const struct route *routes, size_t count, const struct http_request *request,
-    struct reply *reply, bool *path_known)
+/* The route that answered, or NULL; *path_known tells 405 from 404. */
+static const struct route *try_routes(const struct route *routes, size_t count,
+    const struct http_request *request, struct reply *reply, bool *path_known)
 {
     bool head = span_equal(request->method, "HEAD");
     for (size_t i = 0; i < count; i++) {
@@ -59,23 +59,26 @@ static bool try_routes(const struct route *routes, size_t count, const struct ht
         if (!span_equal(head ? SPAN("GET") : request->method, routes[i].method))
             continue;
         routes[i].answer(request, reply);
-        return true;
+        return &routes[i];
     }
-    return false;
+    return NULL;
 }
 
-void router_answer(
+bool router_answer(
     const struct module *module, const struct http_request *request, struct reply *reply)
 {
     bool known = false;
     const struct route *faults;
     size_t fault_count = fault_routes(&faults);
     size_t common_count = sizeof(common_routes) / sizeof(common_routes[0]);
-    if (try_routes(common_routes, common_count, request, reply, &known) ||
-        try_routes(module->routes, module->route_count, request, reply, &known) ||
-        try_routes(faults, fault_count, request, reply, &known))
-        return;
-    reply_error(reply, known ? 405 : 404, known ? "method not allowed" : "no such path");
+    const struct route *taken = try_routes(common_routes, common_count, request, reply, &known);
+    if (!taken)
+        taken = try_routes(module->routes, module->route_count, request, reply, &known);
+    if (!taken)
+        taken = try_routes(faults, fault_count, request, reply, &known);
+    if (!taken)
+        reply_error(reply, known ? 405 : 404, known ? "method not allowed" : "no such path");
+    return taken && taken->quiet;
 }
 
 void reply_error(struct reply *reply, int status, const char *text)

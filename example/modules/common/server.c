@@ -20,8 +20,16 @@ struct server {
     uint64_t beat_ms, next_beat_ms, drain_end_ms;
     size_t count;
     struct conn *conns[CONN_MAX];
-    struct pollfd polled[CONN_MAX + 1];
+    struct pollfd polled[CONN_MAX + 1 + WATCH_MAX]; /* clients, the listener, the module's own */
+    size_t watched;
 };
+
+static struct server server; /* large, and there is one */
+
+bool server_draining(void)
+{
+    return server.draining;
+}
 
 uint64_t now_ms(void)
 {
@@ -97,6 +105,8 @@ static void begin_drain(struct server *s, uint64_t now)
     }
     for (size_t i = s->count; i-- > 0;) {
         struct conn *c = s->conns[i];
+        if (c->promise)
+            continue;
         /* One last look: a request may have arrived since the poll. */
         if (!conn_step(c, s->module, true, now) || (c->served && conn_idle(c)))
             drop(s, i);
@@ -114,9 +124,8 @@ static void beat_if_due(struct server *s, uint64_t now)
     s->next_beat_ms = now + s->beat_ms;
 }
 
-static int wait_ms(const struct server *s, uint64_t now)
+static int wait_ms(const struct server *s, uint64_t now, uint64_t until)
 {
-    uint64_t until = now + 60000;
     if (s->module->beat && s->next_beat_ms < until)
         until = s->next_beat_ms;
     if (s->draining && s->drain_end_ms < until)
@@ -132,39 +141,44 @@ static int wait_ms(const struct server *s, uint64_t now)
 static int wait_events(struct server *s, uint64_t now)
 {
     sigset_t none;
-    int ms = wait_ms(s, now);
-    struct timespec timeout = {ms / 1000, (long)(ms % 1000) * 1000000};
+    uint64_t until = now + 60000;
     for (size_t i = 0; i < s->count; i++)
         s->polled[i] = (struct pollfd){s->conns[i]->fd, conn_events(s->conns[i]), 0};
     /* poll skips -1; a full house is not told about guests, or it would spin */
     int listen_fd = has_room(s) ? s->listen_fd : -1;
     s->polled[s->count] = (struct pollfd){listen_fd, POLLIN, 0};
+    s->watched = s->module->watch ? s->module->watch->want(s->polled + s->count + 1, &until) : 0;
+    int ms = wait_ms(s, now, until);
+    struct timespec timeout = {ms / 1000, (long)(ms % 1000) * 1000000};
     sigemptyset(&none);
-    return ppoll(s->polled, s->count + 1, &timeout, &none);
+    return ppoll(s->polled, s->count + 1 + s->watched, &timeout, &none);
 }
 
 void server_run(const struct module *module, int listen_fd, const volatile sig_atomic_t *stop)
 {
-    static struct server s;
+    struct server *s = &server;
     const char *beat = getenv("MODULE_HEARTBEAT_MS");
     long long beat_ms = beat ? strtoll(beat, NULL, 10) : BEAT_MS;
-    s = (struct server){.module = module, .listen_fd = listen_fd};
-    s.beat_ms = beat_ms > 0 ? (uint64_t)beat_ms : BEAT_MS;
+    *s = (struct server){.module = module, .listen_fd = listen_fd};
+    s->beat_ms = beat_ms > 0 ? (uint64_t)beat_ms : BEAT_MS;
     for (;;) {
         uint64_t now = now_ms();
-        if (*stop && !s.draining)
-            begin_drain(&s, now);
-        if (s.draining && (s.count == 0 || now >= s.drain_end_ms))
+        if (*stop && !s->draining)
+            begin_drain(s, now);
+        if (s->draining && (s->count == 0 || now >= s->drain_end_ms))
             break;
-        beat_if_due(&s, now);
-        if (wait_events(&s, now) < 0)
+        beat_if_due(s, now);
+        size_t clients = s->count;
+        if (wait_events(s, now) < 0)
             continue; /* EINTR: a signal */
-        bool incoming = s.polled[s.count].revents != 0;
+        bool incoming = s->polled[clients].revents != 0;
         now = now_ms();
-        step_conns(&s, now);
+        step_conns(s, now);
         if (incoming)
-            accept_all(&s, now);
+            accept_all(s, now);
+        if (module->watch)
+            module->watch->step(s->polled + clients + 1, s->watched, now);
     }
-    while (s.count > 0)
-        drop(&s, s.count - 1);
+    while (s->count > 0)
+        drop(s, s->count - 1);
 }

@@ -40,18 +40,58 @@ long long span_int(struct span text, long long max)
     return value <= max ? value : -1;
 }
 
-long long query_int(struct span query, const char *name, long long max, long long fallback)
+static bool query_find(struct span query, const char *name, struct span *ret)
 {
     size_t name_n = strlen(name);
     while (query.n > 0) {
         const char *end = memchr(query.p, '&', query.n);
         size_t n = end ? (size_t)(end - query.p) : query.n;
-        if (n > name_n && query.p[name_n] == '=' && memcmp(query.p, name, name_n) == 0)
-            return span_int((struct span){query.p + name_n + 1, n - name_n - 1}, max);
+        if (n > name_n && query.p[name_n] == '=' && memcmp(query.p, name, name_n) == 0) {
+            *ret = (struct span){query.p + name_n + 1, n - name_n - 1};
+            return true;
+        }
         size_t step = end ? n + 1 : n;
         query = (struct span){query.p + step, query.n - step};
     }
-    return fallback;
+    return false;
+}
+
+long long query_int(struct span query, const char *name, long long max, long long fallback)
+{
+    struct span value;
+    return query_find(query, name, &value) ? span_int(value, max) : fallback;
+}
+
+int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int query_text(struct span query, const char *name, char *ret, size_t size)
+{
+    struct span value;
+    size_t n = 0;
+    if (!query_find(query, name, &value))
+        return 0;
+    for (size_t i = 0; i < value.n; i++) {
+        int c = (unsigned char)value.p[i];
+        if (c == '%') {
+            int high = i + 2 < value.n ? hex_digit(value.p[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(value.p[i + 2]) : -1;
+            c = high * 16 + low;
+            if (low < 0 || c == 0)
+                return -1;
+            i += 2;
+        }
+        if (n + 1 >= size)
+            return -1;
+        ret[n++] = (char)c;
+    }
+    ret[n] = 0;
+    return 1;
 }
 
 void buf_add(struct buf *b, struct span text)

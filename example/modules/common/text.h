@@ -25,12 +25,18 @@ bool span_equal(struct span a, const char *text);
 bool span_equal_nocase(struct span a, const char *text);
 bool span_starts(struct span a, struct span prefix);
 
+int hex_digit(char c); /* its value, or -1 */
+
 /* The decimal integer, or -1 when malformed or over `max`. */
 long long span_int(struct span text, long long max);
 
 /* The integer of `name` in a query string; `fallback` when absent, -1 when malformed or over `max`.
  */
 long long query_int(struct span query, const char *name, long long max, long long fallback);
+
+/* The value of `name`, its %XX decoded: 1; 0 when absent, -1 when malformed or too long. ret is
+ * terminated. */
+int query_text(struct span query, const char *name, char *ret, size_t size);
 
 void buf_add(struct buf *b, struct span text);
 __attribute__((format(printf, 2, 3))) void buf_printf(struct buf *b, const char *format, ...);
