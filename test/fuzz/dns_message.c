@@ -46,6 +46,23 @@ static void walk(const uint8_t *data, size_t size)
     }
 }
 
+/* Whatever it asks, it is the answer to that. */
+static void answer(const uint8_t *data, size_t size)
+{
+    struct dns_walk w;
+    struct dns_rr rr;
+    enum dns_section section;
+    struct dns_asked asked;
+    struct dns_answer a;
+    if (!dns_walk_init(&w, data, size) || dns_walk_next(&w, &rr, &section) != 1)
+        return;
+    asked = (struct dns_asked){.id = dns_get16(data), .type = rr.type, .name_size = rr.name_size};
+    memcpy(asked.name, rr.name, rr.name_size);
+    if (!dns_answer_read(data, size, &asked, &a))
+        return;
+    ASSERT(a.n <= DNS_ANSWER_ADDRESSES && a.ttl <= INT32_MAX);
+}
+
 static void value(const uint8_t *data, size_t size)
 {
     static const uint16_t types[] = {
@@ -68,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     query(data, size);
     walk(data, size);
+    answer(data, size);
     value(data, size);
     return 0;
 }

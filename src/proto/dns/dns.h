@@ -209,3 +209,26 @@ bool dns_walk_init(struct dns_walk *w, const uint8_t *msg, size_t len); /* false
 /* 1 and the next record with its section, 0 at the end, -1 malformed. A question is a record
  * without ttl and rdata. */
 int dns_walk_next(struct dns_walk *w, struct dns_rr *ret, enum dns_section *ret_section);
+
+/* --- answers --- */
+
+#define DNS_ANSWER_ADDRESSES 8
+
+struct dns_asked {
+    uint16_t id, type; /* DNS_A or DNS_AAAA */
+    uint8_t name[DNS_NAME_MAX];
+    size_t name_size;
+};
+
+struct dns_answer {
+    unsigned rcode;
+    bool truncated;
+    struct ip_addr addresses[DNS_ANSWER_ADDRESSES]; /* of the name, or of what it is an alias of */
+    size_t n;
+    uint32_t ttl; /* seconds: the least of the records that were used; without an address, of the
+                     SOA; 0 without either */
+};
+
+/* A peer's message as the answer to a question. False: it is not, or does not parse. */
+bool dns_answer_read(
+    const uint8_t *msg, size_t len, const struct dns_asked *asked, struct dns_answer *ret);

@@ -7,8 +7,6 @@
 #include "base/rnd/rnd.h"
 #include "proto/dns/dns.h"
 
-#include <string.h>
-
 #define TRY_MS 1000
 #define TRIES_PER_SERVER 2
 
@@ -19,9 +17,7 @@ struct resolve {
     unsigned open_handles;
     bool done;
     unsigned tries;
-    uint16_t id, type;
-    uint8_t question[DNS_NAME_MAX];
-    size_t question_size;
+    struct dns_asked asked;
     char name[SNIFF_NAME_SIZE];
     uint8_t answer[2048];
     resolve_fn fn;
@@ -67,47 +63,20 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init((char *)q->answer, sizeof q->answer);
 }
 
-/* The first address of the answer section. Returns false when the message is not the answer to our
- * question. */
-static bool read_answer(struct resolve *q, size_t len, struct ip_addr *ret, unsigned *ret_rcode)
-{
-    struct dns_walk walk;
-    struct dns_rr rr;
-    enum dns_section section;
-    *ret = (struct ip_addr){0};
-    if (len < DNS_HEADER_SIZE || dns_get16(q->answer) != q->id
-        || !(dns_get16(q->answer + 2) & DNS_QR) || !dns_walk_init(&walk, q->answer, len))
-        return false;
-    *ret_rcode = dns_get16(q->answer + 2) & DNS_RCODE;
-    while (dns_walk_next(&walk, &rr, &section) == 1) {
-        if (section == DNS_QUESTION
-            && !dns_name_eq(rr.name, rr.name_size, q->question, q->question_size))
-            return false;
-        size_t want = q->type == DNS_A ? 4 : 16;
-        if (section != DNS_ANSWER || rr.type != q->type || rr.rdata_size != want)
-            continue;
-        ret->family = q->type == DNS_A ? 4 : 6;
-        memcpy(ret->bytes, q->answer + rr.rdata_offset, want);
-        return true;
-    }
-    return true;
-}
-
 static void on_answer(
     uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from, unsigned flags)
 {
     struct resolve *q = udp->data;
-    struct ip_addr address;
-    unsigned rcode = 0;
+    struct dns_answer answer;
     char why[64];
-    if (n <= 0 || !from || q->done || !read_answer(q, (size_t)n, &address, &rcode))
+    if (n <= 0 || !from || q->done || !dns_answer_read(q->answer, (size_t)n, &q->asked, &answer))
         return;
-    if (address.family) {
-        finish(q, &address, NULL);
+    if (answer.n) {
+        finish(q, &answer.addresses[0], NULL);
         return;
     }
     snprintf(why, sizeof why, "the platform's DNS says %s",
-        rcode ? dns_rcode_name(rcode) : "it has no address");
+        answer.rcode ? dns_rcode_name(answer.rcode) : "it has no address");
     give_up(q, why);
 }
 
@@ -118,8 +87,8 @@ static void ask(struct resolve *q)
     struct dns_writer w;
     struct sockaddr_storage to;
     socklen_t len;
-    dns_writer_init(&w, message, sizeof message, q->id, 0);
-    dns_write_question(&w, q->question, q->question_size, q->type, DNS_IN);
+    dns_writer_init(&w, message, sizeof message, q->asked.id, 0);
+    dns_write_question(&w, q->asked.name, q->asked.name_size, q->asked.type, DNS_IN);
     uv_buf_t buf = uv_buf_init((char *)message, (unsigned)dns_writer_finish(&w));
     ip_to_sockaddr(&f->nameservers[q->tries++ % f->n_nameservers], 53, &to, &len);
     uv_udp_try_send(&q->udp, &buf, 1,
@@ -150,16 +119,16 @@ int resolve_start(struct forwarder *f, const char *name, resolve_fn fn, void *ct
     struct resolve **ret, struct err *e)
 {
     struct resolve *q = xcalloc(1, sizeof *q);
-    if (!f->n_nameservers || !dns_name_parse(name, q->question, &q->question_size)) {
+    if (!f->n_nameservers || !dns_name_parse(name, q->asked.name, &q->asked.name_size)) {
         free(q);
         return err_set(e, ERR_INVALID, "'%s' cannot be asked for", name);
     }
     q->forwarder = f;
     q->fn = fn;
     q->ctx = ctx;
-    q->type = f->buyer.family == 6 ? DNS_AAAA : DNS_A;
+    q->asked.type = f->buyer.family == 6 ? DNS_AAAA : DNS_A;
     str_copy(q->name, sizeof q->name, name);
-    rnd_bytes(&q->id, sizeof q->id);
+    rnd_bytes(&q->asked.id, sizeof q->asked.id);
     uv_udp_init(&f->loop, &q->udp);
     uv_timer_init(&f->loop, &q->timer);
     q->udp.data = q->timer.data = q;

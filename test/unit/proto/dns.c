@@ -331,6 +331,106 @@ static void test_writer_overflow(void **state)
     }
 }
 
+#define SHOP "\4shop\4test", 11
+#define API "\3api\4shop\4test", 15
+
+struct answer_row {
+    const char *name;
+    void (*fill)(struct dns_writer *w);
+    bool ok;
+    size_t n;
+    uint32_t ttl;
+};
+
+static void put(struct dns_writer *w, enum dns_section section, const char *name, size_t size,
+    uint16_t type, uint32_t ttl, const char *data, size_t len)
+{
+    dns_write_rr(w, section, (const uint8_t *)name, size, type, ttl, (const uint8_t *)data, len);
+}
+
+static void fill_two(struct dns_writer *w)
+{
+    put(w, DNS_ANSWER, API, DNS_A, 60, "\1\2\3\4", 4);
+    put(w, DNS_ANSWER, API, DNS_A, 20, "\1\2\3\5", 4);
+    put(w, DNS_ANSWER, SHOP, DNS_A, 5, "\6\6\6\6", 4);    /* somebody else's */
+    put(w, DNS_ADDITIONAL, API, DNS_A, 1, "\7\7\7\7", 4); /* no part of the answer */
+    put(w, DNS_ADDITIONAL, API, DNS_AAAA, 1, "\0", 1);
+}
+
+static void fill_alias(struct dns_writer *w)
+{
+    put(w, DNS_ANSWER, API, DNS_CNAME, 7, SHOP);
+    put(w, DNS_ANSWER, API, DNS_A, 1, "\6\6\6\6", 4);
+    put(w, DNS_ANSWER, SHOP, DNS_A, 90, "\1\2\3\4", 4);
+}
+
+static void fill_huge(struct dns_writer *w)
+{
+    put(w, DNS_ANSWER, API, DNS_A, 0x80000000u, "\1\2\3\4", 4);
+}
+
+static void fill_none(struct dns_writer *w)
+{
+    char soa[22] = "\0\0"
+                   "0123456789abcdef"
+                   "\0\0\0\12";
+    put(w, DNS_AUTHORITY, SHOP, DNS_SOA, 300, soa, sizeof soa);
+}
+
+static void fill_many(struct dns_writer *w)
+{
+    for (unsigned i = 0; i < 20; i++)
+        put(w, DNS_ANSWER, API, DNS_A, 60, "\1\2\3\4", 4);
+}
+
+static void fill_nothing(struct dns_writer *w)
+{
+}
+
+static void test_answers(void **state)
+{
+    static const struct answer_row rows[] = {
+        {"two addresses", fill_two, true, 2, 20},
+        {"an alias", fill_alias, true, 1, 7},
+        {"a life over 2^31", fill_huge, true, 1, 0},
+        {"none, for ten seconds", fill_none, true, 0, 10},
+        {"many", fill_many, true, DNS_ANSWER_ADDRESSES, 60},
+        {"nothing", fill_nothing, true, 0, 0},
+    };
+    struct dns_asked asked = {.id = 7, .type = DNS_A, .name_size = 15};
+    memcpy(asked.name, "\3API\4shop\4test", 15);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        uint8_t msg[1024];
+        struct dns_writer w;
+        struct dns_answer a;
+        dns_writer_init(&w, msg, sizeof msg, 7, DNS_QR);
+        dns_write_question(&w, (const uint8_t *)API, DNS_A, DNS_IN);
+        rows[i].fill(&w);
+        size_t len = dns_writer_finish(&w);
+        print_message("%s\n", rows[i].name);
+        assert_true(dns_answer_read(msg, len, &asked, &a));
+        assert_int_equal(a.n, rows[i].n);
+        assert_int_equal(a.ttl, rows[i].ttl);
+        if (a.n)
+            assert_memory_equal(a.addresses[0].bytes, "\1\2\3\4", 4);
+        for (size_t cut = 0; cut < len; cut++)
+            assert_false(dns_answer_read(msg, cut, &asked, &a));
+        msg[1]++; /* another question's */
+        assert_false(dns_answer_read(msg, len, &asked, &a));
+        msg[1]--;
+        msg[2] &= 0x7f; /* a question itself */
+        assert_false(dns_answer_read(msg, len, &asked, &a));
+        msg[2] |= 0x82;
+        msg[3] |= DNS_REFUSED;
+        msg[DNS_HEADER_SIZE + 1] = 'b'; /* asked with another name */
+        assert_false(dns_answer_read(msg, len, &asked, &a));
+        msg[DNS_HEADER_SIZE + 1] = 'A';
+        assert_true(dns_answer_read(msg, len, &asked, &a));
+        assert_int_equal(a.rcode, DNS_REFUSED);
+        assert_true(a.truncated);
+    }
+}
+
 static void test_type_names(void **state)
 {
     char buf[16];
@@ -358,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_long_text_is_cut_into_strings),
         cmocka_unit_test(test_writer_compresses),
         cmocka_unit_test(test_writer_overflow),
+        cmocka_unit_test(test_answers),
         cmocka_unit_test(test_type_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
