@@ -15,9 +15,10 @@
  *    "egress": {"payment": [{"name": "psp.example", "below": false, "port": 0}]}}
  *
  * Targets are ready instances, nearest first; "last": true marks one that takes no new calls but
- * still answers to its name. A target of this host is reached at its own address, one of another at
- * that host's mesh. A listen without target takes calls of the units of this host to any instance;
- * one with it takes the connections of this host itself (its edge) to that instance.
+ * still answers to its name (mesh_targets_settle()). A target of this host is reached at its own
+ * address, one of another at that host's mesh. A listen without target takes calls of the units of
+ * this host to any instance; one with it takes the connections of this host itself (its edge) to
+ * that instance.
  *
  * Immutable after mesh_view_parse(); everything lives in one arena and dies with
  * mesh_view_free(). Lookups are pure and allocate nothing. */
@@ -88,6 +89,9 @@ struct mesh_view {
 
 MUST_CHECK int mesh_view_parse(const json_t *doc, struct mesh_view **ret, struct err *e);
 void mesh_view_free(struct mesh_view *v); /* NULL is fine */
+/* For who makes a document: where all targets of a module are "last" and others are awaited
+ * (schedule_awaited()), those take calls until one of the others is known here. True: somewhere. */
+bool mesh_targets_settle(json_t *modules, const json_t *awaited);
 
 const struct mesh_module *mesh_view_module(const struct mesh_view *v, const char *name);
 const struct mesh_caller *mesh_view_caller(const struct mesh_view *v, const struct ip_addr *a);

@@ -23,7 +23,51 @@ json_t *route_snapshot_from_model(
         identity ? "present" : "absent", "routes", routes);
 }
 
-void route_endpoints_add(json_t *endpoints, const char *module, const char *unit,
+static bool takes(const json_t *endpoint, bool last)
+{
+    return json_opt_bool(endpoint, "ready", false)
+           && json_opt_bool(endpoint, "last", false) == last;
+}
+
+static bool any_takes(const json_t *list, bool last)
+{
+    size_t i;
+    json_t *p;
+    json_array_foreach (list, i, p)
+        if (takes(p, last))
+            return true;
+    return false;
+}
+
+/* Those that leave go, or the ready ones of them become like all others. */
+static void settle(json_t *list, bool stay)
+{
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        json_t *p = json_array_get(list, i);
+        if (!json_opt_bool(p, "last", false))
+            continue;
+        if (stay && takes(p, true))
+            json_object_del(p, "last");
+        else
+            json_array_remove(list, i);
+    }
+}
+
+bool route_endpoints_settle(json_t *endpoints, const json_t *awaited)
+{
+    bool some = false;
+    const char *module;
+    json_t *list;
+    json_object_foreach (endpoints, module, list) {
+        bool stay =
+            json_object_get(awaited, module) && !any_takes(list, false) && any_takes(list, true);
+        settle(list, stay);
+        some |= stay;
+    }
+    return some;
+}
+
+json_t *route_endpoints_add(json_t *endpoints, const char *module, const char *unit,
     const char *address, uint16_t port, bool ready, unsigned weight)
 {
     json_t *list = json_object_get(endpoints, module);
@@ -31,7 +75,8 @@ void route_endpoints_add(json_t *endpoints, const char *module, const char *unit
         list = json_array();
         json_object_set_new(endpoints, module, list);
     }
-    json_array_append_new(
-        list, json_pack("{s:s, s:s, s:i, s:b, s:i}", "unit", unit, "address", address, "port",
-                  (int)port, "ready", ready, "weight", (int)weight));
+    json_t *endpoint = json_pack("{s:s, s:s, s:i, s:b, s:i}", "unit", unit, "address", address,
+        "port", (int)port, "ready", ready, "weight", (int)weight);
+    json_array_append_new(list, endpoint);
+    return endpoint;
 }

@@ -119,6 +119,11 @@ bool route_health(const struct route_snapshot *s, const char *name, json_t **ret
  * when the platform declares none. */
 json_t *route_snapshot_from_model(
     const struct model *m, const struct model_region *region, int64_t revision);
-/* Puts an instance into an "endpoints" object. */
-void route_endpoints_add(json_t *endpoints, const char *module, const char *unit,
+/* Ends the making of an "endpoints" object. Instances that are to leave carry "last": true and go,
+ * but for those of a module of which nobody else is ready: its new instances are "awaited"
+ * (schedule_awaited()), and who decided knows them to be ready before this host does. Until they
+ * are ready here, too, ready ones that leave serve on. True: some do. */
+bool route_endpoints_settle(json_t *endpoints, const json_t *awaited);
+/* Puts an instance into an "endpoints" object; what it has become, borrowed. */
+json_t *route_endpoints_add(json_t *endpoints, const char *module, const char *unit,
     const char *address, uint16_t port, bool ready, unsigned weight);

@@ -89,6 +89,10 @@ MUST_CHECK int schedule_units(
 /* The generation of a module as a revision declares it: digest of its unit spec without name. */
 MUST_CHECK int schedule_generation(const struct model *m, const json_t *files,
     const struct model_module *module, json_t **ret_spec, char ret[DIGEST_SIZE], struct err *e);
+/* Takes requests: neither drained nor standby, and weight 0 is an instance that waits for its turn. */
+bool schedule_serves(const json_t *instance);
+/* {"api": true}: the modules of which some instance shall serve in the placement's region. */
+json_t *schedule_awaited(const json_t *placement);
 /* {"deployments": [deploy documents, running first, then newest]}: of `mcp deploy status --json`. */
 json_t *schedule_status(const json_t *docs);
 

@@ -25,14 +25,6 @@ static const json_t *unit_named(const json_t *units, const char *name)
     return NULL;
 }
 
-/* Drained instances are not in it at all, and weight 0 is an instance that waits for its turn. */
-static bool serves(const json_t *instance)
-{
-    return str_eq(json_opt_str(instance, "state", NULL), "run")
-           && !json_opt_bool(instance, "standby", false)
-           && json_opt_int(instance, "weight", ROUTE_WEIGHT_DEFAULT) > 0;
-}
-
 /* What is placed, not what a host that comes back still runs under that name. */
 static bool is_placed(const json_t *instance, const json_t *unit)
 {
@@ -53,7 +45,7 @@ enum control_duty control_duty_of(
         if (str_eq(json_opt_str(instance, "name", NULL), name)
             && str_eq(json_opt_str(instance, "host", NULL), host->name)
             && is_placed(instance, unit))
-            return serves(instance) ? CONTROL_DUTY_SERVES : CONTROL_DUTY_LEAVES;
+            return schedule_serves(instance) ? CONTROL_DUTY_SERVES : CONTROL_DUTY_LEAVES;
     return CONTROL_DUTY_NONE;
 }
 
@@ -127,23 +119,29 @@ static void add_endpoint(struct control *c, json_t *out, const json_t *instance)
 {
     struct ip_addr at;
     char address[IP_TEXT_SIZE];
-    const json_t *unit = serves(instance) ? reach(c, instance, &at) : NULL;
+    bool leaves = str_eq(json_opt_str(instance, "state", NULL), "drain");
+    const json_t *unit = schedule_serves(instance) || leaves ? reach(c, instance, &at) : NULL;
     int64_t port = json_opt_int(unit, "port", 0);
     if (!unit || port <= 0 || port > UINT16_MAX)
         return;
     ip_format(&at, address);
-    route_endpoints_add(out, json_opt_str(instance, "module", ""),
+    json_t *endpoint = route_endpoints_add(out, json_opt_str(instance, "module", ""),
         json_opt_str(instance, "name", ""), address, (uint16_t)port,
         str_eq(json_opt_str(unit, "state", NULL), "ready"),
         (unsigned)MIN(json_opt_int(instance, "weight", ROUTE_WEIGHT_DEFAULT), ROUTE_WEIGHT_MAX));
+    if (leaves)
+        json_object_set_new(endpoint, "last", json_true());
 }
 
-static json_t *endpoints(struct control *c)
+/* ret_held: some that leave serve on, so that nobody may stop them yet. */
+static json_t *endpoints(struct control *c, bool *ret_held)
 {
     json_t *out = json_object(), *instance;
+    _cleanup_json_ json_t *awaited = schedule_awaited(control_placement(c));
     size_t i;
     json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance)
         add_endpoint(c, out, instance);
+    *ret_held = route_endpoints_settle(out, awaited);
     return out;
 }
 
@@ -153,7 +151,7 @@ json_t *control_units_serving(struct control *c)
     size_t i;
     json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance) {
         const json_t *unit = unit_named(c->units, json_opt_str(instance, "name", ""));
-        if (serves(instance) && is_placed(instance, unit)
+        if (schedule_serves(instance) && is_placed(instance, unit)
             && str_eq(json_opt_str(instance, "host", NULL), c->host))
             json_array_append(out, (json_t *)(uintptr_t)unit);
     }
@@ -163,16 +161,17 @@ json_t *control_units_serving(struct control *c)
 struct telling { /* an "endpoints" call that the edge has not answered yet */
     struct control *c;
     int64_t seq;
+    bool held;
 };
 
 /* It answers once no request is on its way to what was taken out. A later call's answer stands for
- * the earlier ones. */
+ * the earlier ones, and takes back what they would say. */
 static void on_edge_answer(void *ctx, json_t *result, bool more, const struct err *e)
 {
     struct telling *t = ctx;
     if (more)
         return;
-    if (!e)
+    if (!e && !t->held && !t->c->edge_held)
         control_acked(t->c, "edge", t->seq);
     free(t);
 }
@@ -184,8 +183,10 @@ void control_edge_tell(struct control *c)
     if (!edge || !placement || !knows_ways(c))
         return;
     struct telling *t = xcalloc(1, sizeof *t);
-    *t = (struct telling){c, json_opt_int(placement, "seq", 0)};
-    json_t *params = json_pack("{s:o,s:I}", "endpoints", endpoints(c), "seq", (json_int_t)t->seq);
+    *t = (struct telling){.c = c, .seq = json_opt_int(placement, "seq", 0)};
+    json_t *list = endpoints(c, &t->held);
+    c->edge_held = t->held;
+    json_t *params = json_pack("{s:o,s:I}", "endpoints", list, "seq", (json_int_t)t->seq);
     rpc_call(edge, "endpoints", params, 0, on_edge_answer, t);
 }
 
@@ -213,8 +214,9 @@ int control_edge_routes(
         json_pack("[{s:s,s:o,s:b,s:s,s:s}]", "name", "platform", "names",
             certificate_names(c->model), "default", 1, "cert", str_cstr(&cert), "key",
             str_cstr(&key)));
+    bool ignored;      /* it is told once more, and answers then */
     if (knows_ways(c)) /* else those that the edge has stay */
-        json_object_set_new(doc, "endpoints", endpoints(c));
+        json_object_set_new(doc, "endpoints", endpoints(c, &ignored));
     OPENSSL_cleanse(key.buf, key.len);
     *ret = doc;
     return 0;

@@ -242,10 +242,25 @@ static json_t *egress_of(const struct model *m)
     return all;
 }
 
-/* Without its number: to be compared. */
-static json_t *make_view(struct control *c, const struct model_host *self)
+/* In whatever region. */
+static json_t *awaited_anywhere(const struct control *c)
+{
+    json_t *all = json_object(), *placement;
+    const char *region;
+    json_object_foreach (c->placements, region, placement) {
+        _cleanup_json_ json_t *awaited = schedule_awaited(placement);
+        json_object_update(all, awaited);
+    }
+    return all;
+}
+
+/* Without its number: to be compared. ret_held: some that leave this region take calls yet, so that
+ * nobody may stop them. */
+static json_t *make_view(struct control *c, const struct model_host *self, bool *ret_held)
 {
     const struct model *m = c->model;
+    _cleanup_json_ json_t *here = schedule_awaited(control_placement(c)),
+                          *anywhere = awaited_anywhere(c);
     struct maker k = {c, self, json_object(), json_object(), json_array(), json_object()};
     for (size_t i = 0; i < m->n_modules; i++)
         add_module(&k, &m->modules[i]);
@@ -258,6 +273,8 @@ static json_t *make_view(struct control *c, const struct model_host *self)
         else if (r && control_hears(c, h->name))
             add_units(&k, h, json_object_get(r->report, "units"));
     }
+    *ret_held = mesh_targets_settle(k.modules, here);
+    mesh_targets_settle(k.modules, anywhere);
     free_slots(c, k.used);
     json_decref(k.used);
     return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "format", 1, "platform",
@@ -365,14 +382,16 @@ void control_mesh_tell(struct control *c)
     if (!to || !self || !c->mesh->is_here || !c->units || !control_knows_hosts(c))
         return;
     struct control_mesh *m = c->mesh;
-    _cleanup_json_ json_t *view = make_view(c, self), *identities = make_identities(c, self);
+    bool held;
+    _cleanup_json_ json_t *view = make_view(c, self, &held), *identities = make_identities(c, self);
     save_slots(c);
     if (identities && !json_equal(identities, m->told_identities)) {
         json_decref(m->told_identities);
         m->told_identities = json_incref(identities);
         rpc_notify(to, "identities", json_deep_copy(identities));
     }
-    m->placement_seq = json_opt_int(control_placement(c), "seq", 0);
+    if (!held) /* else it is not followed yet: who leaves may not be stopped */
+        m->placement_seq = json_opt_int(control_placement(c), "seq", 0);
     if (!json_equal(view, m->told))
         tell_view(c, to, view);
     else

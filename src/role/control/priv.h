@@ -106,6 +106,7 @@ struct control {
     json_t *seen_own;
     uint64_t started_ms, silent;
     bool knows_hosts, knows_ways; /* edge.c: since the start */
+    bool edge_held; /* instances that leave serve on, as told last */
     unsigned checks;
     uv_timer_t fleet_timer;
     char placement_alarm[512]; /* the leader cannot decide: why; "" */

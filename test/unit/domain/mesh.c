@@ -154,6 +154,42 @@ static void test_nearest_first(void **state)
     mesh_view_free(v);
 }
 
+static json_t *quoted(const char *text)
+{
+    char *copy = xstrdup(text);
+    json_t *j;
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    assert_int_equal(json_parse(copy, strlen(copy), &j, NULL), 0);
+    free(copy);
+    return j;
+}
+
+/* Where all leave and others are on their way, those that leave are called until they are here. */
+static void test_who_leaves_is_called_until_others_are_known(void **state)
+{
+    static const struct {
+        const char *name, *targets, *awaited;
+        bool held, takes;
+    } rows[] = {
+        {"not heard of yet", "[{'unit':'a','last':true}]", "{'ai':true}", true, true},
+        {"another is here", "[{'unit':'a','last':true},{'unit':'b','last':false}]", "{'ai':true}",
+            false, false},
+        {"nobody comes after it", "[{'unit':'a','last':true}]", "{'web':true}", false, false},
+        {"none", "[]", "{'ai':true}", false, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        print_message("%s\n", rows[i].name);
+        _cleanup_json_ json_t *awaited = quoted(rows[i].awaited),
+                              *modules =
+                                  json_pack("{s:{s:o}}", "ai", "targets", quoted(rows[i].targets));
+        assert_int_equal(mesh_targets_settle(modules, awaited), rows[i].held);
+        json_t *targets = json_object_get(json_object_get(modules, "ai"), "targets");
+        json_t *first = json_array_get(targets, 0);
+        assert_int_equal(first && !json_opt_bool(first, "last", false), rows[i].takes);
+    }
+}
+
 static void test_what_is_outside(void **state)
 {
     static const char *const inside[] = {"0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.255",
@@ -161,9 +197,8 @@ static void test_what_is_outside(void **state)
         "198.18.0.1", "203.0.113.20", "224.0.0.1", "255.255.255.255", "::", "::1",
         "::ffff:10.0.0.1", "fe80::1", "fc00::1", "ff02::1", "2001:db8::1", "2002:0a00:0001::1",
         "64:ff9b::a00:1", "2001:0:1::1"};
-    static const char *const outside[] = {"1.1.1.1", "100.63.255.255", "100.128.0.1",
-        "172.32.0.1", "192.167.1.1", "198.20.0.1", "223.255.255.255", "2606:4700::1111",
-        "2001:4860:4860::8888"};
+    static const char *const outside[] = {"1.1.1.1", "100.63.255.255", "100.128.0.1", "172.32.0.1",
+        "192.167.1.1", "198.20.0.1", "223.255.255.255", "2606:4700::1111", "2001:4860:4860::8888"};
     struct ip_addr a;
     for (size_t i = 0; i < ARRAY_SIZE(inside); i++)
         if (!ip_parse(inside[i], &a) || !mesh_is_inside(&a))
@@ -204,7 +239,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_documents),
         cmocka_unit_test(test_lookups), cmocka_unit_test(test_who_may),
-        cmocka_unit_test(test_nearest_first), cmocka_unit_test(test_what_is_outside),
-        cmocka_unit_test(test_who_may_leave)};
+        cmocka_unit_test(test_nearest_first),
+        cmocka_unit_test(test_who_leaves_is_called_until_others_are_known),
+        cmocka_unit_test(test_what_is_outside), cmocka_unit_test(test_who_may_leave)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,6 +141,47 @@ static void test_endpoints_replace(void **state)
     route_snapshot_free(s);
 }
 
+static char *settled(const char *before, const char *awaited, bool *ret_held)
+{
+    _cleanup_json_ json_t *endpoints = parse(before), *others = parse(awaited);
+    *ret_held = route_endpoints_settle(endpoints, others);
+    return json_text(endpoints);
+}
+
+/* An instance that is to leave serves until one that stays is known to be ready. */
+static void test_who_leaves_serves_until_others_do(void **state)
+{
+    static const struct {
+        const char *name, *before, *awaited, *after;
+        bool held;
+    } rows[] = {
+        {"others are ready",
+            "{\"api\":[{\"unit\":\"a\",\"ready\":true,\"last\":true},"
+            "{\"unit\":\"b\",\"ready\":true}]}",
+            "{\"api\":true}", "{\"api\":[{\"ready\":true,\"unit\":\"b\"}]}", false},
+        {"not heard of yet", "{\"api\":[{\"unit\":\"a\",\"ready\":true,\"last\":true}]}",
+            "{\"api\":true}", "{\"api\":[{\"ready\":true,\"unit\":\"a\"}]}", true},
+        {"not ready yet",
+            "{\"api\":[{\"unit\":\"a\",\"ready\":true,\"last\":true},"
+            "{\"unit\":\"b\",\"ready\":false}]}",
+            "{\"api\":true}",
+            "{\"api\":[{\"ready\":true,\"unit\":\"a\"},{\"ready\":false,\"unit\":\"b\"}]}", true},
+        {"who leaves is not ready", "{\"api\":[{\"unit\":\"a\",\"ready\":false,\"last\":true}]}",
+            "{\"api\":true}", "{\"api\":[]}", false},
+        {"nobody comes after it", "{\"api\":[{\"unit\":\"a\",\"ready\":true,\"last\":true}]}",
+            "{\"web\":true}", "{\"api\":[]}", false},
+        {"nobody leaves", "{\"api\":[{\"unit\":\"a\",\"ready\":false}]}", "{\"api\":true}",
+            "{\"api\":[{\"ready\":false,\"unit\":\"a\"}]}", false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        bool held;
+        print_message("%s\n", rows[i].name);
+        _cleanup_free_ char *after = settled(rows[i].before, rows[i].awaited, &held);
+        assert_string_equal(after, rows[i].after);
+        assert_int_equal(held, rows[i].held);
+    }
+}
+
 static void test_identity(void **state)
 {
     struct route_snapshot *s = snapshot(
@@ -228,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_health),
         cmocka_unit_test(test_endpoints_replace),
+        cmocka_unit_test(test_who_leaves_serves_until_others_do),
         cmocka_unit_test(test_identity),
         cmocka_unit_test(test_from_model),
         cmocka_unit_test(test_broken),

@@ -424,6 +424,22 @@ static void test_a_newer_revision_takes_over(void **state)
     assert_int_equal(json_opt_int(deploy_of(f), "revision", 0), f->in.revision);
 }
 
+static void test_who_takes_requests(void **state)
+{
+    static const char text[] =
+        "{\"instances\":[{\"module\":\"a\",\"state\":\"run\"},"
+        "{\"module\":\"b\",\"state\":\"drain\"},"
+        "{\"module\":\"c\",\"state\":\"run\",\"standby\":true},"
+        "{\"module\":\"d\",\"state\":\"run\",\"weight\":0},"
+        "{\"module\":\"b\",\"state\":\"run\",\"weight\":5}]}";
+    _cleanup_json_ json_t *placement = NULL;
+    assert_int_equal(json_parse(text, strlen(text), &placement, NULL), 0);
+    _cleanup_json_ json_t *awaited = schedule_awaited(placement), *none = schedule_awaited(NULL);
+    _cleanup_free_ char *got = json_text(awaited);
+    assert_string_equal(got, "{\"a\":true,\"b\":true}");
+    assert_int_equal(json_object_size(none), 0);
+}
+
 static void test_status_has_running_ones_first(void **state)
 {
     struct fixture *f = *state;
@@ -455,6 +471,7 @@ int main(void)
         T(test_a_silent_host_loses_its_instances),
         T(test_an_edge_that_does_not_answer_is_waited_for_until_the_deadline),
         T(test_a_newer_revision_takes_over),
+        T(test_who_takes_requests),
         T(test_status_has_running_ones_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
