@@ -3,7 +3,8 @@
  * threads (driver/sql/worker.h) and short-lived programs, never for a loop. A connection belongs to
  * one thread at a time. What a call waits for ends at its timeout, at the deadline of the stop that
  * it was opened with, or when another thread raises that stop; a connection that was left in the
- * middle of an answer is lost (sql_lost()) and only good for sql_close().
+ * middle of an answer is lost (sql_lost()) and only good for sql_close(). The server does not notice
+ * and goes on with the statement: sql_kill() ends it there.
  *
  * One statement a call (multi-statements are off), LOCAL INFILE is refused, the session is utf8mb4
  * with backslash escapes, so that sql_add_text() is right whatever the server's settings. Errors
