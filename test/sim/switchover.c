@@ -22,9 +22,9 @@ struct node { /* a database and the role that looks after it */
     const char *host;
     bool up, writable;
     uint64_t holds_until; /* its gate holds statements; ends by itself */
-    int64_t frozen;   /* the change that froze it; on disk */
-    int64_t epoch;    /* of the newest document that it saw */
-    int64_t log, had; /* transactions that it has; when it became writable, those */
+    int64_t frozen;       /* the change that froze it; on disk */
+    int64_t epoch;        /* of the newest document that it saw */
+    int64_t log, had;     /* transactions that it has; when it became writable, those */
     bool follows;
 };
 
@@ -67,7 +67,8 @@ static void become_writable(struct world *w, struct node *n)
     if (other->up && other->writable)
         sim_fail(w->sim, "both accept writes");
     if (n->log < w->acked)
-        sim_fail(w->sim, "%s accepts writes without the last %d", n->host, (int)(w->acked - n->log));
+        sim_fail(
+            w->sim, "%s accepts writes without the last %d", n->host, (int)(w->acked - n->log));
 }
 
 /* A document that was read from the quorum after the node began to ask. */
@@ -191,7 +192,8 @@ static void on_call(void *ctx, uint64_t arg)
         n->holds_until = sim_now(w->sim) + k->a.wait_ms;
     else if (k->a.act == SWITCHOVER_FREEZE)
         freeze(w, n, k);
-    else if (k->a.act == SWITCHOVER_EQUAL && n->log < strtoll(k->gtid, NULL, 10) && w->off != GUARD_NOT_EQUAL)
+    else if (k->a.act == SWITCHOVER_EQUAL && n->log < strtoll(k->gtid, NULL, 10)
+             && w->off != GUARD_NOT_EQUAL)
         err_set(&k->error, ERR_TIMEOUT, "not yet");
     else if (k->a.act == SWITCHOVER_PROMOTE)
         promote(w, n, k);
@@ -265,8 +267,8 @@ static void on_back(void *ctx, uint64_t i)
 static void crash(struct world *w, struct node *n)
 {
     uint64_t soon = sim_chance(w->sim, 70) ? 300 : 20000;
-    sim_at(w->sim, sim_now(w->sim) + sim_between(w->sim, 5, soon), on_back, w,
-        (uint64_t)(n - w->n));
+    sim_at(
+        w->sim, sim_now(w->sim) + sim_between(w->sim, 5, soon), on_back, w, (uint64_t)(n - w->n));
     n->up = false;
     n->writable = n->follows = false;
     n->holds_until = 0;
@@ -353,8 +355,8 @@ static unsigned extra(unsigned *failed)
             _cleanup_free_ char *why = run_with(seed, false, g);
             seen = why;
             if (why)
-                printf("%s: seed %llu fails, as it must: %s\n", names[g],
-                    (unsigned long long)seed, why);
+                printf("%s: seed %llu fails, as it must: %s\n", names[g], (unsigned long long)seed,
+                    why);
         }
         passed += seen;
         *failed += !seen;

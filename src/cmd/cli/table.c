@@ -8,6 +8,7 @@ extern const struct cmd cmd_ca_rotate;
 extern const struct cmd cmd_ca_status;
 extern const struct cmd cmd_complete_words;
 extern const struct cmd cmd_completion;
+extern const struct cmd cmd_data_switchover;
 extern const struct cmd cmd_deploy;
 extern const struct cmd cmd_deploy_status;
 extern const struct cmd cmd_down;
@@ -98,6 +99,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_host_drain,
     &cmd_host_undrain,
     &cmd_upgrade,
+    /* Databases. */
+    &cmd_data_switchover,
     /* Certificates. */
     &cmd_ca_status,
     &cmd_ca_rotate,

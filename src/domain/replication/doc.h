@@ -39,7 +39,8 @@ struct replication_doc {
 };
 
 /* ERR_INVALID names what is wrong; another format is ERR_REFUSED (a newer version wrote it). */
-MUST_CHECK int replication_doc_parse(const json_t *json, struct replication_doc *ret, struct err *e);
+MUST_CHECK int replication_doc_parse(
+    const json_t *json, struct replication_doc *ret, struct err *e);
 const struct replication_member *replication_doc_find(
     const struct replication_doc *d, const char *host);
 

@@ -30,7 +30,8 @@ static const struct rule {
     {"durable-log", "sync_binlog", "1", ANY, BOTH, "a crash loses acknowledged writes", false},
     {"durable-rows", "innodb_flush_log_at_trx_commit", "1", ANY, BOTH,
         "a crash loses acknowledged writes", false},
-    {"read-only", "read_only", "ON|1", MARIADB, REPLICA, "nothing but replication writes it", false},
+    {"read-only", "read_only", "ON|1", MARIADB, REPLICA, "nothing but replication writes it",
+        false},
     {"read-only", "super_read_only", "ON|1", MYSQL, REPLICA, "nothing but replication writes it",
         false},
     {"events", "event_scheduler", "OFF|DISABLED|0", ANY, REPLICA, "its events would write", false},
@@ -87,8 +88,7 @@ static void add(struct judge *j, const char *id, bool pass, const char *text, co
 }
 
 PRINTF_LIKE(5, 6)
-static void addf(
-    struct judge *j, const char *id, bool pass, const char *fix, const char *fmt, ...)
+static void addf(struct judge *j, const char *id, bool pass, const char *fix, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -150,8 +150,8 @@ static void judge_rule(struct judge *j, const struct rule *r, const json_t *s)
         return;
     bool pass = is_one_of(value, r->good);
     fix_of(r, r->variable, r->good, r->restart, fix, sizeof fix);
-    addf(j, r->id, pass, fix, "%s: %s is %s%s%s", name_of(s), r->variable, value,
-        pass ? "" : ": ", pass ? "" : r->why);
+    addf(j, r->id, pass, fix, "%s: %s is %s%s%s", name_of(s), r->variable, value, pass ? "" : ": ",
+        pass ? "" : r->why);
 }
 
 static void judge_pair(struct judge *j, const struct pair *p)
@@ -175,7 +175,8 @@ static unsigned series(const json_t *s) /* 10.11.6: 1011 */
 {
     const char *v = json_opt_str(s, "version", "");
     char *end;
-    unsigned long major = strtoul(v, &end, 10), minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+    unsigned long major = strtoul(v, &end, 10),
+                  minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
     return (unsigned)(MIN(major, 999ul) * 100 + MIN(minor, 99ul));
 }
 
@@ -227,8 +228,7 @@ static void judge_packets(struct judge *j)
 
 static void judge_timeout(struct judge *j)
 {
-    const char *name
-        = vendor_of(j->replica) == MYSQL ? "replica_net_timeout" : "slave_net_timeout";
+    const char *name = vendor_of(j->replica) == MYSQL ? "replica_net_timeout" : "slave_net_timeout";
     uint64_t v = number(j->replica, name, 0);
     char fix[128];
     snprintf(fix, sizeof fix, "SET GLOBAL %s = %d;", name, NET_TIMEOUT_S);
@@ -268,8 +268,8 @@ static void judge_lists(struct judge *j, const json_t *s)
         "no primary key: ",
         "ALTER TABLE ... ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY INVISIBLE; "
         "without one each row change scans the table at the replica");
-    judge_list(j, s, "engines", "not_innodb", "every table is InnoDB", "not InnoDB: ",
-        "ALTER TABLE ... ENGINE=InnoDB; others are not crash-safe");
+    judge_list(j, s, "engines", "not_innodb", "every table is InnoDB",
+        "not InnoDB: ", "ALTER TABLE ... ENGINE=InnoDB; others are not crash-safe");
     judge_list(j, s, "powerful-accounts", "powerful", "no account may write past read_only",
         "accounts that write past read_only: ",
         "REVOKE SUPER, READ_ONLY ADMIN ON *.* FROM each of them");

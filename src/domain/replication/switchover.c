@@ -171,8 +171,8 @@ static bool is_late(const struct turn *t)
 {
     bool whole = t->step->limit_ms == 0;
     int64_t from = json_opt_int(t->change, whole ? "begun_ms" : "step_ms", t->wall_ms);
-    int64_t limit = whole ? json_opt_int(t->change, "hold_ms", SWITCHOVER_HOLD_MS)
-                          : (int64_t)t->step->limit_ms;
+    int64_t limit =
+        whole ? json_opt_int(t->change, "hold_ms", SWITCHOVER_HOLD_MS) : (int64_t)t->step->limit_ms;
     return t->wall_ms - from >= limit;
 }
 
@@ -187,8 +187,8 @@ static json_t *frozen(const struct turn *t, const char *gtid)
     return new;
 }
 
-static json_t *answered(
-    const struct turn *t, struct switchover_run *run, const struct switchover_event *ev, uint64_t now_ms)
+static json_t *answered(const struct turn *t, struct switchover_run *run,
+    const struct switchover_event *ev, uint64_t now_ms)
 {
     run->asked = false;
     run->again_ms = now_ms + SWITCHOVER_AGAIN_MS;

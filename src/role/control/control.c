@@ -329,6 +329,7 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
     control_hosts_start(c);
     control_members_start(c);
     control_upgrade_open(c);
+    control_switchover_open(c);
     control_report_start(c);
     control_secrets_start(c);
     control_databases_start(c);
@@ -374,6 +375,7 @@ static void control_done(struct role *r)
     json_decref(c->first);
     control_members_stop(c);
     control_hosts_stop(c);
+    control_switchover_close(c);
     control_upgrade_close(c);
     control_secrets_stop(c);
     control_databases_stop(c);

@@ -48,6 +48,11 @@ const json_t *control_data_doc(const struct control *c, const char *database)
     return c->databases ? json_object_get(all_docs(c), database) : NULL;
 }
 
+struct documents *control_data_docs(const struct control *c)
+{
+    return c->databases ? c->databases->docs : NULL;
+}
+
 bool control_data_fresh(const struct control *c)
 {
     uint64_t read_ms = documents_read_ms(c->databases->docs);

@@ -22,6 +22,8 @@ const json_t *control_data_report(const struct control *c, const char *host, con
 bool control_data_fresh(const struct control *c);
 json_t *control_data_sources(const struct control *c); /* {database: region of its source} */
 
+/* All of them as the state store has them; for an edit by who does not lead. NULL: not open. */
+struct documents *control_data_docs(const struct control *c);
 /* documents_edit() for the leader: the write also compares that it still leads. `done` may come at
  * once, with ERR_UNAVAILABLE, when it does not. */
 void control_data_edit(struct control *c, const char *database, documents_edit_fn fn,

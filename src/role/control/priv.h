@@ -112,6 +112,7 @@ struct control {
     char placement_alarm[512]; /* the leader cannot decide: why; "" */
     json_t *binary; /* that this host runs, as the host process tells; NULL: not yet told */
     struct control_upgrade *upgrade;
+    struct control_switchover *switchover;
     struct drain *drains;      /* commands that wait for a host to be empty */
 };
 
@@ -325,6 +326,12 @@ void control_upgrade_start(struct control *c, struct rpc_req *req, json_t *param
 void control_upgrade_rollback(struct control *c, struct rpc_req *req, json_t *params);
 void control_upgrade_peer(
     struct control *c, const char *host, struct rpc_req *req, json_t *params);
+
+/* switchover.c: the planned move of a database's source */
+void control_switchover_open(struct control *c);
+void control_switchover_close(struct control *c);
+void control_switchover_start(struct control *c, struct rpc_req *req, json_t *params);
+void control_switchover_status(struct control *c, struct rpc_req *req, json_t *params);
 
 /* reach.c: a call to a role of any host; the answer comes from the loop, always. Takes params. */
 void control_reach(struct control *c, const char *host, const char *role, const char *method,

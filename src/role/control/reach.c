@@ -52,7 +52,8 @@ static void on_refusal(uv_timer_t *t)
 }
 
 /* From the loop, as every answer. */
-static void refuse(struct control *c, const char *host, const char *role, rpc_answer_fn fn, void *ctx)
+static void refuse(
+    struct control *c, const char *host, const char *role, rpc_answer_fn fn, void *ctx)
 {
     struct refusal *r = xcalloc(1, sizeof *r);
     *r = (struct refusal){.fn = fn, .ctx = ctx};
@@ -79,7 +80,8 @@ void control_reach(struct control *c, const char *host, const char *role, const 
 
 void control_reached(struct control *c, const char *host, struct rpc_req *req, json_t *params)
 {
-    const char *role = json_opt_str(params, "role", ""), *method = json_opt_str(params, "method", "");
+    const char *role = json_opt_str(params, "role", ""),
+               *method = json_opt_str(params, "method", "");
     struct rpc_conn *conn = control_link(c, role);
     struct err e;
     if (!may_reach(role, method)) {
