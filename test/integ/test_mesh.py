@@ -23,6 +23,7 @@ from role import CLONE_NEWNET, LIBC, Machine, Role  # noqa: E402
 
 MCP = os.environ.get("MCP_BINARY", str(ROOT / "build/mcp"))
 PLATFORM = "reindeers"
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python does not name it
 REQUESTS = int(os.environ.get("MCP_MESH_REQUESTS", "1000000" if os.environ.get("MCP_DRILLS") else "20000"))
 
 
@@ -107,6 +108,7 @@ class Host:
         # The upper half of the bridge is this host's own, as the agent's local route makes it.
         self.machine = Machine([f"{self.net}.0.1"] + [f"{self.net}.0.{i}" for i in range(2, 12)])
         self.machine.run("ip", "route", "add", "local", f"{self.net}.128.0/17", "dev", "lo")
+        self.machine.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse")  # as on a host's and a unit's network
         self.servers, self.seq, self.links, self.role = {}, 0, [], None
 
     def gateway(self):
@@ -590,7 +592,11 @@ def hammer(pair, n, threads=4):
         LIBC.setns(pair.a.machine.netns, CLONE_NEWNET)  # this thread only
         for _ in range(n // threads):
             try:
-                with socket.create_connection((pair.a.vip(1), 8080), 20, (pair.API, 0)) as c:
+                with socket.socket() as c:
+                    c.settimeout(20)
+                    c.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)  # one port for many, as connect() does
+                    c.bind((pair.API, 0))
+                    c.connect((pair.a.vip(1), 8080))
                     c.sendall(b"ping")
                     got = c.recv(100)
                     while not got.endswith(b"ping"):

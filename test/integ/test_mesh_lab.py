@@ -187,6 +187,14 @@ def test_a_unit_reaches_its_host_and_nothing_else(lab):
         assert outcome in ("timed out", "EHOSTUNREACH", "ENETUNREACH", "EACCES", "ETIMEDOUT"), (target, outcome)
 
 
+def test_ports_of_calls_that_ended_are_taken_again(lab):
+    """Else an instance were called 28,000 times a minute and no more, by a mesh and by a unit alike."""
+    knob = "/proc/sys/net/ipv4/tcp_tw_reuse"
+    read = f"print(open('{knob}').read())"
+    assert lab.exec("a1", "cat", knob).stdout.strip() == "1"
+    assert lab.mcp("exec", "shop-1", "--", "/usr/bin/python3", "-c", read).stdout.strip() == "1"
+
+
 def test_the_edge_reaches_the_instance_of_the_other_host(lab):
     """Requests of a buyer come to both instances; that of the other host only through both meshes."""
     said = set()

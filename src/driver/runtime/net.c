@@ -11,6 +11,25 @@
 #include <fcntl.h>
 #include <sched.h>
 
+static int set(const char *path, const char *value, struct err *e)
+{
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, value, strlen(value)) < 0)
+        return err_errno(e, errno, "%s", path);
+    return 0;
+}
+
+/* Of the namespace that we are in. Who ends a connection first keeps its port for a minute: 28,000
+ * calls to one instance a minute and no more, unless the port may be taken again for a new call to
+ * the same one (RFC 6191; Linux does so by itself on a loopback only). A kernel that has not got it
+ * goes on with that limit. */
+static void take_ports_again(void)
+{
+    struct err ignored;
+    int r = set("/proc/sys/net/ipv4/tcp_tw_reuse", "1", &ignored);
+    (void)r;
+}
+
 /* Units reach the outside through the host's roles only. A host may forward for other reasons of its
  * own, and may have no IPv6 at all. */
 static int forbid_forwarding(int nl, struct err *e)
@@ -53,6 +72,7 @@ int runtime_bridge_ensure(const struct ip_prefix *bridge, const struct ip_addr *
         *e = ignored;
         return err_wrap(e, "make the mesh's addresses local");
     }
+    take_ports_again();
     return forbid_forwarding(nl, e);
 }
 
@@ -85,11 +105,7 @@ static int set_up_inside(const struct shim_spec *s, int nl, struct err *e)
 /* No unit has CAP_NET_BIND_SERVICE; in its own namespace port 80 is nobody else's. */
 static int open_low_ports(struct err *e)
 {
-    _cleanup_close_ int fd =
-        open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "0", 1) < 0)
-        return err_errno(e, errno, "net.ipv4.ip_unprivileged_port_start");
-    return 0;
+    return set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0", e);
 }
 
 int shim_network_make(const struct shim_spec *s, int *ret_outer, struct err *e)
@@ -117,6 +133,7 @@ int shim_network_make(const struct shim_spec *s, int *ret_outer, struct err *e)
     r = inner < 0 ? inner : set_up_inside(s, inner, e);
     if (r >= 0)
         r = open_low_ports(e);
+    take_ports_again();
     if (r >= 0)
         *ret_outer = util_steal_fd(&outer);
     return r;
