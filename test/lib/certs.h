@@ -15,6 +15,7 @@ struct test_ca {
 struct test_leaf {
     const char *uris[3];  /* NULL-terminated */
     int64_t from_s, to_s; /* validity, relative to now */
+    const char *address;  /* its name where there are no URIs; NULL: none */
 };
 
 static inline X509 *certs_make(
@@ -45,6 +46,13 @@ static inline X509 *certs_make(
             X509_add_ext(x, san, -1);
             X509_EXTENSION_free(san);
         }
+    }
+    if (leaf && leaf->address && !leaf->uris[0]) {
+        char name[64];
+        snprintf(name, sizeof name, "IP:%s", leaf->address);
+        X509_EXTENSION *san = X509V3_EXT_conf_nid(NULL, &ctx, NID_subject_alt_name, name);
+        X509_add_ext(x, san, -1);
+        X509_EXTENSION_free(san);
     }
     X509_sign(x, ca ? ca->key : key, EVP_sha256());
     return x;

@@ -15,9 +15,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 struct test_mariadb {
-    char dir[64]; /* data/ my.cnf socket log notify */
+    char dir[64]; /* data/ my.cnf socket log.err notify */
     char socket[96];
     char address[INET_ADDRSTRLEN];
     uint16_t port;
@@ -37,21 +38,27 @@ static inline void mariadb_fail(const struct test_mariadb *m, const char *what)
 {
     struct str log = STR_INIT;
     char path[96];
-    snprintf(path, sizeof path, "%s/log", m->dir);
+    snprintf(path, sizeof path, "%s/log.err", m->dir);
     if (file_read(path, 1 << 20, &log, NULL) < 0)
         str_add(&log, "(no log)");
     fail_msg("MariaDB %u %s:\n%.*s", m->id, what, 4000,
         log.len > 4000 ? log.buf + log.len - 4000 : str_cstr(&log));
 }
 
-/* A port that is free now, on an address of this process' own. */
-static inline void mariadb_address(struct test_mariadb *m)
+/* An address of this process' own. */
+static inline void mariadb_loopback(char out[INET_ADDRSTRLEN])
 {
     unsigned pid = (unsigned)getpid();
-    snprintf(m->address, sizeof m->address, "127.%u.%u.%u", 64 + (pid >> 14) % 128,
-        (pid >> 6) & 255, 1 + ((pid & 63) << 2) % 250);
+    snprintf(out, INET_ADDRSTRLEN, "127.%u.%u.%u", 64 + (pid >> 14) % 128, (pid >> 6) & 255,
+        1 + ((pid & 63) << 2) % 250);
+}
+
+/* A port that is free there now. */
+static inline void mariadb_address(struct test_mariadb *m)
+{
     struct sockaddr_in a = {.sin_family = AF_INET};
     socklen_t len = sizeof a;
+    mariadb_loopback(m->address);
     assert_int_equal(inet_pton(AF_INET, m->address, &a.sin_addr), 1);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -68,13 +75,13 @@ static inline void mariadb_write_config(const struct test_mariadb *m, const char
     snprintf(path, sizeof path, "%s/my.cnf", m->dir);
     str_addf(&text,
         "[mariadbd]\ndatadir=%s/data\nsocket=%s\nbind-address=%s\nport=%u\nserver-id=%u\n"
-        "gtid-domain-id=%u\nlog-error=%s/log\npid-file=%s/pid\nskip-name-resolve\nlog-bin=bin\n"
+        "gtid-domain-id=%u\nlog-error=%s/log.err\npid-file=%s/pid\nskip-name-resolve\nlog-bin=bin\n"
         "log-slave-updates\nskip-slave-start\ngtid-strict-mode=1\nbinlog-format=ROW\nsync-binlog=1\n"
         "relay-log-recovery=1\nrelay-log=relay\nslave-net-timeout=10\nperformance-schema=0\n"
         "innodb-buffer-pool-size=16M\ninnodb-log-file-size=4M\n"
         "innodb-data-file-path=ibdata1:4M:autoextend\ninnodb-autoextend-increment=1\n"
         "innodb-undo-tablespaces=0\nkey-buffer-size=1M\naria-pagecache-buffer-size=1M\n"
-        "max-connections=100\nopen-files-limit=4096\n%s\n",
+        "max-connections=100\ntable-open-cache=200\ntable-open-cache-instances=1\n%s\n",
         m->dir, m->socket, m->address, m->port, m->id, m->id, m->dir, m->dir, extra ? extra : "");
     if (file_write(path, text.buf, text.len, 0644, &e) < 0)
         fail_msg("%s", e.message);
@@ -158,6 +165,23 @@ static inline void mariadb_start(struct test_mariadb *m, unsigned id, const char
     if (!geteuid())
         mariadb_check_run(own);
     mariadb_run(m);
+}
+
+/* Frozen: its sockets accept, and nobody answers. */
+static inline void mariadb_freeze(struct test_mariadb *m)
+{
+    siginfo_t info;
+    struct err e = {0};
+    if (spawn_signal(&m->proc, SIGSTOP, &e) < 0)
+        fail_msg("%s", e.message);
+    assert_int_equal(waitid(P_PID, (id_t)m->proc.pid, &info, WSTOPPED), 0);
+}
+
+static inline void mariadb_thaw(struct test_mariadb *m)
+{
+    struct err e = {0};
+    if (spawn_signal(&m->proc, SIGCONT, &e) < 0)
+        fail_msg("%s", e.message);
 }
 
 /* Ends it (SIGKILL: as a crash) and waits. */

@@ -33,7 +33,7 @@ bind-address={address}
 port={port}
 server-id={id}
 gtid-domain-id={id}
-log-error={dir}/log
+log-error={dir}/log.err
 pid-file={dir}/pid
 skip-name-resolve
 log-bin=bin
@@ -54,7 +54,8 @@ innodb-undo-tablespaces=0
 key-buffer-size=1M
 aria-pagecache-buffer-size=1M
 max-connections=100
-open-files-limit=4096
+table-open-cache=200
+table-open-cache-instances=1
 {extra}
 """
 
@@ -122,7 +123,7 @@ class Server:
             os.close(ended)
 
     def log(self):
-        with open(self.dir + "/log", encoding="utf-8", errors="replace") as f:
+        with open(self.dir + "/log.err", encoding="utf-8", errors="replace") as f:
             return f.read()
 
     def send(self, number):

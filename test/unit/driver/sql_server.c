@@ -3,17 +3,58 @@
 #include "test.h"
 
 #include "base/clock/clock.h"
+#include "certs.h"
 #include "driver/sql/worker.h"
 #include "mariadb.h"
 
 #include <pthread.h>
 
-static struct test_mariadb one, two;
+static struct test_mariadb one, two; /* two's certificate names another address */
+static char pem[64];                 /* where the certificates are */
+
+static const char *pem_path(const char *name)
+{
+    static char paths[16][128]; /* of the last calls */
+    static size_t at;
+    char *path = paths[at++ % ARRAY_SIZE(paths)];
+    snprintf(path, sizeof paths[0], "%s/%s", pem, name);
+    return path;
+}
+
+static void make_certificates(void)
+{
+    char address[INET_ADDRSTRLEN];
+    mariadb_loopback(address);
+    snprintf(pem, sizeof pem, "/tmp/mcp-sql-XXXXXX");
+    assert_non_null(mkdtemp(pem));
+    struct test_ca ca = certs_ca("test ca"), other = certs_ca("another ca");
+    certs_write(pem, "ca", ca.cert, NULL);
+    certs_write(pem, "other-ca", other.cert, NULL);
+    struct test_leaf server = {.from_s = -60, .to_s = 3600, .address = address};
+    struct test_leaf elsewhere = {.from_s = -60, .to_s = 3600, .address = "192.0.2.1"};
+    certs_leaf(pem, "one", &ca, server);
+    server.to_s = 7200;
+    certs_leaf(pem, "later", &ca, server);
+    certs_leaf(pem, "two", &ca, elsewhere);
+    certs_leaf(pem, "mcp-data", &ca, server);
+    certs_leaf(pem, "somebody", &ca, server);
+    certs_leaf(pem, "stranger", &other, server);
+    certs_ca_free(&ca);
+    certs_ca_free(&other);
+    const char *const open_up[] = {"chmod", "-R", "a+rX", pem, NULL};
+    mariadb_check_run(open_up);
+}
 
 static int start_servers(void **state)
 {
-    mariadb_start(&one, 1, NULL);
-    mariadb_start(&two, 2, "read-only=1");
+    char extra[512];
+    make_certificates();
+    snprintf(extra, sizeof extra, "ssl-ca=%s\nssl-cert=%s\nssl-key=%s\n", pem_path("ca.pem"),
+        pem_path("one.pem"), pem_path("one.key"));
+    mariadb_start(&one, 1, extra);
+    snprintf(extra, sizeof extra, "read-only=1\nssl-ca=%s\nssl-cert=%s\nssl-key=%s\n",
+        pem_path("ca.pem"), pem_path("two.pem"), pem_path("two.key"));
+    mariadb_start(&two, 2, extra);
     return 0;
 }
 
@@ -21,6 +62,8 @@ static int end_servers(void **state)
 {
     mariadb_end(&one);
     mariadb_end(&two);
+    const char *const remove[] = {"rm", "-rf", pem, NULL};
+    mariadb_check_run(remove);
     return 0;
 }
 
@@ -244,20 +287,128 @@ static void test_timeouts(void **state)
 static void test_frozen(void **state)
 {
     struct err e = {0};
-    struct sql_conn *c = mariadb_open(&one), *none = NULL;
-    sql_set_read_timeout(c, 100);
-    OK(spawn_signal(&one.proc, SIGSTOP, &failure));
-    uint64_t began = clock_boot_ms();
-    assert_int_equal(sql_exec(c, "SELECT 1", &e), ERR_TIMEOUT);
-    sql_close(c);
-    struct sql_target targets[] = {mariadb_target(&one), mariadb_tcp(&one, "root", NULL)};
-    targets[1].tls.mode = SQL_TLS_ANY;
+    struct sql_conn *c[3] = {0}, *none = NULL;
+    _cleanup_sql_ struct sql_conn *root = mariadb_open(&one);
+    _cleanup_secret_ struct secret *password = secret_new("f", 1);
+    mariadb_exec(root, "CREATE USER frozen@'%' IDENTIFIED BY 'f'");
+    struct sql_target targets[] = {mariadb_target(&one), mariadb_tcp(&one, "frozen", password),
+        mariadb_tcp(&one, "frozen", password)};
+    targets[2].tls.mode = SQL_TLS_ANY;
     for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+        targets[i].read_timeout_ms = 100;
+        OK(sql_open(&targets[i], NULL, &c[i], &failure));
+    }
+    mariadb_freeze(&one);
+    uint64_t began = clock_boot_ms();
+    for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+        assert_int_equal(sql_exec(c[i], "SELECT 1", &e), ERR_TIMEOUT);
+        sql_close(c[i]);
+        targets[i].read_timeout_ms = 0;
         targets[i].connect_timeout_ms = 100;
         assert_int_equal(sql_open(&targets[i], NULL, &none, &e), ERR_TIMEOUT);
     }
     assert_true(clock_boot_ms() - began < 10000);
-    OK(spawn_signal(&one.proc, SIGCONT, &failure));
+    mariadb_thaw(&one);
+}
+
+/* ---- TLS */
+
+static void test_tls(void **state)
+{
+    static const struct {
+        const char *name;
+        struct test_mariadb *to;
+        enum sql_tls_mode mode;
+        const char *ca, *cert, *user;
+        int expected;
+    } rows[] = {
+        {"no TLS", &one, SQL_TLS_OFF, NULL, NULL, "plain", 0},
+        {"no TLS where it is asked for", &one, SQL_TLS_OFF, NULL, NULL, "tls", ERR_DENIED},
+        {"whoever it is", &one, SQL_TLS_ANY, NULL, NULL, "tls", 0},
+        {"whoever it is, elsewhere", &two, SQL_TLS_ANY, NULL, NULL, "tls", 0},
+        {"the chain", &one, SQL_TLS_CA, "ca.pem", NULL, "tls", 0},
+        {"the chain, not the name", &two, SQL_TLS_CA, "ca.pem", NULL, "tls", 0},
+        {"another's chain", &one, SQL_TLS_CA, "other-ca.pem", NULL, "tls", ERR_DENIED},
+        {"chain and name", &one, SQL_TLS_FULL, "ca.pem", NULL, "tls", 0},
+        {"another name", &two, SQL_TLS_FULL, "ca.pem", NULL, "tls", ERR_DENIED},
+        {"another's chain and the name", &one, SQL_TLS_FULL, "other-ca.pem", NULL, "tls",
+            ERR_DENIED},
+        {"a certificate of its own", &one, SQL_TLS_FULL, "ca.pem", "mcp-data", "mcp_repl", 0},
+        {"another's certificate", &one, SQL_TLS_FULL, "ca.pem", "somebody", "mcp_repl", ERR_DENIED},
+        {"no certificate", &one, SQL_TLS_FULL, "ca.pem", NULL, "mcp_repl", ERR_DENIED},
+        {"a stranger's certificate", &one, SQL_TLS_FULL, "ca.pem", "stranger", "mcp_repl",
+            ERR_UNAVAILABLE}, /* TLS 1.3: refused behind the handshake, by a break */
+    };
+    _cleanup_secret_ struct secret *password = secret_new("p", 1);
+    struct sql_account accounts[] = {
+        {.user = "plain", .passwords = {{.clear = password}}, .n_passwords = 1},
+        {.user = "tls",
+            .passwords = {{.clear = password}},
+            .n_passwords = 1,
+            .require = SQL_REQUIRE_SSL},
+        {.user = "mcp_repl", .require = SQL_REQUIRE_X509, .subject = "/CN=mcp-data"}};
+    struct test_mariadb *servers[] = {&one, &two};
+    for (size_t i = 0; i < ARRAY_SIZE(servers); i++) {
+        _cleanup_sql_ struct sql_conn *root = mariadb_open(servers[i]);
+        for (size_t k = 0; k < ARRAY_SIZE(accounts); k++)
+            OK(sql_account_set(root, &accounts[k], true, &failure));
+        _cleanup_sql_position_ struct sql_position p = {0};
+        OK(sql_position(root, &p, &failure)); /* local: not in the binary log */
+        assert_int_equal(gtid_set_count(&p.binlog), i ? 0 : gtid_set_count(&p.binlog));
+        mariadb_exec(root, "CREATE OR REPLACE USER x@localhost IDENTIFIED BY 'x'"); /* again on */
+        _cleanup_sql_position_ struct sql_position after = {0};
+        OK(sql_position(root, &after, &failure));
+        assert_int_equal(gtid_set_compare(&after.binlog, &p.binlog), GTID_AHEAD);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char cert[128], key[128];
+        bool own = strcmp(rows[i].user, "mcp_repl") == 0;
+        struct sql_target t = mariadb_tcp(rows[i].to, rows[i].user, own ? NULL : password);
+        snprintf(cert, sizeof cert, "%s/%s.pem", pem, rows[i].cert);
+        snprintf(key, sizeof key, "%s/%s.key", pem, rows[i].cert);
+        t.tls = (struct sql_tls){rows[i].mode, rows[i].ca ? pem_path(rows[i].ca) : NULL,
+            rows[i].cert ? cert : NULL, rows[i].cert ? key : NULL};
+        _cleanup_sql_ struct sql_conn *c = NULL;
+        struct err e = {0};
+        int r = sql_open(&t, NULL, &c, &e);
+        bool broken = rows[i].expected == ERR_UNAVAILABLE && r == ERR_DENIED;
+        if (r != rows[i].expected && !broken)
+            fail_msg("%s: %d %s", rows[i].name, r, e.message);
+        if (r < 0)
+            continue;
+        _cleanup_sql_rows_ struct sql_rows status = {0};
+        OK(sql_query(c, "SHOW STATUS LIKE 'Ssl_version'", NULL, &status, &failure));
+        assert_int_equal(*sql_text(&status.v[0], "Value") != 0, rows[i].mode != SQL_TLS_OFF);
+    }
+}
+
+static void ends_when(struct sql_conn *c, char *out, size_t size)
+{
+    _cleanup_sql_rows_ struct sql_rows status = {0};
+    OK(sql_query(c, "SHOW STATUS LIKE 'Ssl_server_not_after'", NULL, &status, &failure));
+    str_copy(out, size, sql_text(&status.v[0], "Value"));
+}
+
+/* Certificates of hours: changed in place, without a restart. */
+static void test_new_certificate(void **state)
+{
+    _cleanup_sql_ struct sql_conn *c = mariadb_open(&one);
+    _cleanup_secret_ struct secret *password = secret_new("p", 1);
+    struct sql_target t = mariadb_tcp(&one, "tls", password);
+    t.tls.mode = SQL_TLS_FULL;
+    t.tls.ca = pem_path("ca.pem");
+    char before[64], after[64];
+    _cleanup_sql_ struct sql_conn *old = NULL, *fresh = NULL;
+    OK(sql_open(&t, NULL, &old, &failure));
+    ends_when(old, before, sizeof before);
+    assert_int_equal(rename(pem_path("later.pem"), pem_path("one.pem")), 0);
+    assert_int_equal(rename(pem_path("later.key"), pem_path("one.key")), 0);
+    OK(sql_flush_tls(c, &failure));
+    OK(sql_open(&t, NULL, &fresh, &failure));
+    ends_when(fresh, after, sizeof after);
+    assert_true(*before && *after);
+    assert_string_not_equal(before, after);
+    OK(sql_exec(old, "DO 1", &failure));
 }
 
 /* ---- the worker */
@@ -579,6 +730,46 @@ static void test_replication(void **state)
     mariadb_catch_up(&one, &two);
 }
 
+static bool is_over_tls(const struct sql_replica_status *s)
+{
+    return is_running(s) && s->tls;
+}
+
+static bool is_not_trusted(const struct sql_replica_status *s)
+{
+    return s->io != SQL_IO_YES && s->io_errno != 0;
+}
+
+/* By certificate alone, no password anywhere. Needs test_tls' accounts. */
+static void test_replication_over_tls(void **state)
+{
+    _cleanup_sql_ struct sql_conn *s = mariadb_open(&one), *r = mariadb_open(&two);
+    mariadb_exec(s, "GRANT REPLICATION SLAVE ON *.* TO mcp_repl@'%'");
+    OK(sql_stop(r, SQL_THREAD_BOTH, &failure));
+    struct sql_attach a = {.host = one.address,
+        .port = one.port,
+        .user = "mcp_repl",
+        .tls = {SQL_TLS_FULL, pem_path("ca.pem"), pem_path("mcp-data.pem"),
+            pem_path("mcp-data.key")},
+        .heartbeat_ms = 500,
+        .compress = true};
+    OK(sql_attach(r, &a, &failure));
+    OK(sql_start(r, SQL_THREAD_BOTH, &failure));
+    await_status(r, is_over_tls, "running over TLS");
+    mariadb_catch_up(&one, &two);
+    OK(sql_stop(r, SQL_THREAD_BOTH, &failure));
+    a.tls.ca = pem_path("other-ca.pem");
+    OK(sql_attach(r, &a, &failure));
+    OK(sql_start(r, SQL_THREAD_BOTH, &failure));
+    await_status(r, is_not_trusted, "a source of another CA is not believed");
+    a.tls.ca = pem_path("ca.pem");
+    OK(sql_stop(r, SQL_THREAD_BOTH, &failure));
+    OK(sql_attach(r, &a, &failure));
+    OK(sql_start(r, SQL_THREAD_BOTH, &failure));
+    await_status(r, is_over_tls, "running over TLS again");
+    mariadb_catch_up(&one, &two);
+}
+
 /* Who may not write sees 1290; root may (there is no super_read_only), and that is what strict mode
  * finds out. Needs test_replication's pair. */
 static void test_fence_and_errant(void **state)
@@ -666,9 +857,11 @@ int main(void)
         cmocka_unit_test(test_quoting_round), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_errors), cmocka_unit_test(test_killed),
         cmocka_unit_test(test_interrupted), cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_frozen), cmocka_unit_test(test_worker),
+        cmocka_unit_test(test_frozen), cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_new_certificate), cmocka_unit_test(test_worker),
         cmocka_unit_test(test_accounts), cmocka_unit_test(test_supervisor_privileges),
-        cmocka_unit_test(test_replication), cmocka_unit_test(test_fence_and_errant),
-        cmocka_unit_test(test_restart_from_position), cmocka_unit_test(test_fence_waits)};
+        cmocka_unit_test(test_replication), cmocka_unit_test(test_replication_over_tls),
+        cmocka_unit_test(test_fence_and_errant), cmocka_unit_test(test_restart_from_position),
+        cmocka_unit_test(test_fence_waits)};
     return cmocka_run_group_tests(tests, start_servers, end_servers);
 }
