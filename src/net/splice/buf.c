@@ -12,7 +12,7 @@ struct buf *buf_get(struct splice_thread *t)
     } else {
         b = xmalloc(sizeof *b);
     }
-    b->start = b->end = 0;
+    b->start = b->end = b->ok = 0;
     return b;
 }
 

@@ -341,8 +341,6 @@ static bool run_hello(struct splice_flow *f)
     return true;
 }
 
-enum pump { PUMP_WAIT, PUMP_MORE, PUMP_BROKEN };
-
 static enum pump pump_end(struct splice_flow *f, struct side *to, struct buf **b)
 {
     buf_put(f->t, b);
@@ -405,6 +403,7 @@ static bool end_in_order(struct splice_flow *f)
     buf_put(f->t, &f->ab);
     buf_put(f->t, &f->ba);
     side_renew(&f->a);
+    f->filter = NULL;
     enum splice_verdict v = app_of(f)->again(ctx_of(f), f, f->a.ssl);
     if (v != SPLICE_HEAD) {
         end(f, false);
@@ -415,14 +414,9 @@ static bool end_in_order(struct splice_flow *f)
     return true;
 }
 
-static bool run_joined(struct splice_flow *f)
+/* After both directions have moved as far as they could. */
+bool flow_settle(struct splice_flow *f, enum pump out, enum pump in, bool half)
 {
-    f->keep_timer = true;
-    bool half = f->a.eof || f->b.eof;
-    enum pump out = pump(f, &f->a, &f->b, &f->ab, SPLICE_STAT_BYTES_OUT),
-              in = out == PUMP_BROKEN
-                       ? out
-                       : pump(f, &f->b, &f->a, &f->ba, SPLICE_STAT_BYTES_IN);
     if (out == PUMP_BROKEN || in == PUMP_BROKEN) {
         stat_add(f->t, SPLICE_STAT_BROKEN, 1);
         end(f, true);
@@ -435,6 +429,23 @@ static bool run_joined(struct splice_flow *f)
     if (out == PUMP_MORE || in == PUMP_MORE)
         thread_again(f);
     return false;
+}
+
+static bool run_joined(struct splice_flow *f)
+{
+    f->keep_timer = true;
+    bool half = f->a.eof || f->b.eof;
+    enum pump out = pump(f, &f->a, &f->b, &f->ab, SPLICE_STAT_BYTES_OUT),
+              in = out == PUMP_BROKEN ? out : pump(f, &f->b, &f->a, &f->ba, SPLICE_STAT_BYTES_IN);
+    return flow_settle(f, out, in, half);
+}
+
+void flow_last(struct splice_flow *f)
+{
+    side_close(&f->b, false);
+    buf_put(f->t, &f->ab);
+    f->state = FLOW_LAST;
+    timer_set_ms(f, LAST_MS);
 }
 
 /* What the client still sends is read and dropped: closing over it would take the words back. */
@@ -470,7 +481,7 @@ static bool run_state(struct splice_flow *f)
     case FLOW_HELLO:
         return run_hello(f);
     case FLOW_JOINED:
-        return run_joined(f);
+        return f->filter ? filter_run(f) : run_joined(f);
     case FLOW_LAST:
         return run_last(f);
     case FLOW_WAIT:
@@ -539,6 +550,28 @@ void flow_accept(struct splice_thread *t, int fd, struct splice_tag tag, const s
 
 /* -- for the application ----------------------------------------------------------------------- */
 
+void splice_set_filter(struct splice_flow *f, const struct splice_filter *filter, void *ctx)
+{
+    f->filter = filter;
+    f->filter_ctx = ctx;
+}
+
+void splice_again(struct splice_flow *f)
+{
+    if (f->state == FLOW_JOINED)
+        thread_again(f);
+}
+
+bool splice_has_left(const struct splice_flow *f)
+{
+    return f->a.hung || f->a.eof;
+}
+
+size_t splice_unsent(const struct splice_flow *f)
+{
+    return f->ba ? f->ba->ok - f->ba->start : 0;
+}
+
 void *splice_app_of(struct splice_flow *f)
 {
     return f->app;
@@ -567,7 +600,11 @@ bool splice_reply(struct splice_flow *f, const char *p, size_t len)
 {
     if (!f->ba)
         f->ba = buf_get(f->t);
-    return put(f->ba, p, len);
+    bool joined = f->filter && f->state == FLOW_JOINED;
+    if ((joined && f->ba->ok != f->ba->end) || !put(f->ba, p, len))
+        return false;
+    f->ba->ok = f->ba->end;
+    return true;
 }
 
 bool splice_forward(struct splice_flow *f, const char *p, size_t len)

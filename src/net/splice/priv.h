@@ -8,13 +8,14 @@
 #include <pthread.h>
 
 #define BUF_BYTES (32u * 1024 - 16)
-#define BUFS_KEPT 256       /* per thread, free */
-#define FLOWS_KEPT 1024     /* per thread, free */
-#define PIECES_PER_TURN 16  /* of one flow, before others get theirs */
+#define BUFS_KEPT 256      /* per thread, free */
+#define FLOWS_KEPT 1024    /* per thread, free */
+#define PIECES_PER_TURN 16 /* of one flow, before others get theirs */
 
 struct buf {
     struct buf *next;
     uint32_t start, end;
+    uint32_t ok; /* with a filter: up to there it passed */
     char data[BUF_BYTES];
 };
 
@@ -24,6 +25,7 @@ struct side {
     SSL *ssl;
     /* as far as known: cleared by a call that would block, set by an event */
     bool can_read, can_write;
+    bool hung; /* its end has come, perhaps behind bytes that were not read */
     bool eof;  /* its end was read */
     bool shut; /* its end was sent */
     bool framed;
@@ -43,6 +45,7 @@ struct kept { /* an unused framed connection */
     struct kept *next;
 };
 
+enum pump { PUMP_WAIT, PUMP_MORE, PUMP_BROKEN, PUMP_DONE /* with the flow */ };
 enum io { IO_OK, IO_WAIT, IO_EOF, IO_ERROR };
 
 enum timer_kind { TIMER_SETUP, TIMER_DIAL, TIMER_IDLE, TIMER_HALF, TIMER_UNUSED, TIMER_KINDS };
@@ -78,6 +81,8 @@ struct splice_flow {
     bool seen;   /* the application knows it */
     bool reused; /* side b is a kept connection, and has said nothing yet */
     bool in_again, keep_timer;
+    const struct splice_filter *filter;
+    void *filter_ctx;
     struct splice_flow *next, *prev, *again;
     uint64_t app[]; /* flow_size */
 };
@@ -168,14 +173,20 @@ int timers_wait_ms(const struct splice_thread *t);
 struct splice_flow *timers_due(struct splice_thread *t);
 
 /* flow.c */
-void flow_accept(struct splice_thread *t, int fd, struct splice_tag tag, const struct ip_addr *from);
+void flow_accept(
+    struct splice_thread *t, int fd, struct splice_tag tag, const struct ip_addr *from);
 void flow_run(struct splice_flow *f);
 void flow_expired(struct splice_flow *f);
 void flow_kill(struct splice_flow *f);
-void flow_end(struct splice_flow *f); /* in order */
+void flow_end(struct splice_flow *f);  /* in order */
+void flow_last(struct splice_flow *f); /* sends what there is for who connected, then ends */
+bool flow_settle(struct splice_flow *f, enum pump out, enum pump in, bool half);
 bool flow_is_unused(const struct splice_flow *f); /* between two flows of its connection */
 /* Joined, nothing on its way through here, nothing moved for that long. */
 bool flow_is_silent(const struct splice_flow *f, uint64_t ms);
+
+/* filter.c: both directions of a flow that has one */
+bool filter_run(struct splice_flow *f);
 
 /* kept.c */
 /* Moves side b of an ended flow there. */

@@ -3,11 +3,14 @@
  * socket is remembered until a call would block. */
 #include "net/splice/priv.h"
 
+#include "base/str/str.h"
+
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 /* A peer that went away silently is noticed by these, not by the idle time. */
 #define KEEPALIVE_S 20
@@ -28,7 +31,7 @@ static void tune(int fd)
 int side_open(struct splice_thread *t, struct side *s, int fd)
 {
     s->fd = fd;
-    s->can_read = s->can_write = s->eof = s->shut = s->framed = false;
+    s->can_read = s->can_write = s->hung = s->eof = s->shut = s->framed = false;
     s->n_length = s->left = 0;
     tune(fd);
     struct epoll_event ev = {
@@ -36,11 +39,21 @@ int side_open(struct splice_thread *t, struct side *s, int fd)
     return epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
+static bool path_to_sockaddr(const char *path, struct sockaddr_un *ret, socklen_t *ret_len)
+{
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    *ret_len = sizeof *ret;
+    return str_copy(ret->sun_path, sizeof ret->sun_path, path);
+}
+
 int side_connect(struct splice_thread *t, struct side *s, const struct splice_dial *d)
 {
     struct sockaddr_storage sa;
     socklen_t len;
-    ip_to_sockaddr(&d->address, d->port, &sa, &len);
+    if (!d->path)
+        ip_to_sockaddr(&d->address, d->port, &sa, &len);
+    else if (!path_to_sockaddr(d->path, (struct sockaddr_un *)&sa, &len))
+        return -ENAMETOOLONG;
     int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -71,6 +84,8 @@ void side_events(struct side *s, uint32_t events)
 {
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->can_read = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->hung = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         s->can_write = true;
 }
@@ -100,6 +115,8 @@ static enum io read_plain(struct side *s, char *p, size_t room, size_t *got)
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         *got = (size_t)n;
+        /* Less than there was room for: that was all, and what comes next is an event. */
+        s->can_read = *got == room || s->hung;
         return IO_OK;
     }
     s->can_read = false;
@@ -156,7 +173,7 @@ enum io side_read(struct side *s, char *p, size_t room, size_t *got)
 
 void side_renew(struct side *s)
 {
-    s->eof = s->shut = false;
+    s->hung = s->eof = s->shut = false;
 }
 
 static enum io write_tls(struct side *s, const void *p, size_t len, size_t *sent)

@@ -12,7 +12,10 @@
  * comes, when its head can be read, and for each attempt to reach the other side, and calls it from
  * the flow's own thread only. Nothing grows: a direction has one buffer, held while it has content;
  * a full one stops the reading at its source. The end of one direction is passed on as such, a
- * broken connection as a broken one. Flows end when nothing moved for idle_ms. */
+ * broken connection as a broken one. Flows end when nothing moved for idle_ms.
+ *
+ * A flow may have a filter: the application then sees all bytes of a joined flow before they go on, in
+ * the buffer they lie in, and says which do. */
 #pragma once
 
 #include "base/err/err.h"
@@ -33,9 +36,9 @@ struct splice_flow;
 enum splice_stat {
     SPLICE_STAT_ACCEPTED,
     SPLICE_STAT_OPEN,
-    SPLICE_STAT_REFUSED,    /* closed at once by the application's word, or for want of room */
+    SPLICE_STAT_REFUSED, /* closed at once by the application's word, or for want of room */
     SPLICE_STAT_JOINED,
-    SPLICE_STAT_FAILED,     /* no attempt succeeded */
+    SPLICE_STAT_FAILED, /* no attempt succeeded */
     SPLICE_STAT_DIALS,
     SPLICE_STAT_DIAL_FAILURES,
     SPLICE_STAT_HANDSHAKES, /* TLS, either side */
@@ -44,8 +47,8 @@ enum splice_stat {
     SPLICE_STAT_REUSED,     /* connections that served another flow before */
     SPLICE_STAT_BYTES_OUT,  /* from who connected to whom it wanted */
     SPLICE_STAT_BYTES_IN,
-    SPLICE_STAT_BROKEN,     /* joined, and ended by an error of one side */
-    SPLICE_STAT_IDLE,       /* ended because nothing moved */
+    SPLICE_STAT_BROKEN, /* joined, and ended by an error of one side */
+    SPLICE_STAT_IDLE,   /* ended because nothing moved */
     SPLICE_STATS,
 };
 
@@ -64,17 +67,47 @@ enum splice_verdict {
 struct splice_dial { /* one attempt */
     struct ip_addr address;
     uint16_t port;
-    unsigned timeout_ms; /* of all of the attempt */
-    SSL *ssl;            /* becomes the flow's; NULL: plain. Framed */
-    uint64_t reuse;      /* whose kept connection will do; 0: none */
+    const char *path; /* of a Unix socket, in place of an address; must live as long as the flow */
+    unsigned timeout_ms;             /* of all of the attempt */
+    SSL *ssl;                        /* becomes the flow's; NULL: plain. Framed */
+    uint64_t reuse;                  /* whose kept connection will do; 0: none */
     uint8_t hello[SPLICE_HELLO_MAX]; /* sent first */
     size_t n_hello;
     size_t n_answer; /* bytes that come back before anything else; 0: none */
 };
 
+enum splice_then {
+    SPLICE_THEN_MORE,  /* asked again when more bytes have come; at the end: it is passed on */
+    SPLICE_THEN_AGAIN, /* asked again for the rest, when what passes has been sent */
+    SPLICE_THEN_WAIT,  /* not before the other direction has moved, or splice_again() */
+    SPLICE_THEN_LAST,  /* what was given to splice_reply() is sent, then the flow ends */
+    SPLICE_THEN_BREAK,
+};
+
+struct splice_bytes { /* of one direction, those that have not passed */
+    bool back;        /* for who connected */
+    bool ended;       /* no more will come */
+    uint8_t *p;       /* may be changed */
+    size_t len;       /* may be 0 */
+    uint64_t now_ms;  /* read for this call, as deadlines hang on it */
+};
+
+struct splice_look { /* the first `pass` go on, or the first `drop` vanish; then ... */
+    size_t pass, drop;
+    enum splice_then then;
+};
+
+struct splice_filter {
+    struct splice_look (*look)(void *ctx, const struct splice_bytes *b);
+    /* Before each time that bytes which passed are sent to who connected. False: it is broken. */
+    bool (*may_send)(void *ctx, uint64_t now_ms);
+};
+
 struct splice_app {
     /* At the start of each turn of a thread's loop. */
     void (*turn)(void *ctx, unsigned thread);
+    /* When the application wants its next turn at the latest, 0: when something happens. May be NULL. */
+    uint64_t (*due_ms)(void *ctx, unsigned thread);
     /* A connection came. With *ssl set it begins with a handshake as server, then secured(); it is
      * framed, and after each of its flows comes again(). */
     enum splice_verdict (*accepted)(void *ctx, struct splice_flow *f, struct splice_tag tag,
@@ -100,12 +133,12 @@ struct splice_app {
     void (*closed)(void *ctx, struct splice_flow *f); /* of every flow that accepted() saw */
     void (*thread_done)(void *ctx, unsigned thread);
     void (*stopped)(void *ctx); /* drained; from the last thread */
-    size_t flow_size; /* of the application's part of a flow, zeroed for each */
+    size_t flow_size;           /* of the application's part of a flow, zeroed for each */
 };
 
 struct splice_config {
-    unsigned threads;   /* 0: one per core */
-    unsigned max_flows; /* 0: by RLIMIT_NOFILE */
+    unsigned threads;                              /* 0: one per core */
+    unsigned max_flows;                            /* 0: by RLIMIT_NOFILE */
     unsigned setup_ms, idle_ms, half_ms, drain_ms; /* 0: 10 s, 1 h, 5 min, 8 s */
     unsigned wait_ms;                              /* 0: 1 s */
     unsigned keep_ms; /* an unused framed connection, by who dialled; 0: 15 s */
@@ -134,6 +167,14 @@ uint64_t splice_now_ms(const struct splice_flow *f);
 bool splice_reply(struct splice_flow *f, const char *p, size_t len);
 /* Bytes for the other side, in front of what is left of the head. */
 bool splice_forward(struct splice_flow *f, const char *p, size_t len);
+/* From accepted() on, until joined() at the latest; NULL: none. */
+void splice_set_filter(struct splice_flow *f, const struct splice_filter *filter, void *ctx);
+/* The filter is asked again soon. */
+void splice_again(struct splice_flow *f);
+/* Who connected has ended its direction or is gone; seen before it is read. */
+bool splice_has_left(const struct splice_flow *f);
+/* Bytes that passed and were not sent to who connected yet. */
+size_t splice_unsent(const struct splice_flow *f);
 /* What it waited for has come: goes on as if that were the verdict. */
 void splice_resume(struct splice_flow *f, enum splice_verdict v);
 

@@ -89,6 +89,14 @@ static void pause_accepting(struct splice_thread *t, bool pause)
     t->accept_again_ms = pause && !t->draining ? t->now_ms + ACCEPT_PAUSE_MS : 0;
 }
 
+/* Who comes over a Unix socket has no address. */
+static bool peer_of(const struct sockaddr_storage *sa, struct ip_addr *ret)
+{
+    uint16_t port;
+    *ret = (struct ip_addr){0};
+    return sa->ss_family == AF_UNIX || ip_from_sockaddr((const struct sockaddr *)sa, ret, &port);
+}
+
 static void on_listener(struct splice_source *source, uint32_t events)
 {
     struct slot *s = CONTAINER_OF(source, struct slot, source);
@@ -101,9 +109,8 @@ static void on_listener(struct splice_source *source, uint32_t events)
         struct sockaddr_storage sa;
         socklen_t len = sizeof sa;
         struct ip_addr from;
-        uint16_t port;
         int fd = accept4(s->l->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0 && ip_from_sockaddr((struct sockaddr *)&sa, &from, &port))
+        if (fd >= 0 && peer_of(&sa, &from))
             flow_accept(t, fd, s->l->tag, &from);
         else if (fd >= 0)
             close(fd);
@@ -207,8 +214,7 @@ void splice_wake(struct splice_server *s)
     }
 }
 
-int splice_watch(
-    struct splice_server *s, unsigned thread, int fd, struct splice_source *source)
+int splice_watch(struct splice_server *s, unsigned thread, int fd, struct splice_source *source)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
     return epoll_ctl(s->threads[thread].epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
@@ -228,8 +234,12 @@ static int wait_ms(const struct splice_thread *t)
 {
     int ms = timers_wait_ms(t), kept = kept_wait_ms(t);
     ms = kept >= 0 && (ms < 0 || kept < ms) ? kept : ms;
-    uint64_t until = t->draining ? MIN(t->drain_until_ms, t->now_ms + DRAIN_LOOK_MS)
-                                 : t->accept_again_ms;
+    uint64_t until =
+        t->draining ? MIN(t->drain_until_ms, t->now_ms + DRAIN_LOOK_MS) : t->accept_again_ms;
+    const struct splice_app *app = t->server->config.app;
+    uint64_t due = app->due_ms ? app->due_ms(t->server->config.ctx, t->index) : 0;
+    if (due)
+        until = until ? MIN(until, due) : due;
     if (until) {
         int left = until > t->now_ms ? (int)MIN(until - t->now_ms, (uint64_t)60000) : 0;
         ms = ms < 0 ? left : MIN(ms, left);
