@@ -9,6 +9,7 @@ extern const struct cmd cmd_ca_status;
 extern const struct cmd cmd_complete_words;
 extern const struct cmd cmd_completion;
 extern const struct cmd cmd_data_switchover;
+extern const struct cmd cmd_data_gate;
 extern const struct cmd cmd_deploy;
 extern const struct cmd cmd_deploy_status;
 extern const struct cmd cmd_down;
@@ -101,6 +102,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_upgrade,
     /* Databases. */
     &cmd_data_switchover,
+    &cmd_data_gate,
     /* Certificates. */
     &cmd_ca_status,
     &cmd_ca_rotate,
