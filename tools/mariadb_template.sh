@@ -11,6 +11,7 @@ user=()
 cat >"$dir/my.cnf" <<END
 [mariadbd]
 datadir=$dir/data
+tmpdir=$dir
 innodb_log_file_size=4M
 innodb_data_file_path=ibdata1:4M:autoextend
 innodb_undo_tablespaces=0
