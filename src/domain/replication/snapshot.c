@@ -3,6 +3,7 @@
 
 #include "base/str/str.h"
 #include "domain/replication/doc.h"
+#include "domain/replication/switchover.h"
 #include "domain/revision/revision.h"
 
 static json_t *member_json(const struct replication_member *m)
@@ -67,7 +68,7 @@ static json_t *database_json(
     json_t *j = json_pack("{s:s,s:s,s:b,s:I,s:s,s:b,s:I,s:o,s:o,s:o,s:o,s:i,s:o,s:O,s:b}", "name",
         db->name, "engine", data_engine_name(db->engine), "managed", (int)db->managed, "epoch",
         (json_int_t)d.epoch, "duty", self == d.source ? "source" : "replica", "hold",
-        d.change != NULL, "last_id", (json_int_t)d.last_id, "self", member_json(self), "source",
+        (int)switchover_holds(d.change), "last_id", (json_int_t)d.last_id, "self", member_json(self), "source",
         member_json(d.source), "members", members_json(&d), "replication",
         replication_json(&db->replication), "connections", (int)db->connections, "schema",
         schema_json(db, in->files), "accounts", accounts ? accounts : json_null(), "tls_ready",

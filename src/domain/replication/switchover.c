@@ -35,6 +35,12 @@ static const struct switchover_stage *find_step(const char *name)
     return &steps[ARRAY_SIZE(steps) - 1]; /* a newer version's step: nothing is better than undo */
 }
 
+bool switchover_holds(const json_t *change)
+{
+    const char *step = json_opt_str(change, "step", "");
+    return str_eq(step, "hold") || str_eq(step, "freeze") || str_eq(step, "equal");
+}
+
 const char *switchover_act_name(enum switchover_act act)
 {
     static const char *const names[] = {

@@ -80,4 +80,7 @@ json_t *switchover_begin(
  * has the act. now_ms: the leader's boot clock. */
 json_t *switchover_step(json_t *doc, struct switchover_run *run, const struct switchover_event *ev,
     uint64_t now_ms, int64_t wall_ms, struct switchover_action *ret);
+/* Does the source keep still for it? After the point of no return, and once it is being undone, it
+ * does not. NULL: no change. */
+bool switchover_holds(const json_t *change);
 const char *switchover_act_name(enum switchover_act act);

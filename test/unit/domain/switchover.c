@@ -105,6 +105,7 @@ static void test_from_hold_to_done(void **state)
     begin(&p);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         assert_string_equal(step_of(&p), rows[i].step);
+        assert_int_equal(switchover_holds(json_object_get(p.doc, "change")), i < 3);
         tick(&p);
         assert_int_equal(p.a.act, rows[i].act);
         assert_string_equal(p.a.host, rows[i].host);
