@@ -8,6 +8,8 @@ extern const struct cmd cmd_ca_rotate;
 extern const struct cmd cmd_ca_status;
 extern const struct cmd cmd_complete_words;
 extern const struct cmd cmd_completion;
+extern const struct cmd cmd_data_checksum;
+extern const struct cmd cmd_data_preflight;
 extern const struct cmd cmd_data_switchover;
 extern const struct cmd cmd_data_gate;
 extern const struct cmd cmd_deploy;
@@ -101,6 +103,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_host_undrain,
     &cmd_upgrade,
     /* Databases. */
+    &cmd_data_preflight,
+    &cmd_data_checksum,
     &cmd_data_switchover,
     &cmd_data_gate,
     /* Certificates. */

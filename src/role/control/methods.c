@@ -183,6 +183,8 @@ static const struct {
     {"operator.add", control_operator_add},
     {"operator.remove", control_operator_remove},
     {"operator.list", control_operator_list},
+    {"data.look", control_data_look},
+    {"data.checksum", control_data_checksum},
     {"data.switchover", control_switchover_start},
     {"data.switchover.status", control_switchover_status},
     {"upgrade.status", control_upgrade_status},

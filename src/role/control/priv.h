@@ -338,6 +338,14 @@ void control_reach(struct control *c, const char *host, const char *role, const 
     json_t *params, uint64_t timeout_ms, rpc_answer_fn fn, void *ctx);
 void control_reached(struct control *c, const char *host, struct rpc_req *req, json_t *params);
 
+/* The same for a request: parts, cancellation and the answer travel through. params: borrowed. */
+void control_relay_role(struct control *c, struct rpc_req *req, const char *host, const char *role,
+    const char *method, json_t *params);
+
+/* look.c: questions about the content of databases */
+void control_data_look(struct control *c, struct rpc_req *req, json_t *params);
+void control_data_checksum(struct control *c, struct rpc_req *req, json_t *params);
+
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
 void control_answer_peer(

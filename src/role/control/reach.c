@@ -12,7 +12,10 @@
 static const struct {
     const char *role, *method;
 } reachable[] = {
-    {"data", "data.preflight"},
+    {"data", "data.facts"},
+    {"data", "data.shapes"},
+    {"data", "data.differences"},
+    {"data", "data.rows"},
     {"data", "data.errant"},
     {"data", "data.checksum"},
     {"data", "data.readonly"},
@@ -76,6 +79,22 @@ void control_reach(struct control *c, const char *host, const char *role, const 
         rpc_call(conn, "role",
             json_pack("{s:s,s:s,s:o}", "role", role, "method", method, "params", params),
             timeout_ms + ON_THE_WAY_MS, fn, ctx);
+}
+
+void control_relay_role(struct control *c, struct rpc_req *req, const char *host, const char *role,
+    const char *method, json_t *params)
+{
+    bool is_own = !strcmp(host, c->host);
+    struct rpc_conn *conn = is_own ? control_link(c, role) : peers_conn(c->peers, host);
+    struct err e;
+    if (!conn) {
+        err_set(&e, ERR_UNAVAILABLE, "the %s role of %s is not linked", role, host);
+        rpc_reply_error(req, &e);
+    } else if (is_own)
+        relay_call(req, conn, method, json_incref(params), NULL);
+    else
+        relay_call(req, conn, "role",
+            json_pack("{s:s,s:s,s:O*}", "role", role, "method", method, "params", params), NULL);
 }
 
 void control_reached(struct control *c, const char *host, struct rpc_req *req, json_t *params)
