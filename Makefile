@@ -28,6 +28,9 @@ check: all
 integ: all
 	@tools/integ.sh
 
+integ-mysql: all
+	@tools/integ_mysql.sh
+
 asan:
 	@tools/sanitize.sh address,undefined
 
@@ -67,4 +70,4 @@ fmt:
 clean:
 	rm -rf build build-*
 
-.PHONY: all setup demo unit sim check integ asan tsan mutate deb vm test lint fuzz drills bench fmt clean
+.PHONY: all setup demo unit sim check integ integ-mysql asan tsan mutate deb vm test lint fuzz drills bench fmt clean

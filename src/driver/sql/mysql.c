@@ -5,9 +5,8 @@
 
 #include <inttypes.h>
 
-#define PASSWORD_MAX 32 /* of SOURCE_PASSWORD */
-#define ALREADY_INSTALLED 1968
-#define ALREADY_INSTALLED_OLD 1125
+#define PASSWORD_MAX 32        /* of SOURCE_PASSWORD */
+#define ALREADY_INSTALLED 1125 /* a plugin */
 
 static int attach(const struct sql_attach *a, struct sql_script *out, struct err *e)
 {
@@ -92,21 +91,21 @@ static void read_only(bool on, uint32_t lock_wait_s, struct sql_script *out)
     }
 }
 
-static void install(const char *plugin, const char *file, struct sql_script *out, unsigned fine)
+static void install(const char *plugin, const char *file, struct sql_script *out)
 {
     sql_script_add(out, "INSTALL PLUGIN %s SONAME '%s.so'", plugin, file);
-    sql_script_tolerate(out, fine);
+    sql_script_tolerate(out, ALREADY_INSTALLED);
 }
 
-static void semisync_words(const char *source, const char *replica, const struct sql_semisync *s,
-    struct sql_script *out, unsigned fine)
+static void semisync_words(
+    const char *source, const char *replica, const struct sql_semisync *s, struct sql_script *out)
 {
     char name[64], file[64];
     const char *const duties[] = {source, replica};
     for (size_t i = 0; i < ARRAY_SIZE(duties); i++) {
         snprintf(name, sizeof name, "rpl_semi_sync_%s", duties[i]);
         snprintf(file, sizeof file, "semisync_%s", duties[i]);
-        install(name, file, out, fine);
+        install(name, file, out);
     }
     sql_script_add(out, "SET GLOBAL rpl_semi_sync_%s_wait_point='AFTER_SYNC'", source);
     sql_script_add(out, "SET GLOBAL rpl_semi_sync_%s_timeout=%" PRIu64, source,
@@ -117,12 +116,12 @@ static void semisync_words(const char *source, const char *replica, const struct
 
 static void semisync(const struct sql_semisync *s, struct sql_script *out)
 {
-    semisync_words("source", "replica", s, out, ALREADY_INSTALLED);
+    semisync_words("source", "replica", s, out);
 }
 
 static void semisync_80(const struct sql_semisync *s, struct sql_script *out)
 {
-    semisync_words("master", "slave", s, out, ALREADY_INSTALLED_OLD);
+    semisync_words("master", "slave", s, out);
 }
 
 static void settings(const struct sql_settings *s, struct sql_script *out)
@@ -206,9 +205,10 @@ static int account_set(const struct sql_account *a, struct sql_script *out, stru
 static const char *privileges(enum sql_duty duty)
 {
     static const char *const texts[] = {[SQL_DUTY_REPLICA] = "REPLICATION SLAVE",
-        [SQL_DUTY_SUPERVISOR] = "REPLICATION CLIENT, REPLICATION_SLAVE_ADMIN, BINLOG_ADMIN, "
-                                "CONNECTION_ADMIN, SYSTEM_VARIABLES_ADMIN, RELOAD, PROCESS, "
-                                "CREATE USER, SELECT",
+        [SQL_DUTY_SUPERVISOR] =
+            "REPLICATION CLIENT, REPLICATION SLAVE, REPLICATION_SLAVE_ADMIN, BINLOG_ADMIN, "
+            "CONNECTION_ADMIN, SYSTEM_VARIABLES_ADMIN, RELOAD, PROCESS, "
+            "CREATE USER, SELECT",
         [SQL_DUTY_BACKUP] = "RELOAD, PROCESS, LOCK TABLES, REPLICATION CLIENT, BACKUP_ADMIN, "
                             "SELECT, SHOW VIEW, EVENT, TRIGGER"};
     return texts[duty];

@@ -239,8 +239,8 @@ static void test_statements(void **state)
                 "SET GLOBAL rpl_semi_sync_master_timeout=2000; "
                 "SET GLOBAL rpl_semi_sync_master_enabled=1; "
                 "SET GLOBAL rpl_semi_sync_slave_enabled=0",
-                "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so' ~1968; "
-                "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so' ~1968; "
+                "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so' ~1125; "
+                "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so' ~1125; "
                 "SET GLOBAL rpl_semi_sync_source_wait_point='AFTER_SYNC'; "
                 "SET GLOBAL rpl_semi_sync_source_timeout=2000; "
                 "SET GLOBAL rpl_semi_sync_source_enabled=1; "
