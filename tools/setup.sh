@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 build="gcc clang clang-tidy clang-format ccache meson ninja-build pkg-config libuv1-dev libssl-dev libnghttp2-dev
   node-llhttp liburcu-dev libcurl4-openssl-dev libjansson-dev libyaml-dev libsqlite3-dev
-  libarchive-dev libseccomp-dev libmariadb-dev libzstd-dev libcmocka-dev libclang-rt-14-dev"
+  libarchive-dev libseccomp-dev libmariadb-dev libzstd-dev zlib1g-dev libcmocka-dev libclang-rt-14-dev"
 run="runc etcd-server etcd-client mariadb-server mariadb-client mariadb-backup zstd iproute2 nftables e2fsprogs mount util-linux procps ca-certificates curl"
 # npm brings the country database and Node for the web module's image; dpkg and apt bring the rest of the images.
 images="npm nodejs xz-utils python3"
