@@ -65,6 +65,8 @@ extern const struct cmd cmd_state_restore;
 extern const struct cmd cmd_state_status;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_timeline;
+extern const struct cmd cmd_traffic;
+extern const struct cmd cmd_traffic_compare;
 extern const struct cmd cmd_up;
 extern const struct cmd cmd_version;
 
@@ -132,6 +134,8 @@ const struct cmd *const cmd_table[] = {
     &cmd_lab_slow,
     &cmd_lab_mend,
     &cmd_lab_wipe,
+    &cmd_traffic,
+    &cmd_traffic_compare,
     /* About the command line itself. */
     &cmd_schema,
     &cmd_completion,

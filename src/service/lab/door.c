@@ -140,15 +140,21 @@ int door_configure(struct lab *l, const struct model *m, struct err *e)
     return apply(l, config, e);
 }
 
-int lab_set_buyer(struct lab *l, const char *country, struct err *e)
+int lab_buyers(const struct lab *l, json_t **ret, struct err *e)
 {
     _cleanup_free_ char *path = config_path(l);
+    int r = json_read_file(path, CONFIG_MAX, ret, e);
+    if (r < 0)
+        err_fix(e, "`mcp up` with ranges under lab.clients makes buyers");
+    return r;
+}
+
+int lab_set_buyer(struct lab *l, const char *country, struct err *e)
+{
     _cleanup_json_ json_t *config = NULL;
-    int r = json_read_file(path, CONFIG_MAX, &config, e);
-    if (r < 0) {
-        err_fix(e, "`mcp up` with ranges under lab.clients starts the forwarder");
+    int r = lab_buyers(l, &config, e);
+    if (r < 0)
         return r;
-    }
     json_t *buyers = json_object_get(config, "buyers");
     if (!json_object_get(buyers, country)) {
         _cleanup_str_ struct str known = STR_INIT;

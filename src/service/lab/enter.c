@@ -19,7 +19,7 @@ static int join_cgroup(const struct lab *l, const char *host, struct err *e)
     return ok ? 0 : err_errno(e, errno, "join %s", path);
 }
 
-int lab_enter(const struct lab *l, const char *host, struct err *e)
+static int open_host(const struct lab *l, const char *host, int *ret_pidfd, struct err *e)
 {
     json_t *entry = lab_host(l, host);
     _cleanup_json_ json_t *unused = NULL;
@@ -28,16 +28,31 @@ int lab_enter(const struct lab *l, const char *host, struct err *e)
                    ? e->code
                    : err_set(e, ERR_USAGE, "%s is a region; name one of its hosts", host);
     struct process p = lab_host_process(entry);
-    _cleanup_close_ int pidfd = process_open(&p);
-    if (pidfd < 0) {
-        err_set(e, ERR_UNAVAILABLE, "host %s is off", host);
-        err_fix(e, "mcp lab heal %s", host);
-        return ERR_UNAVAILABLE;
-    }
+    *ret_pidfd = process_open(&p);
+    if (*ret_pidfd >= 0)
+        return 0;
+    err_set(e, ERR_UNAVAILABLE, "host %s is off", host);
+    err_fix(e, "mcp lab heal %s", host);
+    return ERR_UNAVAILABLE;
+}
+
+int lab_enter_network(const struct lab *l, const char *host, struct err *e)
+{
+    _cleanup_close_ int pidfd = -1;
+    int r = open_host(l, host, &pidfd, e);
+    return r < 0 ? r : netns_enter(pidfd, false, e);
+}
+
+int lab_enter(const struct lab *l, const char *host, struct err *e)
+{
+    _cleanup_close_ int pidfd = -1;
+    int r = open_host(l, host, &pidfd, e);
+    if (r < 0)
+        return r;
     char cwd[PATH_MAX];
     if (!getcwd(cwd, sizeof cwd))
         memcpy(cwd, "/", 2);
-    int r = join_cgroup(l, host, e); /* what is run in a host dies with it */
+    r = join_cgroup(l, host, e); /* what is run in a host dies with it */
     if (r >= 0)
         r = netns_enter(pidfd, true, e);
     if (r >= 0 && chdir(cwd) < 0 && chdir("/") < 0)

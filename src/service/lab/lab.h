@@ -83,6 +83,9 @@ MUST_CHECK int lab_machine_call(
 /* Moves the calling process into the host: namespaces and cgroup. Stays in `cwd` if that exists
  * there. */
 MUST_CHECK int lab_enter(const struct lab *l, const char *host, struct err *e);
+/* Only its network: files are still this computer's, and the process outlives the host. Before any
+ * thread is made. */
+MUST_CHECK int lab_enter_network(const struct lab *l, const char *host, struct err *e);
 /* Path of a host's file as seen from outside: /proc/PID/root + path. Heap. */
 char *lab_host_path(const json_t *host, const char *path);
 
@@ -120,6 +123,9 @@ MUST_CHECK int lab_wan_status(const struct lab *l, json_t **ret, struct err *e);
 
 /* Whose eyes the forwarder sees through: a country of lab.clients. Its open connections end. */
 MUST_CHECK int lab_set_buyer(struct lab *l, const char *country, struct err *e);
+/* What a buyer's computer is told: {"nameservers", "buyers": {country: address}, "domain", "ca": PEM
+ * text}; ERR_NOT_FOUND when the lab has no buyers. */
+MUST_CHECK int lab_buyers(const struct lab *l, json_t **ret, struct err *e);
 
 /* ---- the whole ---- */
 
