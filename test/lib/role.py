@@ -17,13 +17,16 @@ CLONE_NEWNET = 0x40000000
 
 
 class Machine:
-    """A network namespace with addresses on its loopback, and /var/lib/mcp and /run/mcp of its own."""
+    """A network namespace with addresses on its loopback, and /var/lib/mcp and /run/mcp of its own. `beside`: another
+    Machine whose network this one shares."""
 
-    def __init__(self, addresses):
+    def __init__(self, addresses, beside=None):
         script = ("mount --make-rprivate / && mkdir -p /var/lib/mcp /run/mcp && mount -t tmpfs mcp /var/lib/mcp && "
                   "mount -t tmpfs mcp /run/mcp && echo ready && exec cat")
-        self.holder = subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", script], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, text=True)
+        words = ["nsenter", "-t", str(beside.holder.pid), "-n", "unshare", "--mount"] if beside else [
+            "unshare", "--net", "--mount"]
+        self.holder = subprocess.Popen([*words, "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       text=True)
         assert self.holder.stdout.readline() == "ready\n"
         self.netns = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
         self.run("ip", "link", "set", "lo", "up")

@@ -8,11 +8,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e)
+int file_read_fd(int fd, const char *path, size_t max_bytes, struct str *out, struct err *e)
 {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(e, errno, "open %s", path);
     size_t start = out->len;
     for (;;) {
         str_reserve(out, 8192);
@@ -29,6 +26,14 @@ int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e
             return err_set(e, ERR_LIMIT, "%s is larger than %zu bytes", path, max_bytes);
     }
     return 0;
+}
+
+int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(e, errno, "open %s", path);
+    return file_read_fd(fd, path, max_bytes, out, e);
 }
 
 int file_write_fd(int fd, const void *data, size_t len, struct err *e)

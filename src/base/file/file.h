@@ -11,6 +11,9 @@
 
 /* Reads at most max_bytes; a longer file is ERR_LIMIT. Appends to *out. */
 MUST_CHECK int file_read(const char *path, size_t max_bytes, struct str *out, struct err *e);
+/* Same from where an open file stands, which stays open; errors call it `path`. */
+MUST_CHECK int file_read_fd(
+    int fd, const char *path, size_t max_bytes, struct str *out, struct err *e);
 MUST_CHECK int file_write_durable(
     const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 /* Same without the fsyncs: for /run and other memory file systems. */

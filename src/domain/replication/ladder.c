@@ -168,7 +168,8 @@ static enum ladder_act connecting(
     }
     if (!l->connecting_ms)
         l->connecting_ms = now_ms;
-    l->step = LADDER_RECONNECT;
+    if (!l->fruitless) /* else it is what that led to */
+        l->step = LADDER_RECONNECT;
     if (k->io_errno || now_ms - l->connecting_ms < LADDER_CONNECT_MS || now_ms < l->next_ms)
         return LADDER_WAIT;
     l->connecting_ms = 0;

@@ -68,7 +68,7 @@ enum ladder_act {
 
 #define LADDER_WAIT_MIN_MS 1000u
 #define LADDER_WAIT_MAX_MS 30000u
-#define LADDER_SLOW_MIN_MS 10000u /* credentials */
+#define LADDER_SLOW_MIN_MS 2000u /* credentials: a source that is being formed has them in a moment */
 #define LADDER_SLOW_MAX_MS 300000u
 #define LADDER_RESTARTS 3u /* of the receiving thread without anything coming: then rebuild */
 #define LADDER_LIMITED_TRIES 20u

@@ -159,6 +159,12 @@ static bool attaches(const struct replication_node *n, uint64_t now_ms)
     return shall_follow(n) && !n->sample.as_wanted && !was_source(n) && !is_foreign(n);
 }
 
+/* Somebody has looked at what was stopped. */
+static bool tries_again(const struct replication_node *n, uint64_t now_ms)
+{
+    return n->asked && shall_follow(n) && n->sample.as_wanted;
+}
+
 /* The first row that holds is what is done next. What is on none: the ladder's. */
 static const struct {
     bool (*holds)(const struct replication_node *n, uint64_t now_ms);
@@ -172,6 +178,7 @@ static const struct {
     {may_open, REPLICATION_OP_WRITABLE},
     {rejoins, REPLICATION_OP_ATTACH_CURRENT},
     {attaches, REPLICATION_OP_ATTACH},
+    {tries_again, REPLICATION_OP_START},
 };
 
 static const enum replication_op ladder_ops[] = {
@@ -221,6 +228,7 @@ static void begin(struct replication_node *n, enum replication_op op, struct rep
 {
     n->op = op;
     n->stale = true;
+    n->asked = n->asked && op != REPLICATION_OP_START;
     n->op_form = n->view.form;
     out->op = op;
     out->epoch = n->view.epoch;
@@ -328,6 +336,7 @@ static void on_view(struct replication_node *n, const struct replication_view *v
         n->needs_seed = n->evidence_due = false;
         n->failures = 0;
         n->failed_op = REPLICATION_NOTHING;
+        n->stale = true; /* "as wanted" was said of another source */
     }
     n->view = *v;
     n->known = true;
@@ -409,6 +418,7 @@ static void on_follow(struct replication_node *n)
     ladder_reset(&n->ladder);
     n->needs_seed = n->evidence_due = false;
     n->retry_ms = 0;
+    n->asked = true;
 }
 
 void replication_node_step(struct replication_node *n, const struct replication_event *ev,

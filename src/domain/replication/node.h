@@ -137,6 +137,7 @@ struct replication_node {
     bool frozen;                   /* by FREEZE */
     uint64_t freeze_id, freeze_epoch;
     bool evidence_due, needs_seed;
+    bool asked; /* to try again, whatever the threads say */
     struct ladder ladder;
     enum replication_state state;
     char why[REPLICATION_WHY_SIZE]; /* "" where there is nothing to say */

@@ -102,7 +102,7 @@ static void settings(const struct sql_settings *s, struct sql_script *out)
 
 static void flush_tls(struct sql_script *out)
 {
-    sql_script_add(out, "FLUSH SSL");
+    sql_script_add(out, "FLUSH LOCAL SSL");
 }
 
 static void flush_binlogs(struct sql_script *out)

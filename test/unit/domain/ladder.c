@@ -133,7 +133,7 @@ static void test_waits(void **state)
     assert_int_equal(last, LADDER_ACT_START);
     k.io_errno = 1045;
     n = tries_in(k, 600000, &last);
-    assert_true(n >= 3 && n <= 8); /* 10 s doubling to 5 min */
+    assert_true(n >= 5 && n <= 10); /* 2 s doubling to 5 min */
     /* An applying thread that meets a lock is tried some times, and then not taken for passing. */
     struct ladder_look lock = {.io = LADDER_IO_YES, .sql = false, .sql_errno = 1205};
     n = tries_in(lock, 3600000, &last);
@@ -149,11 +149,13 @@ static void test_no_storm(void **state)
     struct ladder_look trying = {.io = LADDER_IO_CONNECTING, .sql = true, .io_errno = 1045},
                        stopped = {.io = LADDER_IO_NO, .sql = true};
     assert_int_equal(step(&l, trying, 1000), LADDER_ACT_STOP_IO);
-    for (uint64_t t = 2000; t <= 11000; t += 1000)
+    for (uint64_t t = 1500; t < 3000; t += 500)
         assert_int_equal(step(&l, stopped, t), LADDER_WAIT);
+    assert_int_equal(step(&l, stopped, 4000), LADDER_ACT_START);
+    assert_int_equal(step(&l, trying, 4500), LADDER_ACT_STOP_IO);
+    assert_int_equal(step(&l, stopped, 5000), LADDER_WAIT);
     ladder_hurry(&l);
-    assert_int_equal(step(&l, stopped, 11500), LADDER_ACT_START);
-    assert_int_equal(step(&l, trying, 12000), LADDER_ACT_STOP_IO);
+    assert_int_equal(step(&l, stopped, 5500), LADDER_ACT_START);
 }
 
 static void test_purged(void **state)

@@ -25,10 +25,16 @@ static enum replication_op feed(
     return a.op;
 }
 
+static enum replication_op saw(struct replication_node *n, struct replication_sample s, uint64_t now);
+
+/* And the server is looked at again, as it is after a view. */
 static enum replication_op told(
     struct replication_node *n, struct replication_view v, uint64_t now)
 {
-    return feed(n, &(struct replication_event){.kind = REPLICATION_EV_VIEW, .view = &v}, now);
+    bool looked = n->sampled;
+    enum replication_op op =
+        feed(n, &(struct replication_event){.kind = REPLICATION_EV_VIEW, .view = &v}, now);
+    return op == REPLICATION_NOTHING && looked && !n->silent_ms ? saw(n, n->sample, now) : op;
 }
 
 static enum replication_op saw(
@@ -200,7 +206,8 @@ static void test_replica(void **state)
     for (uint64_t t = 1000; t < 60000; t += 1000)
         assert_int_equal(saw(&n, s, t), REPLICATION_NOTHING);
     struct replication_event follow = {.kind = REPLICATION_EV_FOLLOW};
-    feed(&n, &follow, 60000);
+    assert_int_equal(feed(&n, &follow, 60000), REPLICATION_OP_START);
+    done(&n, true, 60050);
     assert_int_equal(saw(&n, s, 60100), REPLICATION_OP_EVIDENCE);
     /* Data of nobody knows where are not overwritten, and not replicated into. */
     replication_node_init(&n);

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One database: feeds its node with looks at the server, carries out what the node names. Changes
+ * and looks have a thread each, so that a change that takes long is watched. */
+#include "service/data/priv.h"
+
+#include "base/clock/clock.h"
+#include "base/file/file.h"
+#include "base/log/log.h"
+#include "base/str/str.h"
+
+#define LOOK_MS 1000u
+#define LOOK_SOON_MS 20u     /* while somebody waits for a position */
+#define LOOK_DEADLINE_MS 4000u
+#define OP_DEADLINE_MS 120000u
+#define FORM_DEADLINE_MS 600000u /* a schema file may change a big table */
+#define FILE_MAX 4096
+
+/* ---- a freeze outlives the role */
+
+static char *saved_path(const struct db *db)
+{
+    return xasprintf("%s/%s.freeze.json", db->owner->config.state_dir, db->name);
+}
+
+static void save(struct db *db)
+{
+    struct err e;
+    struct replication_saved s;
+    replication_node_save(&db->node, &s);
+    _cleanup_json_ json_t *j = json_pack("{s:b,s:I,s:I}", "frozen", s.frozen, "change",
+        (json_int_t)s.freeze_id, "epoch", (json_int_t)s.freeze_epoch);
+    _cleanup_free_ char *path = saved_path(db), *text = json_text(j);
+    if (file_write_durable(path, text, strlen(text), 0600, &e) < 0)
+        data_note(db->owner, db, "alarm", "a freeze cannot be stored", e.message);
+}
+
+static void load(struct db *db)
+{
+    struct err e;
+    _cleanup_json_ json_t *j = NULL;
+    _cleanup_free_ char *path = saved_path(db);
+    if (json_read_file(path, FILE_MAX, &j, &e) < 0)
+        return;
+    struct replication_saved s = {.frozen = json_opt_bool(j, "frozen", false),
+        .freeze_id = (uint64_t)json_opt_int(j, "change", 0),
+        .freeze_epoch = (uint64_t)json_opt_int(j, "epoch", 0)};
+    replication_node_restore(&db->node, &s);
+}
+
+/* ---- operations */
+
+static int run_op(void *ctx, struct sql_conn *c, struct sql_stop *stop, struct err *e)
+{
+    return data_op_run(ctx, c, stop, e);
+}
+
+static void op_free(struct data_op *op)
+{
+    data_want_done(&op->want);
+    json_decref(op->files);
+    free(op);
+}
+
+static void on_op_done(void *ctx, int result, unsigned number, const struct err *e)
+{
+    struct data_op *op = ctx;
+    struct db *db = op->db;
+    struct replication_event ev = {.kind = REPLICATION_EV_DONE,
+        .ok = !e,
+        .number = number,
+        .text = e ? e->message : ""};
+    log_debug("data", replication_op_name(op->op), "db=%s ok=%d why=\"%s\"", db->name, !e, ev.text);
+    op_free(op);
+    if (db->closing)
+        return;
+    db_event(db, &ev);
+    db_look_soon(db);
+}
+
+static void begin(struct db *db, enum replication_op kind)
+{
+    struct data_op *op = xcalloc(1, sizeof *op);
+    *op = (struct data_op){.db = db,
+        .op = kind,
+        .files = json_incref(db->files),
+        .grace_ms = db->grace_ms,
+        .may_write = &db->may_write};
+    data_want_copy(&db->want, &op->want);
+    if (kind == REPLICATION_OP_READ_ONLY && db->want.duty == REPLICATION_REPLICA)
+        data_note(db->owner, db, "alarm", "a replica was writable and is made read-only", "");
+    sql_worker_run(db->act, kind == REPLICATION_OP_FORM ? FORM_DEADLINE_MS : OP_DEADLINE_MS, run_op,
+        on_op_done, op);
+}
+
+/* ---- what changes is told */
+
+static const char *change_kind(enum replication_state s)
+{
+    return s == REPLICATION_FROZEN || s == REPLICATION_BROKEN || s == REPLICATION_UNREACHABLE
+               ? "alarm"
+               : "data";
+}
+
+static void tell(struct db *db, enum replication_state before, enum ladder_step step)
+{
+    const struct replication_node *n = &db->node;
+    char text[128];
+    if (n->state != before) {
+        snprintf(text, sizeof text, "%s at epoch %llu", replication_state_name(n->state),
+            (unsigned long long)n->view.epoch);
+        data_note(db->owner, db, change_kind(n->state), text, n->why);
+    } else if (n->ladder.step != step && n->ladder.step != LADDER_NONE) {
+        snprintf(text, sizeof text, "resumes: %s", ladder_step_name(n->ladder.step));
+        data_note(db->owner, db, "data", text, n->why);
+    }
+}
+
+void db_event(struct db *db, const struct replication_event *ev)
+{
+    struct replication_actions a;
+    enum replication_state before = db->node.state;
+    enum ladder_step step = db->node.ladder.step;
+    uint64_t now = clock_boot_ms();
+    replication_node_step(&db->node, ev, now, &db->rnd, &a);
+    atomic_store(&db->may_write, replication_node_may_write(&db->node, now));
+    if (a.save)
+        save(db);
+    if (a.op != REPLICATION_NOTHING)
+        begin(db, a.op);
+    if (!a.report)
+        return;
+    tell(db, before, step);
+    data_report_soon(db->owner);
+}
+
+/* ---- looks */
+
+static struct sql_target *target_of(const struct db *db)
+{
+    _cleanup_free_ char *socket = xasprintf("%s/run/db.sock", db->want.dir);
+    const struct sql_target t = {.socket = socket,
+        .user = DATA_USER,
+        .connect_timeout_ms = LOOK_DEADLINE_MS,
+        .program = "mcp-data"};
+    return sql_target_copy(&t);
+}
+
+/* A server that does not answer may be another process soon: sessions with this one are of no use. */
+static void forget_sessions(struct db *db)
+{
+    struct sql_target *t = target_of(db);
+    sql_worker_set_target(db->act, t);
+    sql_target_free(t);
+}
+
+struct look_job {
+    struct db *db;
+    struct data_want want;
+    struct data_look *look;
+    uint64_t ops; /* that had ended when it began */
+    uint64_t number;
+};
+
+static int run_look(void *ctx, struct sql_conn *c, struct sql_stop *stop, struct err *e)
+{
+    struct look_job *j = ctx;
+    return data_look(c, &j->want, j->look, e);
+}
+
+static void look_at_waiters(struct db *db)
+{
+    uint64_t now = clock_boot_ms();
+    for (struct waiter **at = &db->waiters; *at;) {
+        struct waiter *w = *at;
+        bool over = db->closing || now >= w->deadline_ms;
+        if ((over || db->last_number >= w->look_number) && w->look(w, db, over)) {
+            *at = w->next;
+            gtid_set_done(&w->gtid);
+            free(w);
+        } else {
+            at = &w->next;
+        }
+    }
+}
+
+static void set_timer(struct db *db);
+
+static void on_look_done(void *ctx, int result, unsigned number, const struct err *e)
+{
+    struct look_job *j = ctx;
+    struct db *db = j->db;
+    struct replication_sample sample;
+    struct replication_event ev = {.kind = REPLICATION_EV_SAMPLE, .sample = &sample, .ops = j->ops};
+    bool current = !e && !db->closing && j->ops == db->node.ops;
+    db->sampling = false;
+    if (!db->closing && e) {
+        ev = (struct replication_event){.kind = REPLICATION_EV_UNREACHABLE, .text = e->message};
+        data_look_free(db->last);
+        db->last = NULL;
+        forget_sessions(db);
+    } else if (current) {
+        data_look_free(db->last);
+        db->last = j->look;
+        db->last_number = j->number;
+        j->look = NULL;
+        data_look_sample(db->last, &db->want, &sample);
+    }
+    data_look_free(j->look);
+    data_want_done(&j->want);
+    free(j);
+    if (db->closing)
+        return;
+    if (e || current)
+        db_event(db, &ev);
+    if (current)
+        look_at_waiters(db);
+    set_timer(db);
+}
+
+static void look(struct db *db)
+{
+    struct look_job *j = xcalloc(1, sizeof *j);
+    *j = (struct look_job){.db = db, .look = data_look_new(), .ops = db->node.ops, .number = ++db->looks};
+    data_want_copy(&db->want, &j->want);
+    db->sampling = true;
+    db->again = false;
+    sql_worker_run(db->watch, LOOK_DEADLINE_MS, run_look, on_look_done, j);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    struct db *db = t->data;
+    look_at_waiters(db); /* also when the server does not answer */
+    if (!db->sampling)
+        look(db);
+    db->again = false;
+}
+
+static void set_timer(struct db *db)
+{
+    uint64_t in_ms = db->again ? 0 : db->waiters ? LOOK_SOON_MS : LOOK_MS;
+    if (!db->closing)
+        uv_timer_start(&db->timer, on_timer, in_ms, LOOK_MS);
+}
+
+void db_look_soon(struct db *db)
+{
+    db->again = true;
+    if (!db->sampling)
+        set_timer(db);
+}
+
+void db_wait(struct db *db, struct waiter *w)
+{
+    w->look_number = db->looks + 1;
+    w->next = db->waiters;
+    db->waiters = w;
+    db_look_soon(db);
+}
+
+/* ---- what control wants */
+
+static void set_view(struct db *db, bool fresh)
+{
+    const struct data_want *w = &db->want;
+    struct replication_view v = {.duty = w->duty,
+        .epoch = w->epoch,
+        .self = w->self.id,
+        .source = w->source.id,
+        .fresh = fresh,
+        .last_change = w->last_change,
+        .tls_ready = w->tls_ready || db->owner->identity,
+        .manual = w->manual,
+        .heartbeat_ms = w->heartbeat_ms,
+        .form = w->form};
+    db_event(db, &(struct replication_event){.kind = REPLICATION_EV_VIEW, .view = &v});
+    db_look_soon(db);
+}
+
+void db_want(struct db *db, struct data_want *want, bool fresh)
+{
+    data_want_done(&db->want);
+    db->want = *want;
+    *want = (struct data_want){0};
+    set_view(db, fresh);
+}
+
+static int run_flush_tls(void *ctx, struct sql_conn *c, struct sql_stop *stop, struct err *e)
+{
+    return sql_flush_tls(c, e);
+}
+
+static void on_flushed(void *ctx, int result, unsigned number, const struct err *e)
+{
+    struct db *db = ctx;
+    if (!db->closing)
+        db_event(db, &(struct replication_event){.kind = REPLICATION_EV_IDENTITY});
+}
+
+void db_identity(struct db *db)
+{
+    sql_worker_run(db->act, OP_DEADLINE_MS, run_flush_tls, on_flushed, db);
+}
+
+/* ---- life */
+
+static int open_workers(struct db *db, struct err *e)
+{
+    struct sql_target *t = target_of(db);
+    int r = sql_worker_new(db->owner->config.loop, t, &db->act, e);
+    if (r >= 0)
+        r = sql_worker_new(db->owner->config.loop, t, &db->watch, e);
+    sql_target_free(t);
+    return r;
+}
+
+int db_new(struct data *d, const struct data_want *want, struct db **ret, struct err *e)
+{
+    struct db *db = xcalloc(1, sizeof *db);
+    *db = (struct db){.owner = d, .files = json_object(), .asking = json_object()};
+    str_copy(db->name, sizeof db->name, want->name);
+    data_want_copy(want, &db->want);
+    replication_node_init(&db->node);
+    uint64_t seed;
+    rnd_bytes(&seed, sizeof seed);
+    rnd_seed(&db->rnd, seed);
+    load(db);
+    d->refs++;
+    uv_timer_init(d->config.loop, &db->timer);
+    db->timer.data = db;
+    db->open_handles = 1;
+    if (open_workers(db, e) < 0) {
+        db_close(db);
+        return e->code;
+    }
+    db->open_handles = 3;
+    *ret = db;
+    db_look_soon(db);
+    return 0;
+}
+
+static void unref(struct db *db)
+{
+    if (--db->open_handles)
+        return;
+    data_look_free(db->last);
+    data_want_done(&db->want);
+    json_decref(db->files);
+    json_decref(db->asking);
+    data_unref(db->owner);
+    free(db);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    unref(h->data);
+}
+
+static void on_worker_closed(void *ctx)
+{
+    unref(ctx);
+}
+
+void db_close(struct db *db)
+{
+    db->closing = true;
+    look_at_waiters(db);
+    uv_close((uv_handle_t *)&db->timer, on_timer_closed);
+    if (db->act)
+        sql_worker_close(db->act, on_worker_closed, db);
+    if (db->watch)
+        sql_worker_close(db->watch, on_worker_closed, db);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is told of a database. */
+#include "service/data/priv.h"
+
+#include "base/clock/clock.h"
+#include "base/str/str.h"
+
+static json_t *gtid_json(const struct gtid_set *s)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    gtid_set_format(s, &text);
+    return json_stringn(str_cstr(&text), text.len);
+}
+
+static json_t *thread_json(bool running, unsigned number, const char *message)
+{
+    return json_pack("{s:b,s:i,s:s}", "running", running, "errno", (int)number, "message", message);
+}
+
+static void add_look(const struct data_look *l, json_t *to)
+{
+    struct gtid_set reached = {0};
+    data_look_reached(l, &reached);
+    json_object_set_new(to, "read_only", json_boolean(l->position.read_only));
+    json_object_set_new(to, "gtid", gtid_json(&reached));
+    json_object_set_new(to, "binlog_gtid", gtid_json(&l->position.binlog));
+    json_object_set_new(to, "sessions", json_integer((json_int_t)l->sessions));
+    json_object_set_new(to, "version", json_string(l->version));
+    json_object_set_new(to, "disk",
+        json_pack("{s:I,s:I}", "total", (json_int_t)l->disk_total, "free",
+            (json_int_t)l->disk_free));
+    gtid_set_done(&reached);
+    if (!l->status.configured)
+        return;
+    json_object_set_new(to, "io_gtid", gtid_json(&l->status.retrieved));
+    json_object_set_new(to, "io",
+        thread_json(l->status.io == SQL_IO_YES, l->status.io_errno, l->status.io_error));
+    json_object_set_new(to, "sql",
+        thread_json(l->status.sql_running, l->status.sql_errno, l->status.sql_error));
+}
+
+static json_t *ladder_json(const struct ladder *l)
+{
+    uint64_t now = clock_boot_ms();
+    return json_pack("{s:s,s:i,s:I}", "step", ladder_step_name(l->step), "tries", (int)l->tries,
+        "next_ms", (json_int_t)(l->next_ms > now ? l->next_ms - now : 0));
+}
+
+json_t *db_report(const struct db *db)
+{
+    const struct replication_node *n = &db->node;
+    json_t *j = json_pack("{s:s,s:I,s:s,s:s,s:s,s:n,s:[]}", "name", db->name, "epoch",
+        (json_int_t)db->want.epoch, "duty",
+        db->want.duty == REPLICATION_SOURCE ? "source" : "replica", "state",
+        replication_state_name(n->state), "why", n->why, "lag_ms", "findings");
+    if (db->last)
+        add_look(db->last, j);
+    if (db->want.duty == REPLICATION_REPLICA)
+        json_object_set_new(j, "ladder", ladder_json(&n->ladder));
+    return j;
+}
