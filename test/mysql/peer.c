@@ -5,7 +5,7 @@
 
 #include "base/clock/clock.h"
 #include "domain/replication/ladder.h"
-#include "mysql.h"
+#include "mysqld.h"
 
 static struct test_mysql one, two;
 static const char *cache;
