@@ -28,15 +28,44 @@ static void tune(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence, sizeof silence);
 }
 
+static bool is_unix(int fd)
+{
+    int domain;
+    socklen_t len = sizeof domain;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
+static int want(int epoll, int op, struct side *s, bool out)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = &s->source};
+    if (out)
+        ev.events |= EPOLLOUT;
+    return epoll_ctl(epoll, op, s->fd, &ev) < 0 ? -errno : 0;
+}
+
+/* A Unix socket says that it can be written to each time its peer has read something: that would wake
+ * the thread once more for each message, so it is asked only when it could not. */
+static enum io cannot_write(struct side *s)
+{
+    s->can_write = false;
+    if (s->epoll >= 0 && want(s->epoll, EPOLL_CTL_MOD, s, true) < 0)
+        return IO_ERROR;
+    return IO_WAIT;
+}
+
 int side_open(struct splice_thread *t, struct side *s, int fd)
 {
     s->fd = fd;
     s->can_read = s->can_write = s->hung = s->eof = s->shut = s->framed = false;
     s->n_length = s->left = 0;
-    tune(fd);
-    struct epoll_event ev = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = &s->source};
-    return epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+    s->epoll = -1;
+    if (is_unix(fd)) {
+        s->epoll = t->epoll;
+        s->can_write = true; /* connected it is already */
+    } else {
+        tune(fd);
+    }
+    return want(t->epoll, EPOLL_CTL_ADD, s, s->epoll < 0);
 }
 
 static bool path_to_sockaddr(const char *path, struct sockaddr_un *ret, socklen_t *ret_len)
@@ -88,6 +117,8 @@ void side_events(struct side *s, uint32_t events)
         s->hung = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         s->can_write = true;
+    if (s->epoll >= 0 && events & EPOLLOUT)
+        (void)want(s->epoll, EPOLL_CTL_MOD, s, false); /* if it fails it is woken too often */
 }
 
 static enum io ssl_outcome(struct side *s, int n)
@@ -97,8 +128,7 @@ static enum io ssl_outcome(struct side *s, int n)
         s->can_read = false;
         return IO_WAIT;
     case SSL_ERROR_WANT_WRITE:
-        s->can_write = false;
-        return IO_WAIT;
+        return cannot_write(s);
     case SSL_ERROR_ZERO_RETURN:
         s->eof = true;
         return IO_EOF;
@@ -217,10 +247,10 @@ enum io side_write(struct side *s, const char *p, size_t len, size_t *sent)
     do
         n = send(s->fd, p, len, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        s->can_write = false;
-        return errno == EAGAIN ? IO_WAIT : IO_ERROR;
-    }
+    if (n < 0 && errno != EAGAIN)
+        return IO_ERROR;
+    if (n < 0)
+        return cannot_write(s);
     *sent = (size_t)n;
     return IO_OK;
 }
