@@ -4,6 +4,7 @@ not pass is refused in a way that the client understands, and nothing is acknowl
 import json
 import os
 import pathlib
+import random
 import select
 import signal
 import socket
@@ -350,6 +351,36 @@ def test_statement_before_the_login_ended(gate, server):
         with pytest.raises((EOFError, ConnectionResetError)):
             read_packet(s)
     assert server.value("SELECT COUNT(*) FROM t.words WHERE word = 'early'") == 0
+
+
+def test_garbage(server, gate):
+    """Conversations of other clients with bytes changed here and there: nothing is written, and the gate lives."""
+    seed = random.Random(4)
+    files = sorted((ROOT / "test/fuzz/corpus/mysql").iterdir())
+    before = server.value("SELECT COUNT(*) FROM t.words")
+    for i in range(150):
+        data, said = files[i % len(files)].read_bytes(), b""
+        while data:
+            n = int.from_bytes(data[1:5], "little")
+            said += data[5:5 + n] if data[:1] == b"C" else b""
+            data = data[5 + n:]
+        said = bytearray(said)
+        for _ in range(seed.randrange(4)):
+            said[seed.randrange(len(said))] = seed.randrange(256)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE_S)
+            s.connect(gate.place)
+            try:
+                if i % 3:
+                    read_packet(s)
+                s.sendall(said)
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+            except (EOFError, OSError):
+                pass
+    with gate.connect() as c:
+        assert run(c, "SELECT COUNT(*) FROM words") == ((before,),)
 
 
 # ---- the deadline

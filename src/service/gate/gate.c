@@ -158,6 +158,12 @@ struct gate *gate_new(const char *name, const char *kind, const struct gate_limi
     return g;
 }
 
+void gate_on_login(struct gate *g, gate_login_fn login, void *ctx)
+{
+    g->login = login;
+    g->login_ctx = ctx;
+}
+
 void gate_free(struct gate *g)
 {
     if (!g)

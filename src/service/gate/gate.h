@@ -92,6 +92,10 @@ void gate_free(struct gate *g);
 /* Begins as GATE_CLOSED. Call splice_wake() afterwards unless only the deadline has moved on. */
 void gate_set_policy(struct gate *g, const struct gate_policy *p);
 void gate_set_limits(struct gate *g, const struct gate_limits *limits);
+/* Called when a login has succeeded, by the flow's thread; older: the server had to be given the proof
+ * a second time, so the password is not the newest that the account takes. Set before any session. */
+typedef void (*gate_login_fn)(void *ctx, struct splice_flow *f, const char *user, bool older);
+void gate_on_login(struct gate *g, gate_login_fn login, void *ctx);
 struct gate_counts gate_counts(const struct gate *g);
 enum gate_health gate_health(const struct gate *g, uint64_t now_ms);
 const char *gate_health_text(enum gate_health h);

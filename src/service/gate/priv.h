@@ -63,6 +63,8 @@ struct gate {
     _Atomic int mode;
     _Atomic unsigned generation;
     _Atomic unsigned handshake_ms, idle_ms, slow_ms, silent_ms, waiting;
+    gate_login_fn login;
+    void *login_ctx;
     pthread_mutex_t lock; /* the following */
     struct gate_limits limits;
     unsigned sessions;

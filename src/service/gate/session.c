@@ -229,8 +229,11 @@ static struct splice_look look_down(struct gate_session *s, const struct splice_
 {
     if (!b->len && !b->ended)
         return more;
+    bool logs_in = s->m.phase == MYSQL_AUTH && !s->m.changing;
     struct mysql_said said = mysql_down(&s->m, b->p, b->len);
     if (said.word == MYSQL_PASS) {
+        if (logs_in && s->m.phase == MYSQL_COMMANDS && s->gate->login)
+            s->gate->login(s->gate->login_ctx, s->flow, s->m.user, s->m.second_try);
         s->said_ms = b->now_ms;
         set_time(&worker_of(s)->said_ms, b->now_ms);
         session_is_slow(s, false);

@@ -14,7 +14,8 @@
 struct recorded {
     const char *name;
     uint64_t commands, answers, errors;
-    bool in_transaction, second_try, ended;
+    bool in_transaction, ended;
+    bool second_try; /* the account takes two passwords, and the client has the older one */
 };
 
 static const struct recorded recorded[] = {
@@ -30,6 +31,10 @@ static const struct recorded recorded[] = {
     {"pymysql", 10, 9, 1, .in_transaction = true, .ended = true},
     {"mysql2", 13, 10, 1, .ended = true},
     {"wrong-password", 0, 0, 1, .ended = true},
+    {"newer-password", 2, 1, 0, .ended = true},
+    {"older-password", 2, 1, 0, .ended = true, .second_try = true},
+    {"mysql2-older-password", 2, 1, 0, .ended = true, .second_try = true},
+    {"pymysql-older-password", 2, 1, 0, .ended = true, .second_try = true},
 };
 
 static size_t read_file(const char *name, uint8_t *buf)
@@ -65,7 +70,7 @@ static void test_recorded(void **state)
             assert_int_equal(mysql_in_transaction(&c.m), r->in_transaction);
             assert_int_equal(c.m.second_try, r->second_try);
             assert_int_equal(c.m.phase == MYSQL_ENDED, r->ended);
-            assert_string_equal(c.m.user, "u");
+            assert_string_equal(c.m.user, strstr(r->name, "er-password") ? "old" : "u");
             play_done(&c);
         }
     }

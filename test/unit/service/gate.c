@@ -203,14 +203,22 @@ static void wait_for_counts(struct world *w, bool (*is)(const struct gate_counts
     fail_msg("the counts never became so");
 }
 
+static void note_login(void *ctx, struct splice_flow *f, const char *user, bool older)
+{
+    *(int *)ctx += strcmp(user, "api") == 0 && !older;
+}
+
 /* -- the deadline ------------------------------------------------------------------------------ */
 
 static void test_open_it_passes(void **state)
 {
     struct world w;
     int client, server;
+    int logins = 0;
     start(&w);
+    gate_on_login(w.gate, note_login, &logins);
     log_in(&w, &client, &server);
+    assert_int_equal(logins, 1);
     for (int i = 0; i < 3; i++) {
         say(client, 0, query, QUERY);
         expect(server, 0, query, QUERY);
