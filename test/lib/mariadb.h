@@ -17,6 +17,9 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+/* For what takes milliseconds on an idle machine. */
+#define MARIADB_PATIENCE_MS 120000
+
 struct test_mariadb {
     char dir[64]; /* data/ my.cnf socket log.err notify */
     char socket[96];
@@ -104,7 +107,7 @@ static inline void mariadb_await_ready(struct test_mariadb *m, int notify)
 {
     for (;;) {
         struct pollfd fds[2] = {{notify, POLLIN, 0}, {m->proc.pidfd, POLLIN, 0}};
-        if (poll(fds, 2, 60000) <= 0)
+        if (poll(fds, 2, MARIADB_PATIENCE_MS) <= 0)
             mariadb_fail(m, "is not ready after 60 s");
         char text[512];
         ssize_t n = fds[0].revents ? recv(notify, text, sizeof text - 1, 0) : 0;
@@ -206,14 +209,21 @@ static inline void mariadb_end(struct test_mariadb *m)
 
 static inline struct sql_target mariadb_target(const struct test_mariadb *m)
 {
-    return (struct sql_target){.socket = m->socket, .user = "root"};
+    return (struct sql_target){.socket = m->socket,
+        .user = "root",
+        .connect_timeout_ms = MARIADB_PATIENCE_MS,
+        .read_timeout_ms = MARIADB_PATIENCE_MS};
 }
 
 static inline struct sql_target mariadb_tcp(
     const struct test_mariadb *m, const char *user, struct secret *password)
 {
-    return (struct sql_target){
-        .host = m->address, .port = m->port, .user = user, .password = password};
+    return (struct sql_target){.host = m->address,
+        .port = m->port,
+        .user = user,
+        .password = password,
+        .connect_timeout_ms = MARIADB_PATIENCE_MS,
+        .read_timeout_ms = MARIADB_PATIENCE_MS};
 }
 
 static inline struct sql_conn *mariadb_open(const struct test_mariadb *m)
@@ -259,7 +269,7 @@ static inline void mariadb_catch_up(struct test_mariadb *source, struct test_mar
     _cleanup_sql_position_ struct sql_position p = {0};
     if (sql_position(s, &p, &e) < 0)
         fail_msg("%s", e.message);
-    int reached = sql_wait(r, &p.binlog, 30000, &e);
+    int reached = sql_wait(r, &p.binlog, MARIADB_PATIENCE_MS, &e);
     if (reached <= 0) {
         _cleanup_sql_status_ struct sql_replica_status status = {0};
         struct err ignored = {0};
