@@ -11,7 +11,7 @@ mirror=${mirror:-http://deb.debian.org/debian}
 packages=systemd,systemd-sysv,dbus,kmod,udev,iproute2,runc,crun,ca-certificates,curl,procps,bind9-dnsutils
 # What our own package depends on is on the disk before: the machine needs no network.
 packages=$packages,libssl3,libuv1,libjansson4,libyaml-0-2,libseccomp2,libcurl4,liburcu8,libsqlite3-0,libarchive13
-packages=$packages,libnghttp2-14
+packages=$packages,libnghttp2-14,libmariadb3,libzstd1
 kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/{print $2; exit}')
 [ -n "$kernel" ] || { echo "vm_image: apt knows no linux-image-cloud-amd64 (fix: apt-get update)" >&2; exit 1; }
 
