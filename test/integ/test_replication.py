@@ -219,6 +219,28 @@ def test_a_freeze_outlives_role_and_server(pair):
     pair.caught_up()
 
 
+def test_content_is_looked_into_beside_everything_else(pair):
+    """Facts of both, and sums that the replica repeats, down to the row that differs; by the role as it is locked in."""
+    source, replica = pair.source, pair.replica()
+    assert source.ask("data.facts")["vendor"] == "mariadb"
+    assert replica.ask("data.facts")["variables"]["read_only"] == "ON"
+    assert source.ask("data.shapes") == replica.ask("data.shapes")
+    pair.caught_up()
+    replica.server.sql("SET SESSION sql_log_bin=0; UPDATE orders SET note='other' WHERE id=10", "trade")
+    summed = source.ask("data.checksum", run=7, tables=["orders"])
+    assert [t["table"] for t in summed["tables"]] == ["orders"]
+    assert replica.ask("data.wait", gtid=summed["gtid"], timeout_ms=30000)["reached"]
+    chunk, = replica.ask("data.differences", run=7)
+    assert chunk["rows"] == chunk["source_rows"]
+    where = {k: chunk[k] for k in ("table", "lower", "upper")}
+    here, there = source.ask("data.rows", **where), replica.ask("data.rows", **where)
+    assert {key for key in here if here[key] != there[key]} == {'["10"]'}
+    replica.server.sql("SET SESSION sql_log_bin=0; UPDATE orders SET note='x' WHERE id=10", "trade")
+    source.ask("data.checksum", run=8, tables=["orders"])
+    pair.caught_up()
+    assert replica.ask("data.differences", run=8) == []
+
+
 def test_a_writable_replica_is_closed(pair):
     pair.sl.server.sql("SET GLOBAL read_only=0")
     pair.sl.noted("a replica was writable and is made read-only")

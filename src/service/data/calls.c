@@ -4,6 +4,7 @@
 
 #include "base/clock/clock.h"
 #include "base/str/str.h"
+#include "service/verify/serve.h"
 
 #define WAIT_MS 30000   /* the caller's patience, unless it says otherwise */
 #define WAIT_MAX_MS 600000
@@ -177,6 +178,20 @@ static const struct {
     {"data.wait", call_wait},
 };
 
+/* Questions about content: threads and sessions of their own. */
+static bool look_into(struct db *db, struct rpc_req *req, const char *method, json_t *params)
+{
+    _cleanup_free_ char *socket = xasprintf("%s/run/db.sock", db->want.dir),
+                        *logs = xasprintf("%s/binlog", db->want.dir);
+    const struct verify_host h = {
+        .loop = db->owner->config.loop,
+        .target = {.socket = socket, .user = DATA_USER, .program = "mcp-verify"},
+        .database = db->name,
+        .binlog_dir = logs,
+    };
+    return verify_serve(&h, req, method, params);
+}
+
 void db_call(struct db *db, struct rpc_req *req, const char *method, json_t *params)
 {
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
@@ -184,5 +199,6 @@ void db_call(struct db *db, struct rpc_req *req, const char *method, json_t *par
             calls[i].fn(db, req, params);
             return;
         }
-    fail(req, ERR_NOT_FOUND, "data has no method %s", method);
+    if (!look_into(db, req, method, params))
+        fail(req, ERR_NOT_FOUND, "data has no method %s", method);
 }
