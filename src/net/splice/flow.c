@@ -124,8 +124,9 @@ static bool start_attempt(struct splice_flow *f)
     }
     stat_add(f->t, SPLICE_STAT_DIALS, 1);
     f->b.ssl = util_steal_ptr(&f->dial.ssl);
-    if (side_connect(f->t, &f->b, &f->dial) < 0
-        || (f->b.ssl && SSL_set_fd(f->b.ssl, f->b.fd) != 1)) {
+    int r = side_connect(f->t, &f->b, &f->dial);
+    if (r < 0 || (f->b.ssl && SSL_set_fd(f->b.ssl, f->b.fd) != 1)) {
+        f->failure = (struct splice_failure){SPLICE_AT_CONNECT, false, -r};
         stat_add(f->t, SPLICE_STAT_DIAL_FAILURES, 1);
         return false;
     }
@@ -137,6 +138,17 @@ static bool start_attempt(struct splice_flow *f)
     return true;
 }
 
+/* What was said already is sent as far as it can be; the rest goes when it is joined. */
+static void begin_wait(struct splice_flow *f)
+{
+    size_t n = 0;
+    if (buf_len(f->ba) && side_write(&f->a, f->ba->data + f->ba->start, buf_len(f->ba), &n) == IO_OK)
+        f->ba->start += (uint32_t)n;
+    f->state = FLOW_WAIT;
+    timer_set_ms(f, f->wait_ms ? f->wait_ms : f->t->server->config.wait_ms);
+    f->wait_ms = 0;
+}
+
 /* Tries until one attempt is under way. */
 static void dial_next(struct splice_flow *f)
 {
@@ -144,7 +156,12 @@ static void dial_next(struct splice_flow *f)
         side_close(&f->b, true);
         SSL_free(f->dial.ssl);
         f->dial = (struct splice_dial){0};
-        if (!app_of(f)->dial(ctx_of(f), f, &f->dial)) {
+        enum splice_verdict v = app_of(f)->dial(ctx_of(f), f, &f->dial);
+        if (v == SPLICE_WAIT) {
+            begin_wait(f);
+            return;
+        }
+        if (v != SPLICE_DIAL) {
             stat_add(f->t, SPLICE_STAT_FAILED, 1);
             app_of(f)->failed(ctx_of(f), f);
             if (!buf_len(f->ba)) {
@@ -158,8 +175,12 @@ static void dial_next(struct splice_flow *f)
     } while (!start_attempt(f));
 }
 
-static bool attempt_failed(struct splice_flow *f)
+static bool attempt_failed(struct splice_flow *f, int error, bool timed_out)
 {
+    f->failure = (struct splice_failure){f->state == FLOW_PROVE   ? SPLICE_AT_PROOF
+                                         : f->state == FLOW_HELLO ? SPLICE_AT_ANSWER
+                                                                  : SPLICE_AT_CONNECT,
+        timed_out, error};
     if (f->reused) { /* it had died unnoticed: nobody's failure */
         uint64_t reuse = f->dial.reuse;
         side_close(&f->b, true);
@@ -199,8 +220,7 @@ static void obey(struct splice_flow *f, enum splice_verdict v)
         f->state = FLOW_HEAD;
         break;
     case SPLICE_WAIT:
-        f->state = FLOW_WAIT;
-        timer_set_ms(f, f->t->server->config.wait_ms);
+        begin_wait(f);
         break;
     case SPLICE_REPLY:
         f->state = FLOW_LAST;
@@ -295,7 +315,7 @@ static bool run_connect(struct splice_flow *f)
     int error = 0;
     socklen_t len = sizeof error;
     if (getsockopt(f->b.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error)
-        return attempt_failed(f);
+        return attempt_failed(f, error, false);
     f->state = f->b.ssl ? FLOW_PROVE : FLOW_HELLO;
     return true;
 }
@@ -307,7 +327,7 @@ static bool run_prove(struct splice_flow *f)
         return false;
     const struct splice_app *app = app_of(f);
     if (r != IO_OK || (app->proven && !app->proven(ctx_of(f), f, f->b.ssl)))
-        return attempt_failed(f);
+        return attempt_failed(f, 0, false);
     count_handshake(f, f->b.ssl);
     f->state = FLOW_HELLO;
     return true;
@@ -323,7 +343,7 @@ static bool run_hello(struct splice_flow *f)
         if (r == IO_WAIT)
             return false;
         if (r != IO_OK)
-            return attempt_failed(f);
+            return attempt_failed(f, 0, false);
         f->hello_sent += n;
     }
     while (f->n_answer < d->n_answer) {
@@ -332,11 +352,18 @@ static bool run_hello(struct splice_flow *f)
         if (r == IO_WAIT)
             return false;
         if (r != IO_OK)
-            return attempt_failed(f);
+            return attempt_failed(f, 0, false);
         f->n_answer += n;
     }
+    if (d->wait_first && !f->b.ssl) {
+        ssize_t seen = recv(f->b.fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (seen < 0 && (errno == EAGAIN || errno == EINTR))
+            return false;
+        if (seen <= 0)
+            return attempt_failed(f, seen < 0 ? errno : 0, false);
+    }
     if (d->n_answer && !app_of(f)->answered(ctx_of(f), f, f->answer, f->n_answer))
-        return attempt_failed(f);
+        return attempt_failed(f, 0, false);
     join(f);
     return true;
 }
@@ -467,8 +494,23 @@ static bool run_last(struct splice_flow *f)
     return false;
 }
 
+/* By the application's word. */
+static bool run_ending(struct splice_flow *f)
+{
+    if (f->state != FLOW_JOINED) {
+        end(f, true);
+        return false;
+    }
+    if (f->filter && f->ba)
+        f->ba->end = f->ba->ok;
+    flow_last(f);
+    return true;
+}
+
 static bool run_state(struct splice_flow *f)
 {
+    if (f->ending && f->state != FLOW_LAST)
+        return run_ending(f);
     switch (f->state) {
     case FLOW_HANDSHAKE:
         return run_handshake(f);
@@ -504,7 +546,7 @@ void flow_expired(struct splice_flow *f)
     case FLOW_CONNECT:
     case FLOW_PROVE:
     case FLOW_HELLO:
-        if (attempt_failed(f))
+        if (attempt_failed(f, 0, true))
             flow_run(f);
         break;
     case FLOW_JOINED:
@@ -549,6 +591,45 @@ void flow_accept(struct splice_thread *t, int fd, struct splice_tag tag, const s
 }
 
 /* -- for the application ----------------------------------------------------------------------- */
+
+void splice_take_back(struct splice_flow *f)
+{
+    buf_put(f->t, &f->ba);
+}
+
+void splice_wait_for(struct splice_flow *f, unsigned ms)
+{
+    f->wait_ms = ms;
+}
+
+bool splice_is_waiting(const struct splice_flow *f)
+{
+    return f->state == FLOW_WAIT;
+}
+
+const struct splice_failure *splice_failure_of(const struct splice_flow *f)
+{
+    return &f->failure;
+}
+
+void splice_end(struct splice_flow *f)
+{
+    if (f->state == FLOW_DEAD || f->state == FLOW_LAST)
+        return;
+    f->ending = true;
+    thread_again(f);
+}
+
+void splice_each(struct splice_server *s, unsigned thread,
+    void (*fn)(void *ctx, struct splice_flow *f), void *ctx)
+{
+    struct splice_flow *head = &s->threads[thread].flows;
+    for (struct splice_flow *f = head->next, *next; f != head; f = next) {
+        next = f->next;
+        if (f->seen)
+            fn(ctx, f);
+    }
+}
 
 void splice_set_filter(struct splice_flow *f, const struct splice_filter *filter, void *ctx)
 {

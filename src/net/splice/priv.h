@@ -82,6 +82,9 @@ struct splice_flow {
     bool seen;   /* the application knows it */
     bool reused; /* side b is a kept connection, and has said nothing yet */
     bool in_again, keep_timer;
+    bool ending; /* by the application's word */
+    unsigned wait_ms;
+    struct splice_failure failure;
     const struct splice_filter *filter;
     void *filter_ctx;
     struct splice_flow *next, *prev, *again;

@@ -74,6 +74,13 @@ struct splice_dial { /* one attempt */
     uint8_t hello[SPLICE_HELLO_MAX]; /* sent first */
     size_t n_hello;
     size_t n_answer; /* bytes that come back before anything else; 0: none */
+    bool wait_first; /* plain: joined when the other side says something, which is left to be read */
+};
+
+struct splice_failure { /* of the last attempt */
+    enum { SPLICE_AT_CONNECT, SPLICE_AT_PROOF, SPLICE_AT_ANSWER } at;
+    bool timed_out;
+    int error; /* errno of the connection, or 0 */
 };
 
 enum splice_then {
@@ -122,8 +129,8 @@ struct splice_app {
         void *ctx, struct splice_flow *f, const char *p, size_t len, size_t *used);
     /* Nobody resumed it in time. */
     enum splice_verdict (*waited)(void *ctx, struct splice_flow *f);
-    /* The next attempt; false: there is none left. */
-    bool (*dial)(void *ctx, struct splice_flow *f, struct splice_dial *d);
+    /* The next attempt (SPLICE_DIAL); there is none now (SPLICE_WAIT), or none left (SPLICE_REFUSE). */
+    enum splice_verdict (*dial)(void *ctx, struct splice_flow *f, struct splice_dial *d);
     /* The other side of the attempt is proven by TLS. False: not the right one. May be NULL. */
     bool (*proven)(void *ctx, struct splice_flow *f, SSL *ssl);
     bool (*answered)(void *ctx, struct splice_flow *f, const uint8_t *answer, size_t len);
@@ -165,6 +172,8 @@ unsigned splice_thread_of(const struct splice_flow *f);
 uint64_t splice_now_ms(const struct splice_flow *f);
 /* Bytes for who connected, in front of what the other side sends. False: no room. */
 bool splice_reply(struct splice_flow *f, const char *p, size_t len);
+/* What was given to splice_reply() and is not sent yet is forgotten. Before it is joined. */
+void splice_take_back(struct splice_flow *f);
 /* Bytes for the other side, in front of what is left of the head. */
 bool splice_forward(struct splice_flow *f, const char *p, size_t len);
 /* From accepted() on, until joined() at the latest; NULL: none. */
@@ -175,8 +184,17 @@ void splice_again(struct splice_flow *f);
 bool splice_has_left(const struct splice_flow *f);
 /* Bytes that passed and were not sent to who connected yet. */
 size_t splice_unsent(const struct splice_flow *f);
+/* How long the next SPLICE_WAIT lasts, in place of wait_ms. */
+void splice_wait_for(struct splice_flow *f, unsigned ms);
 /* What it waited for has come: goes on as if that were the verdict. */
 void splice_resume(struct splice_flow *f, enum splice_verdict v);
+bool splice_is_waiting(const struct splice_flow *f);
+const struct splice_failure *splice_failure_of(const struct splice_flow *f);
+/* Soon, behind what has passed for who connected; one that is not joined is broken off. */
+void splice_end(struct splice_flow *f);
+/* Each flow of that thread (the caller's own) that accepted() saw. fn may end the flow it is given. */
+void splice_each(struct splice_server *s, unsigned thread,
+    void (*fn)(void *ctx, struct splice_flow *f), void *ctx);
 
 /* A descriptor of the application on a thread's loop, level triggered; from turn() or later. */
 struct splice_source {

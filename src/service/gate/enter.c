@@ -107,6 +107,16 @@ void gate_unreachable(struct gate_session *s)
         s, M_UNREACHABLE, CODE_UNREACHABLE, "08S01", "the database server does not answer");
 }
 
+void gate_failed(struct gate_session *s)
+{
+    if (!s->gate)
+        return;
+    set_time(&worker_of(s)->failed_ms, splice_now_ms(s->flow));
+    count(s, M_UNREACHABLE);
+    splice_set_filter(s->flow, NULL, NULL);
+    gate_leave(s);
+}
+
 void gate_leave(struct gate_session *s)
 {
     if (!s->gate)

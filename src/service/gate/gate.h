@@ -108,7 +108,8 @@ enum splice_verdict gate_enter(
     struct gate *g, struct gate_session *s, struct splice_flow *f, const char *caller);
 enum splice_verdict gate_waited(struct gate_session *s);
 void gate_joined(struct gate_session *s);
-void gate_unreachable(struct gate_session *s);
+void gate_unreachable(struct gate_session *s); /* with words */
+void gate_failed(struct gate_session *s);      /* the words are the caller's; it leaves */
 void gate_leave(struct gate_session *s); /* also of one that never entered */
 void gate_turn(struct gate *g, unsigned thread, uint64_t now_ms);
 uint64_t gate_due_ms(const struct gate *g, unsigned thread); /* 0: nothing to watch */

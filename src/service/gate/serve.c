@@ -49,7 +49,7 @@ static enum splice_verdict waited(void *ctx, struct splice_flow *f)
     return gate_waited(session_of(f));
 }
 
-static bool dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
+static enum splice_verdict dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
 {
     struct gate_serve *s = ctx;
     struct flow *flow = splice_app_of(f);
@@ -60,7 +60,7 @@ static bool dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
     d->timeout_ms = DIAL_MS;
     bool first = !flow->dialled;
     flow->dialled = true;
-    return first;
+    return first ? SPLICE_DIAL : SPLICE_REFUSE;
 }
 
 static void joined(void *ctx, struct splice_flow *f)

@@ -12,17 +12,30 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define PATIENCE_MS 10000
 
-enum what { ECHOES, REFUSES, TRIES_TWICE, REPLIES, TAKES_A_HEAD, WAITS, FINDS_NOBODY };
+enum what {
+    ECHOES,
+    REFUSES,
+    TRIES_TWICE,
+    REPLIES,
+    TAKES_A_HEAD,
+    WAITS,
+    FINDS_NOBODY,
+    DIALS_LATER,
+    WAITS_FOR_A_WORD,
+};
 
 struct world {
     struct splice_server *server;
     int listener, behind; /* listening */
     uint16_t port, behind_port, closed_port;
     enum what what;
-    _Atomic int closed, joined;
+    char path[64]; /* of a Unix socket; "": none */
+    _Atomic int closed, joined, end, dials;
+    struct splice_failure failure; /* of the attempt before the last; after `dials` */
 };
 
 struct state {
@@ -91,18 +104,38 @@ static enum splice_verdict head(
 static enum splice_verdict waited(void *ctx, struct splice_flow *f)
 {
     struct state *s = splice_app_of(f);
-    return ++s->waits == 2 ? SPLICE_DIAL : SPLICE_WAIT;
+    return ++s->waits == 2 || ((struct world *)ctx)->what == DIALS_LATER ? SPLICE_DIAL : SPLICE_WAIT;
 }
 
-static bool dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
+static void end_it(void *ctx, struct splice_flow *f)
+{
+    splice_end(f);
+}
+
+static void turn(void *ctx, unsigned thread)
+{
+    struct world *w = ctx;
+    if (atomic_load(&w->end))
+        splice_each(w->server, thread, end_it, w);
+}
+
+static enum splice_verdict dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
 {
     struct world *w = ctx;
     struct state *s = splice_app_of(f);
     bool wrong = w->what == FINDS_NOBODY || (w->what == TRIES_TWICE && s->tries == 0);
+    if (w->what == DIALS_LATER && s->tries == 0 && !s->waits) {
+        splice_wait_for(f, 10);
+        return SPLICE_WAIT;
+    }
+    w->failure = *splice_failure_of(f);
+    atomic_fetch_add(&w->dials, 1);
+    d->path = *w->path ? w->path : NULL;
+    d->wait_first = w->what == WAITS_FOR_A_WORD;
     assert_true(ip_parse("127.0.0.1", &d->address));
     d->port = wrong ? w->closed_port : w->behind_port;
-    d->timeout_ms = PATIENCE_MS;
-    return s->tries++ < 2;
+    d->timeout_ms = d->wait_first && s->tries == 0 ? 50 : PATIENCE_MS;
+    return s->tries++ < 2 ? SPLICE_DIAL : SPLICE_REFUSE;
 }
 
 static void joined(void *ctx, struct splice_flow *f)
@@ -122,7 +155,8 @@ static void closed(void *ctx, struct splice_flow *f)
     atomic_fetch_add(&w->closed, 1);
 }
 
-static const struct splice_app app = {.accepted = accepted,
+static const struct splice_app app = {.turn = turn,
+    .accepted = accepted,
     .head = head,
     .waited = waited,
     .dial = dial,
@@ -282,6 +316,94 @@ static void test_waiting_and_silence(void **state)
     stop(&w, 1);
 }
 
+static void test_it_is_dialled_later(void **state)
+{
+    struct world w;
+    start(&w, DIALS_LATER, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(b, "late", 4, 0), 4);
+    expect(a, "late");
+    close(a);
+    close(b);
+    stop(&w, 1);
+}
+
+/* Who takes a connection and says nothing is left for the next; what he says at last is not lost. */
+static void test_joined_by_the_first_word(void **state)
+{
+    struct world w;
+    start(&w, WAITS_FOR_A_WORD, 0);
+    int a = connected(w.port), silent = accept(w.behind, NULL, NULL);
+    int b = accept(w.behind, NULL, NULL);
+    assert_int_equal(atomic_load(&w.joined), 0);
+    assert_int_equal(atomic_load(&w.dials), 2);
+    assert_true(w.failure.timed_out && w.failure.at == SPLICE_AT_ANSWER);
+    assert_int_equal(send(b, "hello", 5, 0), 5);
+    expect(a, "hello");
+    assert_int_equal(atomic_load(&w.joined), 1);
+    close(a);
+    close(b);
+    close(silent);
+    stop(&w, 1);
+}
+
+static void test_who_hangs_up_before_a_word_was_nobody(void **state)
+{
+    struct world w;
+    start(&w, WAITS_FOR_A_WORD, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    close(b);
+    b = accept(w.behind, NULL, NULL);
+    assert_int_equal(atomic_load(&w.dials), 2);
+    assert_false(w.failure.timed_out);
+    close(b);
+    expect(a, "nobody");
+    close(a);
+    stop(&w, 1);
+}
+
+static void test_a_unix_socket(void **state)
+{
+    struct world w;
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    start(&w, ECHOES, 0);
+    snprintf(w.path, sizeof w.path, "/tmp/mcp-splice-%d.sock", (int)getpid());
+    memcpy(sa.sun_path, w.path, sizeof w.path);
+    int a = connected(w.port); /* nobody there */
+    expect(a, "nobody");
+    assert_int_equal(atomic_load(&w.dials), 3);
+    assert_int_equal(w.failure.error, ENOENT);
+    assert_int_equal(w.failure.at, SPLICE_AT_CONNECT);
+    close(a);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(bind(listener, (struct sockaddr *)&sa, sizeof sa) == 0 && listen(listener, 4) == 0);
+    a = connected(w.port);
+    int b = accept(listener, NULL, NULL);
+    assert_int_equal(send(a, "ping", 4, 0), 4);
+    expect(b, "ping");
+    close(a);
+    close(b);
+    close(listener);
+    unlink(w.path);
+    stop(&w, 2);
+}
+
+static void test_ended_by_a_word(void **state)
+{
+    struct world w;
+    start(&w, ECHOES, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(b, "said before", 11, 0), 11);
+    expect(a, "said before");
+    atomic_store(&w.end, 1);
+    splice_wake(w.server);
+    expect_end(a);
+    expect_end(b);
+    close(a);
+    close(b);
+    stop(&w, 1);
+}
+
 static void test_much_both_ways(void **state)
 {
     enum { TOTAL = 8 << 20 };
@@ -336,6 +458,9 @@ int main(void)
         cmocka_unit_test(test_a_break_is_passed_on), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_the_next_is_tried), cmocka_unit_test(test_words_of_its_own),
         cmocka_unit_test(test_a_head_is_rewritten), cmocka_unit_test(test_waiting_and_silence),
+        cmocka_unit_test(test_it_is_dialled_later), cmocka_unit_test(test_joined_by_the_first_word),
+        cmocka_unit_test(test_who_hangs_up_before_a_word_was_nobody),
+        cmocka_unit_test(test_a_unix_socket), cmocka_unit_test(test_ended_by_a_word),
         cmocka_unit_test(test_much_both_ways), cmocka_unit_test(test_unlistened)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
