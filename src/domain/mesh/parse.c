@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "domain/mesh/mesh.h"
-
-#include "base/arena/arena.h"
+#include "domain/mesh/priv.h"
 
 #define FORMAT 1
 
-struct reader {
-    struct mesh_view *v;
-    struct arena *a;
-    struct err *e;
-};
-
-static int wrong(struct reader *r, const char *what, const char *name)
+int mesh_wrong(struct reader *r, const char *what, const char *name)
 {
     return err_set(r->e, ERR_INVALID, "mesh view: %s of %s", what, name);
 }
@@ -24,7 +16,7 @@ static int read_words(
     const char **v = arena_alloc(r->a, (json_array_size(list) + 1) * sizeof *v);
     json_array_foreach (list, i, item) {
         if (!json_is_string(item))
-            return wrong(r, "a name", of);
+            return mesh_wrong(r, "a name", of);
         v[i] = arena_strdup(r->a, json_string_value(item));
     }
     *ret = v;
@@ -32,19 +24,19 @@ static int read_words(
     return 0;
 }
 
-static int read_addresses(
-    struct reader *r, const json_t *list, struct mesh_target *t, const char *of)
+int mesh_read_addresses(struct reader *r, const json_t *list, const struct ip_addr **ret,
+    size_t *ret_n, const char *of)
 {
     size_t i, n = json_array_size(list);
     json_t *item;
-    struct ip_addr *v = arena_alloc(r->a, (n + 1) * sizeof *v);
     if (!n || n > MESH_ADDRESSES_MAX)
-        return wrong(r, "the addresses of a target", of);
+        return mesh_wrong(r, "the addresses of a target", of);
+    struct ip_addr *v = arena_alloc(r->a, n * sizeof *v);
     json_array_foreach (list, i, item)
         if (!json_is_string(item) || !ip_parse(json_string_value(item), &v[i]))
-            return wrong(r, "an address of a target", of);
-    t->addresses = v;
-    t->n_addresses = n;
+            return mesh_wrong(r, "an address of a target", of);
+    *ret = v;
+    *ret_n = n;
     return 0;
 }
 
@@ -61,7 +53,8 @@ static int read_target(struct reader *r, const json_t *j, struct mesh_target *t,
         .local = !strcmp(host, r->v->host),
         .last = json_opt_bool(j, "last", false),
         .tier = (unsigned)MAX(json_opt_int(j, "tier", 1), 0)};
-    return read_addresses(r, json_object_get(j, "addresses"), t, of);
+    return mesh_read_addresses(
+        r, json_object_get(j, "addresses"), &t->addresses, &t->n_addresses, of);
 }
 
 static int compare_targets(const void *x, const void *y)
@@ -78,7 +71,7 @@ static int read_targets(struct reader *r, const json_t *list, struct mesh_module
     size_t i, n = json_array_size(list);
     json_t *item;
     if (n > MESH_TARGETS_MAX)
-        return wrong(r, "too many targets", m->name);
+        return mesh_wrong(r, "too many targets", m->name);
     struct mesh_target *v = arena_alloc(r->a, (n + 1) * sizeof *v);
     json_array_foreach (list, i, item) {
         int k = read_target(r, item, &v[i], m->name);
@@ -147,7 +140,7 @@ static int read_callers(struct reader *r, const json_t *callers)
         c->module = mesh_view_module(r->v, json_opt_str(j, "module", ""));
         c->unit = arena_strdup(r->a, json_opt_str(j, "unit", ""));
         if (!c->module || !ip_parse(address, &c->address))
-            return wrong(r, "a caller", address);
+            return mesh_wrong(r, "a caller", address);
     }
     if (n)
         qsort(v, n, sizeof *v, compare_callers);
@@ -166,9 +159,11 @@ static int read_listen(struct reader *r, const json_t *j, struct mesh_listen *l)
 {
     const char *address = json_opt_str(j, "address", "");
     const json_t *target = json_object_get(j, "target");
+    if (json_object_get(j, "database"))
+        return mesh_read_data_listen(r, j, l);
     l->module = mesh_view_module(r->v, json_opt_str(j, "module", ""));
     if (!l->module || !l->module->port || !ip_parse(address, &l->address))
-        return wrong(r, "a listen", address);
+        return mesh_wrong(r, "a listen", address);
     if (!target)
         return 0;
     struct mesh_target *t = arena_alloc(r->a, sizeof *t);
@@ -203,7 +198,7 @@ static int read_egress(struct reader *r, const json_t *egress)
         struct mesh_module *m =
             (struct mesh_module *)(uintptr_t)mesh_view_module(r->v, name);
         if (!m)
-            return wrong(r, "egress", name);
+            return mesh_wrong(r, "egress", name);
         struct mesh_egress *v = arena_alloc(r->a, (json_array_size(list) + 1) * sizeof *v);
         json_array_foreach (list, i, item)
             v[i] = (struct mesh_egress){arena_strdup(r->a, json_opt_str(item, "name", "")),
@@ -235,8 +230,8 @@ static int read_head(struct reader *r, const json_t *doc)
     r->v->host = arena_strdup(r->a, host);
     r->v->region = arena_strdup(r->a, json_opt_str(doc, "region", ""));
     if (!ip_parse(json_opt_str(doc, "own", gateway), &r->v->own))
-        return wrong(r, "the own address", host);
-    return ip_parse(gateway, &r->v->gateway) ? 0 : wrong(r, "the gateway", gateway);
+        return mesh_wrong(r, "the own address", host);
+    return ip_parse(gateway, &r->v->gateway) ? 0 : mesh_wrong(r, "the gateway", gateway);
 }
 
 int mesh_view_parse(const json_t *doc, struct mesh_view **ret, struct err *e)
@@ -250,6 +245,8 @@ int mesh_view_parse(const json_t *doc, struct mesh_view **ret, struct err *e)
         k = read_modules(&r, json_object_get(doc, "modules"));
     if (k >= 0)
         k = read_callers(&r, json_object_get(doc, "callers"));
+    if (k >= 0)
+        k = mesh_read_databases(&r, json_object_get(doc, "databases"));
     if (k >= 0)
         k = read_listens(&r, json_object_get(doc, "listens"));
     if (k >= 0)

@@ -71,9 +71,14 @@ static const char *name_in_id(const char *platform, const char *kind, const char
     return *id && !strchr(id, '/') ? id : NULL;
 }
 
+const char *mesh_module_in_id(const struct mesh_view *v, const char *id)
+{
+    return name_in_id(v->platform, "module", id);
+}
+
 bool mesh_may_link(const struct mesh_view *v, const char *id, const struct mesh_module *target)
 {
-    const char *name = name_in_id(v->platform, "module", id);
+    const char *name = mesh_module_in_id(v, id);
     if (name)
         return mesh_may_call(name, target);
     name = name_in_id(v->platform, "edge", id);

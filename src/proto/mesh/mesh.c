@@ -29,13 +29,26 @@ static size_t put_name(uint8_t *out, const char *name)
     return n + 1;
 }
 
+static size_t format_database(const struct mesh_hello *h, uint8_t *out)
+{
+    ASSERT(h->epoch >= 0);
+    size_t n = put_name(out, h->name);
+    out[n++] = h->write ? 'w' : 'r';
+    for (int shift = 56; shift >= 0; shift -= 8)
+        out[n++] = (uint8_t)((uint64_t)h->epoch >> shift);
+    return n;
+}
+
 size_t mesh_hello_format(const struct mesh_hello *h, uint8_t out[MESH_HELLO_MAX])
 {
-    ASSERT(mesh_is_name(h->module) && (!*h->unit || mesh_is_name(h->unit)));
+    ASSERT(mesh_is_name(h->name));
     memcpy(out, magic, sizeof magic);
     size_t n = sizeof magic;
-    out[n++] = MESH_VERSION;
-    n += put_name(out + n, h->module);
+    out[n++] = (uint8_t)h->kind;
+    if (h->kind == MESH_TO_DATABASE)
+        return n + format_database(h, out + n);
+    ASSERT(!*h->unit || mesh_is_name(h->unit));
+    n += put_name(out + n, h->name);
     return n + put_name(out + n, h->unit);
 }
 
@@ -54,6 +67,23 @@ static int take_name(const uint8_t *p, size_t len, bool may_be_empty, char ret[M
     return n && !is_label(ret, n) ? -1 : (int)n + 1;
 }
 
+/* The end and the epoch. */
+static int take_end(const uint8_t *p, size_t len, struct mesh_hello *ret)
+{
+    if (len && p[0] != 'r' && p[0] != 'w')
+        return -1;
+    if (len > 1 && p[1] & 0x80)
+        return -1;
+    if (len < 9)
+        return 0;
+    uint64_t epoch = 0;
+    for (size_t i = 1; i < 9; i++)
+        epoch = epoch << 8 | p[i];
+    ret->write = p[0] == 'w';
+    ret->epoch = (int64_t)epoch;
+    return 9;
+}
+
 int mesh_hello_parse(const uint8_t *p, size_t len, struct mesh_hello *ret)
 {
     if (memcmp(p, magic, MIN(len, sizeof magic)) != 0)
@@ -61,13 +91,15 @@ int mesh_hello_parse(const uint8_t *p, size_t len, struct mesh_hello *ret)
     size_t at = sizeof magic;
     if (len <= at)
         return 0;
-    if (p[at++] != MESH_VERSION)
+    if (p[at] != MESH_TO_MODULE && p[at] != MESH_TO_DATABASE)
         return -1;
-    int n = take_name(p + at, len - at, false, ret->module);
+    *ret = (struct mesh_hello){.kind = (enum mesh_hello_kind)p[at++]};
+    int n = take_name(p + at, len - at, false, ret->name);
     if (n <= 0)
         return n;
     at += (size_t)n;
-    n = take_name(p + at, len - at, true, ret->unit);
+    n = ret->kind == MESH_TO_DATABASE ? take_end(p + at, len - at, ret)
+                                      : take_name(p + at, len - at, true, ret->unit);
     return n <= 0 ? n : (int)at + n;
 }
 
@@ -90,6 +122,9 @@ const char *mesh_status_text(enum mesh_status s)
     static const char *const texts[] = {[MESH_OK] = "joined",
         [MESH_DENIED] = "denied there",
         [MESH_UNKNOWN] = "not known there",
-        [MESH_UNAVAILABLE] = "does not answer there"};
+        [MESH_UNAVAILABLE] = "does not answer there",
+        [MESH_MOVED] = "is not the source any more",
+        [MESH_DOWN] = "is down: it takes no connection",
+        [MESH_SLOW] = "is slow: it took a connection and says nothing"};
     return s < MESH_STATUSES ? texts[s] : "?";
 }

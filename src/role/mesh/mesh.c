@@ -8,17 +8,26 @@
 
 #define STORE_SOON_MS 200 /* instances change in bursts: one write for all of a burst */
 #define RELISTEN_MS 1000
+#define HOLD_LOOK_MS 20
 #define NOTES_MAX 64      /* refusals that wait for the main thread */
 
 struct note {
     char subject[128], message[256];
 };
 
+struct hold { /* asked for, and not quiet yet */
+    struct hold *next;
+    struct rpc_req *req;
+    char database[64];
+    uint64_t until_ms;
+};
+
 struct mesh_role {
     struct role *role;
     struct mesh *mesh;
     uv_async_t stopped, noted;
-    uv_timer_t store_timer;
+    uv_timer_t store_timer, hold_timer;
+    struct hold *holds;
     unsigned open_handles;
     pthread_mutex_t lock; /* notes */
     struct note notes[NOTES_MAX];
@@ -95,6 +104,8 @@ static void on_store(uv_timer_t *t)
         log_error("mesh", "the view cannot be stored", "error=\"%s\"", e.message);
 }
 
+static void look_at_holds(struct mesh_role *mr);
+
 static int take(struct mesh_role *mr, const char *method, json_t *params, struct err *e)
 {
     int k = str_eq(method, "view")         ? mesh_set_view(mr->mesh, params, e)
@@ -106,6 +117,7 @@ static int take(struct mesh_role *mr, const char *method, json_t *params, struct
         return k;
     }
     warn(mr);
+    look_at_holds(mr);
     uv_timer_start(&mr->store_timer, on_store, STORE_SOON_MS, 0);
     return 0;
 }
@@ -120,6 +132,78 @@ static void on_notify(
         return;
 }
 
+/* ---- a database is held while its source moves */
+
+static void answer_hold(struct mesh_role *mr, struct hold *h, bool over)
+{
+    struct err e;
+    unsigned busy;
+    if (mesh_is_quiet(mr->mesh, h->database, &busy)) {
+        rpc_reply(h->req, json_pack("{s:i}", "busy", 0));
+    } else {
+        err_set(&e, over ? ERR_TIMEOUT : ERR_CANCELED,
+            "%u sessions of database %s have a statement or a transaction under way", busy,
+            h->database);
+        rpc_reply_error(h->req, &e);
+    }
+    free(h);
+}
+
+static void on_hold(uv_timer_t *t)
+{
+    struct mesh_role *mr = t->data;
+    bool holds = mesh_hold_look(mr->mesh);
+    uint64_t now_ms = uv_now(&mr->role->loop);
+    for (struct hold **at = &mr->holds; *at;) {
+        struct hold *h = *at;
+        unsigned busy;
+        if (!mesh_is_quiet(mr->mesh, h->database, &busy) && now_ms < h->until_ms) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        answer_hold(mr, h, true);
+    }
+    if (!holds && !mr->holds)
+        uv_timer_stop(t);
+}
+
+static void look_at_holds(struct mesh_role *mr)
+{
+    if (mesh_hold_look(mr->mesh) && !uv_is_active((uv_handle_t *)&mr->hold_timer))
+        uv_timer_start(&mr->hold_timer, on_hold, 0, HOLD_LOOK_MS);
+}
+
+/* Answered when nothing is under way. */
+static void hold(struct mesh_role *mr, struct rpc_req *req, const json_t *params)
+{
+    struct err e;
+    const char *database = json_opt_str(params, "database", "");
+    uint64_t for_ms = (uint64_t)MAX(json_opt_int(params, "for_ms", 0), 0);
+    if (mesh_hold(mr->mesh, database, json_opt_int(params, "epoch", 0), for_ms, &e) < 0) {
+        rpc_reply_error(req, &e);
+        return;
+    }
+    struct hold *h = xcalloc(1, sizeof *h);
+    *h = (struct hold){.next = mr->holds,
+        .req = req,
+        .until_ms = uv_now(&mr->role->loop)
+                    + (uint64_t)MAX(json_opt_int(params, "timeout_ms", (json_int_t)for_ms), 0)};
+    str_copy(h->database, sizeof h->database, database);
+    mr->holds = h;
+    look_at_holds(mr);
+}
+
+static void release(struct mesh_role *mr, struct rpc_req *req, const json_t *params)
+{
+    struct err e;
+    const char *database = json_opt_str(params, "database", "");
+    if (mesh_release(mr->mesh, database, json_opt_int(params, "epoch", 0), &e) < 0)
+        rpc_reply_error(req, &e);
+    else
+        rpc_reply(req, json_object());
+}
+
 /* "view" and "identities" as calls are answered when they are installed. */
 static void on_call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
@@ -127,7 +211,11 @@ static void on_call(struct role *r, struct rpc_req *req, const char *method, jso
     struct err e = {0};
     if (fd >= 0)
         close(fd);
-    if (str_eq(method, "status") || take(mr, method, params, &e) >= 0)
+    if (str_eq(method, "database.hold"))
+        hold(mr, req, params);
+    else if (str_eq(method, "database.release"))
+        release(mr, req, params);
+    else if (str_eq(method, "status") || take(mr, method, params, &e) >= 0)
         rpc_reply(req, mesh_status(mr->mesh));
     else
         rpc_reply_error(req, &e);
@@ -161,8 +249,9 @@ static int init(struct role *r, struct err *e)
     uv_async_init(&r->loop, &mr->stopped, on_stopped);
     uv_async_init(&r->loop, &mr->noted, on_noted);
     uv_timer_init(&r->loop, &mr->store_timer);
-    mr->stopped.data = mr->noted.data = mr->store_timer.data = mr;
-    mr->open_handles = 3;
+    uv_timer_init(&r->loop, &mr->hold_timer);
+    mr->stopped.data = mr->noted.data = mr->store_timer.data = mr->hold_timer.data = mr;
+    mr->open_handles = 4;
     int links[ROLE_LISTEN_MAX], proxies[ROLE_LISTEN_MAX], kept[ROLE_LISTEN_MAX];
     struct mesh_config config = {.links = links,
         .proxies = proxies,
@@ -206,7 +295,13 @@ static void on_done(struct role *r)
         return;
     if (mr->mesh && uv_is_active((uv_handle_t *)&mr->store_timer))
         on_store(&mr->store_timer);
+    while (mr->holds) {
+        struct hold *h = mr->holds;
+        mr->holds = h->next;
+        answer_hold(mr, h, false);
+    }
     mesh_free(mr->mesh);
+    uv_close((uv_handle_t *)&mr->hold_timer, on_closed);
     uv_close((uv_handle_t *)&mr->stopped, on_closed);
     uv_close((uv_handle_t *)&mr->noted, on_closed);
     uv_close((uv_handle_t *)&mr->store_timer, on_closed);

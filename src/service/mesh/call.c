@@ -46,23 +46,19 @@ static uint64_t target_key(const struct mesh_target *t)
     return hash_text(hash_text(t->local, t->host), t->local ? t->unit : "") | 1;
 }
 
-static struct bad *bad_of(struct worker *w, const struct mesh_target *t)
+bool bad_is(const struct worker *w, uint64_t key)
 {
-    uint64_t key = target_key(t);
-    struct bad *b = &w->bad[key % BAD_SLOTS];
-    return b->key == key ? b : NULL;
+    const struct bad *b = &w->bad[key % BAD_SLOTS];
+    return b->key == key && b->until_ms > w->now_ms;
 }
 
 static bool is_bad(void *ctx, const struct mesh_target *t)
 {
-    struct worker *w = ctx;
-    const struct bad *b = bad_of(w, t);
-    return b && b->until_ms > w->now_ms;
+    return bad_is(ctx, target_key(t));
 }
 
-static void note_failure(struct worker *w, const struct mesh_target *t)
+void bad_note(struct worker *w, uint64_t key)
 {
-    uint64_t key = target_key(t);
     struct bad *b = &w->bad[key % BAD_SLOTS];
     if (b->key != key)
         *b = (struct bad){.key = key};
@@ -70,16 +66,16 @@ static void note_failure(struct worker *w, const struct mesh_target *t)
     b->failures++;
 }
 
-static void note_success(struct worker *w, const struct mesh_target *t)
+void bad_clear(struct worker *w, uint64_t key)
 {
-    struct bad *b = bad_of(w, t);
-    if (b)
+    struct bad *b = &w->bad[key % BAD_SLOTS];
+    if (b->key == key)
         *b = (struct bad){0};
 }
 
 /* -- a call comes ------------------------------------------------------------------------------ */
 
-static enum splice_verdict refuse(struct worker *w, enum mesh_metric why)
+enum splice_verdict call_refuse(struct worker *w, enum mesh_metric why)
 {
     metric_add(w->metrics, why, 1);
     return SPLICE_REFUSE;
@@ -91,7 +87,7 @@ static enum splice_verdict refuse_stranger(
     char text[IP_TEXT_SIZE];
     ip_format(from, text);
     refused_tell(w->m, w->now_ms, text, "%s tried to call %s: no unit of this host", text, wanted);
-    return refuse(w, M_REFUSED_STRANGER);
+    return call_refuse(w, M_REFUSED_STRANGER);
 }
 
 /* The unit at that address, which may hold one connection more; NULL: told and counted. */
@@ -113,11 +109,9 @@ const struct mesh_caller *call_caller(
     return NULL;
 }
 
-static const char *const edge_prefix = "edge/", *const module_prefix = "module/";
-
-static void name_caller(struct flow *flow, const char *prefix, const char *name)
+void call_name(struct flow *flow, const char *kind, const char *name)
 {
-    snprintf(flow->caller, sizeof flow->caller, "%s%s", prefix, name);
+    snprintf(flow->caller, sizeof flow->caller, "%s/%s", kind, name);
     flow->identity = keys_find(flow->view->keys, flow->caller);
 }
 
@@ -127,7 +121,7 @@ static enum splice_verdict host_connects(
     const struct mesh_view *v = flow->view->v;
     if (!ip_eq(from, &v->gateway) && !ip_eq(from, &l->address))
         return refuse_stranger(w, l->module->name, from);
-    name_caller(flow, edge_prefix, v->host);
+    call_name(flow, "edge", v->host);
     flow->order[0] = l->target;
     flow->n_order = 1;
     return SPLICE_DIAL;
@@ -142,9 +136,9 @@ static enum splice_verdict unit_calls(
     if (!mesh_may_call(c->module->name, l->module)) {
         refused_tell(w->m, w->now_ms, c->module->name, "%s tried to call %s: not in its needs",
             c->module->name, l->module->name);
-        return refuse(w, M_REFUSED_NEEDS);
+        return call_refuse(w, M_REFUSED_NEEDS);
     }
-    name_caller(flow, module_prefix, c->module->name);
+    call_name(flow, "module", c->module->name);
     flow->n_order = mesh_order(l->module, w->next++, is_bad, w, flow->order);
     metric_add(w->metrics, M_CALLS, 1);
     return SPLICE_DIAL;
@@ -159,6 +153,8 @@ enum splice_verdict call_accepted(
     const struct mesh_listen *l = mesh_view_listen(flow->view->v, &address);
     if (!l)
         return SPLICE_REFUSE; /* of an older view */
+    if (l->database)
+        return ends_accepted(w, f, l, from);
     flow->module = l->module;
     return l->target ? host_connects(w, flow, l, from) : unit_calls(w, flow, l, from);
 }
@@ -172,38 +168,46 @@ static void dial_local(const struct flow *flow, const struct mesh_target *t, str
     d->timeout_ms = LOCAL_MS;
 }
 
-static bool dial_remote(
-    struct worker *w, struct flow *flow, const struct mesh_target *t, struct splice_dial *d)
+bool call_link(struct worker *w, struct flow *flow, const struct call_to *to,
+    const struct mesh_hello *hello, struct splice_dial *d)
 {
-    struct mesh_hello hello = {0};
-    char name[MESH_NAME_MAX + 32];
-    if (!flow->identity || !str_copy(hello.module, sizeof hello.module, flow->module->name)
-        || !str_copy(hello.unit, sizeof hello.unit, t->unit) || !mesh_is_name(hello.module)
-        || !mesh_is_name(hello.unit)) {
+    if (!flow->identity) {
         metric_add(w->metrics, M_NO_IDENTITY, 1);
         return false;
     }
-    snprintf(name, sizeof name, "%s.mcp.internal", flow->module->name);
     d->ssl = SSL_new(flow->identity->client);
-    if (!d->ssl || SSL_set_tlsext_host_name(d->ssl, name) != 1)
+    if (!d->ssl || SSL_set_tlsext_host_name(d->ssl, to->server_name) != 1)
         return false; /* whoever owns d frees it */
-    uint64_t key = hash_text(hash_text(hash_text(7, flow->caller), t->host), flow->module->name);
+    uint64_t key = hash_text(hash_text(hash_text(7, flow->caller), to->host), to->server_name);
     keys_resume(w, flow->view->keys, key, d->ssl);
     /* Certificates or the CA have changed: nobody goes on with what they proved. */
     d->reuse = hash_text(key ^ flow->view->keys->number, "reuse") | 1;
-    d->address = t->addresses[0];
+    d->address = *to->address;
     d->port = MESH_PORT;
     d->timeout_ms = REMOTE_MS;
-    d->n_hello = mesh_hello_format(&hello, d->hello);
+    d->n_hello = mesh_hello_format(hello, d->hello);
     d->n_answer = MESH_ANSWER_SIZE;
     return true;
+}
+
+static bool dial_remote(
+    struct worker *w, struct flow *flow, const struct mesh_target *t, struct splice_dial *d)
+{
+    struct mesh_hello hello = {.kind = MESH_TO_MODULE};
+    char name[MESH_NAME_MAX + 32];
+    if (!str_copy(hello.name, sizeof hello.name, flow->module->name)
+        || !str_copy(hello.unit, sizeof hello.unit, t->unit) || !mesh_is_name(hello.name)
+        || !mesh_is_name(hello.unit))
+        return false;
+    snprintf(name, sizeof name, "%s.mcp.internal", flow->module->name);
+    return call_link(w, flow, &(struct call_to){t->host, &t->addresses[0], name}, &hello, d);
 }
 
 bool call_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d)
 {
     struct flow *flow = splice_app_of(f);
     if (flow->at) /* asked again: the one before failed */
-        note_failure(w, flow->order[flow->at - 1]);
+        bad_note(w, target_key(flow->order[flow->at - 1]));
     while (flow->at < flow->n_order) {
         const struct mesh_target *t = flow->order[flow->at++];
         if (t->local) {
@@ -218,31 +222,48 @@ bool call_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d)
     return false;
 }
 
+/* As whom the other end must be known: who runs an instance has its module's certificate, for a
+ * database a host stands with its own. Returns that host. */
+static const char *expected_of(const struct flow *flow, const char **ret_kind, const char **ret_name)
+{
+    if (flow->data.database) {
+        const struct mesh_place *p = flow->data.places[flow->data.at - 1];
+        *ret_kind = "mesh";
+        *ret_name = p->host;
+        return p->host;
+    }
+    *ret_kind = "module";
+    *ret_name = flow->module->name;
+    return flow->order[flow->at - 1]->host;
+}
+
 bool call_proven(struct worker *w, struct splice_flow *f, SSL *ssl)
 {
     struct flow *flow = splice_app_of(f);
     char id[TLS_ID_MAX + 1], expected[TLS_ID_MAX + 1];
+    const char *kind, *name, *host = expected_of(flow, &kind, &name);
     struct err e;
-    snprintf(expected, sizeof expected, "spiffe://%s/module/%s", flow->view->v->platform,
-        flow->module->name);
+    snprintf(expected, sizeof expected, "spiffe://%s/%s/%s", flow->view->v->platform, kind, name);
     int r = tls_peer_check(ssl, clock_wall_ms(), id, &e);
     if (r >= 0 && !strcmp(id, expected))
         return true;
     metric_add(w->metrics, M_REFUSED_PROOF, 1);
-    refused_tell(w->m, w->now_ms, flow->module->name,
-        "the mesh of %s did not prove to be module %s: %s", flow->order[flow->at - 1]->host,
-        flow->module->name, r < 0 ? e.message : id);
+    refused_tell(w->m, w->now_ms, name, "the mesh of %s did not prove to be %s %s: %s", host, kind,
+        name, r < 0 ? e.message : id);
     return false;
 }
 
-bool call_answered(const uint8_t *p, size_t len)
+bool call_answered(struct splice_flow *f, const uint8_t *p, size_t len)
 {
+    struct flow *flow = splice_app_of(f);
     enum mesh_status s;
-    return mesh_answer_parse(p, len, &s) && s == MESH_OK;
+    if (!mesh_answer_parse(p, len, &s))
+        return false;
+    return flow->data.database ? ends_answered(flow, s) : s == MESH_OK;
 }
 
 void call_joined(struct worker *w, struct splice_flow *f)
 {
     struct flow *flow = splice_app_of(f);
-    note_success(w, flow->order[flow->at - 1]);
+    bad_clear(w, target_key(flow->order[flow->at - 1]));
 }

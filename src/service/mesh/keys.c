@@ -33,15 +33,26 @@ const struct identity *keys_find(const struct keys *k, const char *id)
     return k && k->n ? bsearch(id, k->v, k->n, sizeof *k->v, find_id) : NULL;
 }
 
-/* The module's own certificate answers, by the name that the client asks for. */
+/* "A.mcp.internal" is module A, "A.B.mcp.internal" is B's A: hosts' meshes are "HOST.mesh". */
+static bool id_of_name(const char *name, char out[IDENTITY_MAX])
+{
+    static const char zone[] = ".mcp.internal";
+    size_t len = strlen(name), n = strcspn(name, ".");
+    if (len <= sizeof zone - 1 || strcmp(name + len - (sizeof zone - 1), zone) != 0)
+        return false;
+    const char *kind = name + n + 1, *end = name + len - (sizeof zone - 1);
+    int n_kind = kind < end ? (int)(end - kind) : 0;
+    snprintf(out, IDENTITY_MAX, "%.*s/%.*s", n_kind ? n_kind : 6, n_kind ? kind : "module", (int)n, name);
+    return true;
+}
+
+/* The certificate of whom the client asks for answers. */
 static int on_cert(SSL *ssl, void *arg)
 {
     const struct keys *k = arg;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     char id[IDENTITY_MAX];
-    int n = name ? (int)strcspn(name, ".") : 0;
-    snprintf(id, sizeof id, "module/%.*s", n, name ? name : "");
-    const struct identity *i = keys_find(k, id);
+    const struct identity *i = name && id_of_name(name, id) ? keys_find(k, id) : NULL;
     STACK_OF(X509) *chain = NULL;
     if (!i)
         return 0;

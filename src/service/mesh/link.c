@@ -35,7 +35,7 @@ enum splice_verdict link_secured(struct worker *w, struct splice_flow *f, SSL *s
 }
 
 /* What was asked for in the handshake, by whose certificate it was answered. */
-static bool is_secured_as(const struct flow *flow, const char *module)
+bool link_is_secured_as(const struct flow *flow, const char *module)
 {
     size_t n = strlen(module);
     return !strncmp(flow->caller, module, n) && !strcmp(flow->caller + n, ".mcp.internal");
@@ -45,8 +45,8 @@ static enum mesh_status find_target(
     struct worker *w, struct flow *flow, const struct mesh_hello *hello)
 {
     const struct mesh_view *v = flow->view->v;
-    flow->module = mesh_view_module(v, hello->module);
-    if (!flow->module || !is_secured_as(flow, hello->module))
+    flow->module = mesh_view_module(v, hello->name);
+    if (!flow->module || !link_is_secured_as(flow, hello->name))
         return MESH_UNKNOWN;
     if (!mesh_may_link(v, flow->target_id, flow->module)) {
         metric_add(w->metrics, M_REFUSED_NEEDS, 1);
@@ -71,6 +71,7 @@ void link_answer(struct splice_flow *f, enum mesh_status s)
 enum splice_verdict link_again(struct worker *w, struct splice_flow *f, SSL *ssl)
 {
     struct flow *flow = splice_app_of(f);
+    ends_left(flow);
     struct flow next = {.view = flow->view, .kind = TAG_LINK, .again = true, .ssl = ssl};
     str_copy(next.caller, sizeof next.caller, flow->caller);
     *flow = next;
@@ -103,6 +104,8 @@ enum splice_verdict link_head(
     if (n < 0 || !is_fresh(w, splice_app_of(f)))
         return SPLICE_REFUSE;
     *used = (size_t)n;
+    if (hello.kind == MESH_TO_DATABASE)
+        return ends_linked(w, f, &hello);
     enum mesh_status s = find_target(w, splice_app_of(f), &hello);
     if (s == MESH_OK) {
         metric_add(w->metrics, M_LINKS, 1);

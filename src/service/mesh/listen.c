@@ -37,7 +37,7 @@ static int open_socket(const struct ip_addr *a, uint16_t port)
 static struct open_listen *find(struct mesh *m, const struct mesh_listen *l)
 {
     for (size_t i = 0; i < m->n_listens; i++)
-        if (ip_eq(&m->listens[i].address, &l->address) && m->listens[i].port == l->module->port)
+        if (ip_eq(&m->listens[i].address, &l->address) && m->listens[i].port == mesh_listen_port(l))
             return &m->listens[i];
     return NULL;
 }
@@ -66,15 +66,17 @@ static void take(struct mesh *m, int fd, const struct ip_addr *address, uint16_t
 static void open_new(struct mesh *m, const struct mesh_listen *l)
 {
     char text[IP_TEXT_SIZE];
-    int fd = open_socket(&l->address, l->module->port);
+    uint16_t port = mesh_listen_port(l);
+    int fd = open_socket(&l->address, port);
     if (fd < 0) {
         ip_format(&l->address, text);
         snprintf(m->listen_warning, sizeof m->listen_warning,
-            "calls of module %s cannot be taken: listen on %s port %u: %s", l->module->name, text,
-            l->module->port, strerror(-fd));
+            "calls of %s %s cannot be taken: listen on %s port %u: %s",
+            l->database ? "database" : "module", l->database ? l->database->name : l->module->name,
+            text, port, strerror(-fd));
         return;
     }
-    take(m, fd, &l->address, l->module->port);
+    take(m, fd, &l->address, port);
 }
 
 void listen_adopt(struct mesh *m, const int *fds, size_t n)

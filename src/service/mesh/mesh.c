@@ -15,7 +15,14 @@
 static void on_turn(void *ctx, unsigned thread)
 {
     struct mesh *m = ctx;
-    view_pin(&m->workers[thread]);
+    if (view_pin(&m->workers[thread]))
+        ends_view_changed(&m->workers[thread]);
+    gates_turn(m, thread);
+}
+
+static uint64_t on_due_ms(void *ctx, unsigned thread)
+{
+    return gates_due_ms(ctx, thread);
 }
 
 static struct worker *worker_of(struct mesh *m, struct splice_flow *f)
@@ -59,16 +66,21 @@ static enum splice_verdict on_head(
 
 static enum splice_verdict on_waited(void *ctx, struct splice_flow *f)
 {
-    return proxy_waited(worker_of(ctx, f), f);
+    const struct flow *flow = splice_app_of(f);
+    struct worker *w = worker_of(ctx, f);
+    return flow->data.database ? ends_waited(w, f) : proxy_waited(w, f);
 }
 
-static bool on_dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
+static enum splice_verdict on_dial(void *ctx, struct splice_flow *f, struct splice_dial *d)
 {
     struct flow *flow = splice_app_of(f);
     struct worker *w = worker_of(ctx, f);
-    return flow->kind == TAG_LINK    ? link_dial(w, f, d)
-           : flow->kind == TAG_PROXY ? proxy_dial(w, f, d)
-                                     : call_dial(w, f, d);
+    if (flow->data.database)
+        return ends_dial(w, f, d);
+    bool more = flow->kind == TAG_LINK    ? link_dial(w, f, d)
+                : flow->kind == TAG_PROXY ? proxy_dial(w, f, d)
+                                          : call_dial(w, f, d);
+    return more ? SPLICE_DIAL : SPLICE_REFUSE;
 }
 
 static bool on_proven(void *ctx, struct splice_flow *f, SSL *ssl)
@@ -78,13 +90,15 @@ static bool on_proven(void *ctx, struct splice_flow *f, SSL *ssl)
 
 static bool on_answered(void *ctx, struct splice_flow *f, const uint8_t *p, size_t len)
 {
-    return call_answered(p, len);
+    return call_answered(f, p, len);
 }
 
 static void on_joined(void *ctx, struct splice_flow *f)
 {
     const struct flow *flow = splice_app_of(f);
-    if (flow->kind == TAG_LINK)
+    if (flow->data.database)
+        ends_joined(worker_of(ctx, f), f);
+    else if (flow->kind == TAG_LINK)
         link_answer(f, MESH_OK);
     else if (flow->kind == TAG_PROXY)
         proxy_joined(f);
@@ -95,7 +109,9 @@ static void on_joined(void *ctx, struct splice_flow *f)
 static void on_failed(void *ctx, struct splice_flow *f)
 {
     const struct flow *flow = splice_app_of(f);
-    if (flow->kind == TAG_LINK)
+    if (flow->data.database)
+        ends_failed(worker_of(ctx, f), f);
+    else if (flow->kind == TAG_LINK)
         link_answer(f, MESH_UNAVAILABLE);
     else if (flow->kind == TAG_PROXY)
         proxy_failed(f);
@@ -106,6 +122,7 @@ static void on_closed(void *ctx, struct splice_flow *f)
     struct flow *flow = splice_app_of(f);
     load_give(worker_of(ctx, f), flow);
     resolve_forget(worker_of(ctx, f), flow);
+    ends_left(flow);
     view_unref(flow->view);
     flow->view = NULL;
 }
@@ -128,6 +145,7 @@ static void on_stopped(void *ctx)
 
 static const struct splice_app app = {
     .turn = on_turn,
+    .due_ms = on_due_ms,
     .accepted = on_accepted,
     .secured = on_secured,
     .again = on_again,
@@ -154,6 +172,7 @@ static int install(struct mesh *m, json_t *doc, struct keys *keys, struct err *e
         return r;
     /* Old addresses are given up before, new ones are taken after the view that knows them. */
     view_ref(v);
+    gates_follow(m, v->v);
     view_publish(m, v);
     listen_follow(m, v->v);
     splice_wake(m->splice);
@@ -293,10 +312,10 @@ json_t *mesh_status(struct mesh *m)
         json_array_append_new(warnings, json_string(m->listen_warning));
     for (size_t i = 0; m->keys && i < m->keys->n; i++)
         json_array_append_new(identities, json_string(m->keys->v[i].id));
-    return json_pack("{s:I,s:I,s:o,s:I,s:o}", "seq",
+    return json_pack("{s:I,s:I,s:o,s:I,s:o,s:o}", "seq",
         (json_int_t)(m->current ? m->current->v->seq : 0), "listens", (json_int_t)m->n_listens,
         "identities", identities, "flows", (json_int_t)splice_stat(m->splice, SPLICE_STAT_OPEN),
-        "warnings", warnings);
+        "warnings", warnings, "databases", gates_status(m));
 }
 
 const char *mesh_start_warning(const struct mesh *m)
@@ -315,6 +334,7 @@ void mesh_free(struct mesh *m)
     if (!m)
         return;
     splice_free(m->splice);
+    gates_free(m);
     mesh_metrics_close(m);
     view_unref(m->current);
     keys_unref(m->keys);

@@ -5,6 +5,11 @@
  * TLS 1.3, with the certificate of the calling module on one end and of the called one on the
  * other. Calls that nobody declared are closed at once and told.
  *
+ * A database has two addresses: rw leads to its source, ro to the nearest replica that may be read
+ * from. On the host of that member its mesh, proven by its own certificate, connects to the engine's
+ * Unix socket, through a gate (service/gate) that knows where statements begin and end. When the
+ * source has moved, connections to the old one are ended on both hosts.
+ *
  * What units say to the outside goes through a proxy on the bridge (HTTP CONNECT, and plain HTTP),
  * which lets through the names that egress: declares, asks the host's resolver for them, and goes to
  * no address that is not outside.
@@ -52,12 +57,24 @@ MUST_CHECK int mesh_set_view(struct mesh *m, json_t *doc, struct err *e);
 /* {"ca": PEM bundle, "identities": [{"id": "module/api", "cert": PEM chain, "key": PEM}]} */
 MUST_CHECK int mesh_set_identities(struct mesh *m, json_t *doc, struct err *e);
 MUST_CHECK int mesh_store(struct mesh *m, struct err *e); /* what is not stored yet */
-/* {"seq", "listens", "identities": [...], "flows", "warnings": [...]} */
+/* {"seq", "listens", "identities": [...], "flows", "warnings": [...], "databases": {"trade": {"rw":
+ * {"sessions", "busy", "waiting", "slow", "health"}, "ro": {...}}}} */
 json_t *mesh_status(struct mesh *m);
 /* Tries again what could not be listened on; false: something still cannot. */
 bool mesh_relisten(struct mesh *m);
 /* The sockets on virtual addresses; they stay the mesh's. At most max. */
 size_t mesh_listens(const struct mesh *m, int *fds, size_t max);
+/* Statements and new connections of a database whose source is here wait, for that long at most;
+ * transactions that are open go on. ERR_REFUSED: it is past that epoch; ERR_UNAVAILABLE: not yet. */
+#define MESH_HOLD_MAX_MS 3600000u
+MUST_CHECK int mesh_hold(
+    struct mesh *m, const char *database, int64_t epoch, uint64_t for_ms, struct err *e);
+/* What waits goes on, or, when the source of that epoch is elsewhere, is sent away. */
+MUST_CHECK int mesh_release(struct mesh *m, const char *database, int64_t epoch, struct err *e);
+/* Is no statement under way and no transaction open? */
+bool mesh_is_quiet(const struct mesh *m, const char *database, unsigned *ret_busy);
+/* Ends holds whose time is over; to be called every now and then while it says true. */
+bool mesh_hold_look(struct mesh *m);
 void mesh_metrics_collect(struct mesh *m); /* before metrics_format() */
 const char *mesh_start_warning(const struct mesh *m); /* the stored ones cannot be used: why */
 void mesh_drain(struct mesh *m);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/mesh/priv.h"
 
+#define FAILED "Attempts to connect to a database that failed."
+
 static const struct metric_def worker_defs[M_COUNT] = {
     [M_CALLS] = {"mcp_mesh_calls_total", "Calls of units of this host that were allowed.",
         METRIC_COUNTER},
@@ -24,6 +26,19 @@ static const struct metric_def worker_defs[M_COUNT] = {
         "cause=\"inside\""},
     [M_NOT_RESOLVED] = {"mcp_mesh_not_resolved_total", "Names outside that have no address now.",
         METRIC_COUNTER},
+    [M_DATA_CALLS] = {"mcp_mesh_data_calls_total",
+        "Connections of units of this host to databases that were allowed.", METRIC_COUNTER},
+    [M_DATA_LINKS] = {"mcp_mesh_data_links_total",
+        "Connections of other hosts to databases here that were allowed.", METRIC_COUNTER},
+    [M_DATA_HELD] = {"mcp_mesh_data_held_total",
+        "Connections to databases that waited for the source to move.", METRIC_COUNTER},
+    [M_DATA_CLOSED] = {"mcp_mesh_data_closed_total",
+        "Connections ended because the source has moved.", METRIC_COUNTER},
+    [M_DATA_DOWN] = {"mcp_mesh_data_failed_total", FAILED, METRIC_COUNTER, "cause=\"down\""},
+    [M_DATA_SLOW] = {"mcp_mesh_data_failed_total", FAILED, METRIC_COUNTER, "cause=\"slow\""},
+    [M_DATA_UNREACHABLE] = {"mcp_mesh_data_failed_total", FAILED, METRIC_COUNTER,
+        "cause=\"unreachable\""},
+    [M_DATA_MOVED] = {"mcp_mesh_data_failed_total", FAILED, METRIC_COUNTER, "cause=\"moved\""},
 };
 
 static const struct metric_def engine_defs[SPLICE_STATS] = {
@@ -63,6 +78,7 @@ void mesh_metrics_open(struct mesh *m)
 
 void mesh_metrics_collect(struct mesh *m)
 {
+    gates_collect(m);
     for (size_t i = 0; i < SPLICE_STATS; i++) {
         uint64_t value = splice_stat(m->splice, (enum splice_stat)i);
         if (engine_defs[i].kind == METRIC_GAUGE)

@@ -9,6 +9,7 @@
 #include "domain/mesh/mesh.h"
 #include "net/splice/splice.h"
 #include "proto/mesh/mesh.h"
+#include "service/gate/gate.h"
 
 #include <pthread.h>
 
@@ -58,6 +59,17 @@ struct flow {
     bool again; /* a link: not the first call of its connection */
     SSL *ssl;   /* then: that connection's */
     char target_id[TLS_ID_MAX + 1];
+    struct way_in { /* to a database */
+        const struct mesh_database *database; /* NULL: it is no such flow */
+        const struct mesh_place *places[MESH_ORDER_MAX];
+        size_t n_places, at;
+        bool write, joined;
+        bool dialled;          /* an attempt is under way */
+        bool answered;         /* a link was told that it may speak; a unit, why it may not */
+        enum mesh_status said; /* by the host tried last */
+        uint64_t give_up_ms;   /* 0: it has not begun to wait */
+        struct gate_session gate; /* to the member here */
+    } data;
     struct outside { /* of TAG_PROXY */
         const struct mesh_module *caller;
         char name[OUT_NAME_MAX];
@@ -117,6 +129,14 @@ enum mesh_metric {
     M_REFUSED_EGRESS,
     M_REFUSED_INSIDE,
     M_NOT_RESOLVED,
+    M_DATA_CALLS,  /* of units, to a database */
+    M_DATA_LINKS,  /* of other hosts, to a member here */
+    M_DATA_HELD,   /* that waited for the source to move */
+    M_DATA_CLOSED, /* because the source has moved */
+    M_DATA_DOWN,   /* refused, by cause */
+    M_DATA_SLOW,
+    M_DATA_UNREACHABLE,
+    M_DATA_MOVED,
     M_COUNT
 };
 
@@ -130,6 +150,16 @@ struct open_listen {
     bool wanted;
     bool served; /* the engine has it; else it waits for a view */
     int fd;
+};
+
+struct gates { /* of one database */
+    struct gates *next;
+    char *database;
+    struct gate *rw, *ro;
+    /* The rest is the main thread's. */
+    int64_t held_epoch, begun_epoch, released_epoch;
+    uint64_t hold_until_ms, begun_ms;
+    bool holds;
 };
 
 struct mesh {
@@ -148,6 +178,7 @@ struct mesh {
     char listen_warning[256];
     struct refusal refused[REFUSED_SLOTS];
     pthread_mutex_t refused_lock;
+    struct gates *_Atomic gates;
     struct metric_set *metrics; /* of what is read, not counted */
 };
 
@@ -164,7 +195,7 @@ struct view *view_ref(struct view *v);
 void view_unref(struct view *v);
 MUST_CHECK int view_new(json_t *doc, struct keys *keys, struct view **ret, struct err *e);
 void view_publish(struct mesh *m, struct view *v); /* takes it */
-void view_pin(struct worker *w);
+bool view_pin(struct worker *w); /* true: it is another */
 
 /* listen.c */
 /* At the end: those that host does not hold for the next mesh. That one takes what comes to the others. */
@@ -182,13 +213,50 @@ enum splice_verdict call_accepted(
     struct worker *w, struct splice_flow *f, uint32_t key, const struct ip_addr *from);
 bool call_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
 bool call_proven(struct worker *w, struct splice_flow *f, SSL *ssl);
-bool call_answered(const uint8_t *p, size_t len);
+bool call_answered(struct splice_flow *f, const uint8_t *p, size_t len);
 void call_joined(struct worker *w, struct splice_flow *f);
 bool load_take(struct worker *w, struct flow *flow, uint32_t key);
 void load_give(struct worker *w, struct flow *flow);
 const struct mesh_caller *call_caller(
     struct worker *w, struct flow *flow, const struct ip_addr *from, const char *wanted);
 uint64_t hash_text(uint64_t h, const char *text);
+/* Fails for a while: not the first to be asked. */
+bool bad_is(const struct worker *w, uint64_t key);
+void bad_note(struct worker *w, uint64_t key);
+void bad_clear(struct worker *w, uint64_t key);
+enum splice_verdict call_refuse(struct worker *w, enum mesh_metric why);
+void call_name(struct flow *flow, const char *kind, const char *name); /* who calls: "module", "api" */
+/* To the mesh of another host, as whom the flow's caller names. False: no certificate. */
+struct call_to {
+    const char *host;
+    const struct ip_addr *address;
+    const char *server_name; /* picks the certificate that answers */
+};
+bool call_link(struct worker *w, struct flow *flow, const struct call_to *to,
+    const struct mesh_hello *hello, struct splice_dial *d);
+
+/* ends.c: of units to databases, and of other hosts to the member here */
+enum splice_verdict ends_accepted(struct worker *w, struct splice_flow *f,
+    const struct mesh_listen *l, const struct ip_addr *from);
+/* SPLICE_DIAL, or SPLICE_REPLY when it was answered. */
+enum splice_verdict ends_linked(
+    struct worker *w, struct splice_flow *f, const struct mesh_hello *hello);
+enum splice_verdict ends_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
+enum splice_verdict ends_waited(struct worker *w, struct splice_flow *f);
+bool ends_answered(struct flow *flow, enum mesh_status s);
+void ends_joined(struct worker *w, struct splice_flow *f);
+void ends_failed(struct worker *w, struct splice_flow *f);
+void ends_left(struct flow *flow); /* its flow has ended */
+void ends_view_changed(struct worker *w); /* the pinned view is another */
+
+/* gates.c */
+void gates_follow(struct mesh *m, const struct mesh_view *v);
+struct gate *gates_find(struct mesh *m, const char *database, bool write);
+void gates_turn(struct mesh *m, unsigned thread);
+uint64_t gates_due_ms(struct mesh *m, unsigned thread);
+json_t *gates_status(const struct mesh *m);
+void gates_collect(struct mesh *m);
+void gates_free(struct mesh *m);
 
 /* link.c: of other hosts' meshes */
 enum splice_verdict link_accepted(struct worker *w, struct splice_flow *f, SSL **ssl);
@@ -198,6 +266,7 @@ enum splice_verdict link_head(
     struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used);
 bool link_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
 void link_answer(struct splice_flow *f, enum mesh_status s);
+bool link_is_secured_as(const struct flow *flow, const char *name); /* NAME.mcp.internal */
 
 /* metrics.c */
 void mesh_metrics_open(struct mesh *m);

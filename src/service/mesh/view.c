@@ -44,11 +44,11 @@ void view_publish(struct mesh *m, struct view *v)
     view_unref(old);
 }
 
-void view_pin(struct worker *w)
+bool view_pin(struct worker *w)
 {
     unsigned generation = atomic_load_explicit(&w->m->generation, memory_order_acquire);
     if (generation == w->seen)
-        return;
+        return false;
     w->seen = generation;
     pthread_mutex_lock(&w->m->lock);
     struct view *old = w->view;
@@ -57,4 +57,5 @@ void view_pin(struct worker *w)
     if (old && (!w->view || old->keys != w->view->keys))
         keys_forget(w);
     view_unref(old);
+    return true;
 }

@@ -18,6 +18,17 @@
     "'egress':{'api':[{'name':'psp.example','below':false,'port':0},"                              \
     "{'name':'maps.example','below':true,'port':8443}]}}"
 
+#define TRADE                                                                                      \
+    "{'name':'trade','epoch':3,'port':3306,'connections':150,'share':75,'hold_until_ms':null,"                \
+    "'source':{'host':'hk2','addresses':['10.20.0.12']},'replicas':[{'host':'hk1','addresses':"    \
+    "['10.20.0.11']},{'host':'s1','addresses':['10.40.0.11']}],'socket':'/run/db.sock',"           \
+    "'callers':{'web':{'access':'read'},'api':{'access':'write'}}}"
+#define STOCK "{'name':'stock','epoch':1,'port':3307,'source':null,'hold_until_ms':7}"
+#define DATABASES                                                                                  \
+    "'databases':[" TRADE "," STOCK "],'modules':{'api':{'port':80}},"                             \
+    "'listens':[{'address':'100.127.128.4','database':'trade','end':'rw'},{'address':"             \
+    "'100.127.128.5','database':'stock','end':'ro'},{'address':'100.127.128.6','module':'api'}]"
+
 static struct mesh_view *parse(const char *text, struct err *e)
 {
     char *copy = xstrdup(text);
@@ -62,6 +73,21 @@ static void test_wrong_documents(void **state)
             "an address"},
         {"callers that are numbers", "{" HEAD ",'modules':{'x':{'callers':[7]}}}", "a name"},
         {"egress of nobody", "{" HEAD ",'egress':{'x':[]}}", "egress"},
+        {"database without a name", "{" HEAD ",'databases':[{'epoch':1,'port':1}]}", "name"},
+        {"database without an epoch", "{" HEAD ",'databases':[{'name':'t','port':1}]}", "epoch"},
+        {"epoch below zero", "{" HEAD ",'databases':[{'name':'t','epoch':-1,'port':1}]}", "epoch"},
+        {"database without a port", "{" HEAD ",'databases':[{'name':'t','epoch':1}]}", "port"},
+        {"another access",
+            "{" HEAD ",'databases':[{'name':'t','epoch':1,'port':1,'callers':{'a':{}}}]}", "access"},
+        {"source nowhere",
+            "{" HEAD ",'databases':[{'name':'t','epoch':1,'port':1,'source':{'host':'a'}}]}",
+            "addresses"},
+        {"listen for no database",
+            "{" HEAD ",'listens':[{'address':'100.127.128.2','database':'t','end':'rw'}]}", "a listen"},
+        {"listen for another end",
+            "{" HEAD ",'databases':[" TRADE "],'listens':[{'address':'100.127.128.2','database':"
+            "'trade','end':'wo'}]}",
+            "a listen"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct err e = {0};
@@ -87,6 +113,63 @@ static void test_lookups(void **state)
     assert_null(mesh_view_module(v, "wms"));
     mesh_view_free(v);
     mesh_view_free(NULL);
+}
+
+static bool is_hk1(void *ctx, const struct mesh_place *p)
+{
+    return !strcmp(p->host, "hk1");
+}
+
+static const char *order_of(const struct mesh_database *db, bool write, bool bad)
+{
+    static char text[64];
+    const struct mesh_place *order[MESH_ORDER_MAX];
+    size_t n = mesh_database_order(db, write, bad ? is_hk1 : NULL, NULL, order);
+    *text = '\0';
+    for (size_t i = 0; i < n; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? " " : "", order[i]->host);
+    return text;
+}
+
+static void test_databases(void **state)
+{
+    struct err e = {0};
+    struct ip_addr a;
+    struct mesh_view *v = parse("{" HEAD "," DATABASES "}", &e);
+    if (!v)
+        fail_msg("%s", e.message);
+    const struct mesh_database *trade = mesh_view_database(v, "trade"),
+                               *stock = mesh_view_database(v, "stock");
+    assert_null(mesh_view_database(v, "tra"));
+    assert_int_equal(trade->epoch, 3);
+    assert_string_equal(trade->socket, "/run/db.sock");
+    assert_int_equal(trade->connections, 150);
+    assert_int_equal(trade->share, 75);
+    assert_true(trade->writable);
+    assert_int_equal(stock->share, 200);
+    assert_int_equal(trade->hold_until_ms, 0);
+    assert_false(mesh_reader_of(trade, "web")->write);
+    assert_true(mesh_reader_of(trade, "api")->write);
+    assert_null(mesh_reader_of(trade, "ai"));
+    assert_null(mesh_reader_of(stock, "api"));
+    assert_false(mesh_is_source_here(trade)); /* hk2 is */
+    assert_int_equal(stock->hold_until_ms, 7);
+    assert_true(ip_parse("100.127.128.4", &a));
+    assert_ptr_equal(mesh_view_listen(v, &a)->database, trade);
+    assert_true(mesh_view_listen(v, &a)->write);
+    assert_true(ip_parse("100.127.128.5", &a));
+    assert_false(mesh_view_listen(v, &a)->write);
+    assert_int_equal(mesh_listen_port(mesh_view_listen(v, &a)), 3307);
+    assert_true(ip_parse("100.127.128.6", &a));
+    assert_int_equal(mesh_listen_port(mesh_view_listen(v, &a)), 80);
+    assert_string_equal(order_of(trade, true, false), "hk2");
+    assert_string_equal(order_of(trade, true, true), "hk2");
+    assert_string_equal(order_of(trade, false, false), "hk1 s1 hk2");
+    assert_string_equal(order_of(trade, false, true), "s1 hk2 hk1");
+    assert_string_equal(order_of(stock, false, false), "");
+    assert_string_equal(mesh_module_in_id(v, "spiffe://p/module/api"), "api");
+    assert_null(mesh_module_in_id(v, "spiffe://p/mesh/hk1"));
+    mesh_view_free(v);
 }
 
 static void test_who_may(void **state)
@@ -238,7 +321,8 @@ static void test_who_may_leave(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_documents),
-        cmocka_unit_test(test_lookups), cmocka_unit_test(test_who_may),
+        cmocka_unit_test(test_lookups),
+        cmocka_unit_test(test_databases), cmocka_unit_test(test_who_may),
         cmocka_unit_test(test_nearest_first),
         cmocka_unit_test(test_who_leaves_is_called_until_others_are_known),
         cmocka_unit_test(test_what_is_outside), cmocka_unit_test(test_who_may_leave)};
