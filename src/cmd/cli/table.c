@@ -57,6 +57,7 @@ extern const struct cmd cmd_secret_rotate;
 extern const struct cmd cmd_secret_set;
 extern const struct cmd cmd_exec;
 extern const struct cmd cmd_logs;
+extern const struct cmd cmd_engine_files;
 extern const struct cmd cmd_shim;
 extern const struct cmd cmd_state_backup;
 extern const struct cmd cmd_state_move;
@@ -145,6 +146,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_role,
     &cmd_logs,
     &cmd_exec,
+    &cmd_engine_files,
     &cmd_shim,
     &cmd_lab_role,
     &cmd_man,

@@ -6,6 +6,7 @@
  *   edge     the names of the model's routes                          public hosts
  *   gateway  spiffe://P/edge/H: the edge towards modules              public hosts
  *   module   spiffe://P/module/M                                      hosts that run an instance
+ *   data     mcp-data, spiffe://P/data/H with H's addresses           hosts that a database names
  *
  * The asker's name is what its certificate proved, never what it says. Issuing keys are held by the
  * members of the state store; where there are none (one host, SQLite) by that host.
@@ -24,7 +25,7 @@
 
 struct arena;
 
-enum leaf_kind { LEAF_HOST, LEAF_STATE, LEAF_EDGE, LEAF_GATEWAY, LEAF_MODULE, LEAF_KINDS };
+enum leaf_kind { LEAF_HOST, LEAF_STATE, LEAF_EDGE, LEAF_GATEWAY, LEAF_MODULE, LEAF_DATA, LEAF_KINDS };
 const char *leaf_kind_name(enum leaf_kind k);
 int leaf_kind_parse(const char *name); /* -1: no kind */
 
@@ -56,6 +57,8 @@ MUST_CHECK int capolicy_leaf(const struct capolicy_facts *f, const char *host, e
     const char *module, struct arena *a, struct capolicy_leaf *ret, struct err *e);
 /* May that host hold the issuing keys? */
 bool capolicy_holds(const struct model *m, const char *host);
+/* Does any declared database have a member there? */
+bool capolicy_has_data(const struct model *m, const char *host);
 /* The domain, *.domain, and every name that a route has. */
 const char *const *capolicy_edge_names(const struct model *m, struct arena *a, size_t *ret_n);
 

@@ -9,8 +9,10 @@
 
 #define MEMBER_NAME "mcp-state-member" /* etcd lets only these be its peers */
 #define CLIENT_NAME "mcp-state-client"
+#define DATA_NAME "mcp-data" /* by which servers know each other */
 
-static const char *const kinds[LEAF_KINDS] = {"host", "state", "edge", "gateway", "module"};
+static const char *const kinds[LEAF_KINDS] = {
+    "host", "state", "edge", "gateway", "module", "data"};
 
 const char *leaf_kind_name(enum leaf_kind k)
 {
@@ -32,6 +34,14 @@ bool capolicy_holds(const struct model *m, const char *host)
         return m->n_hosts == 1 && !strcmp(m->hosts[0].name, host);
     for (size_t i = 0; i < m->n_members; i++)
         if (!strcmp(m->members[i]->name, host))
+            return true;
+    return false;
+}
+
+bool capolicy_has_data(const struct model *m, const char *host)
+{
+    for (size_t i = 0; i < m->n_databases; i++)
+        if (model_database_member(&m->databases[i], host))
             return true;
     return false;
 }
@@ -144,18 +154,23 @@ static void state_leaf(const struct model_host *h, struct arena *a, struct capol
 static int fill(const struct capolicy_facts *f, const struct model_host *h, const char *module,
     struct arena *a, struct capolicy_leaf *ret, struct err *e)
 {
-    static const char *const words[LEAF_KINDS] = {"host", "control", NULL, "edge", "module"};
+    static const char *const words[LEAF_KINDS] = {
+        "host", "control", NULL, "edge", "module", "data"};
     bool is_module = ret->kind == LEAF_MODULE;
     if ((ret->kind == LEAF_EDGE || ret->kind == LEAF_GATEWAY) && !h->is_public)
         return err_set(e, ERR_REFUSED, "host %s is not public: it has no edge", h->name);
     if (is_module && (!module || !runs(f, h, module)))
         return err_set(e, ERR_REFUSED, "no instance of module %s is placed on host %s",
             module ? module : "(none)", h->name);
-    ret->common_name = is_module ? arena_strdup(a, module) : h->name;
+    if (ret->kind == LEAF_DATA && !capolicy_has_data(f->model, h->name))
+        return err_set(e, ERR_REFUSED, "no database has a member on host %s", h->name);
+    ret->common_name = is_module                 ? arena_strdup(a, module)
+                       : ret->kind == LEAF_DATA ? DATA_NAME
+                                                : h->name;
     if (words[ret->kind])
         ret->uri = arena_printf(a, "spiffe://%s/%s/%s", f->platform, words[ret->kind],
             is_module ? module : h->name);
-    if (ret->kind == LEAF_HOST)
+    if (ret->kind == LEAF_HOST || ret->kind == LEAF_DATA)
         add_addresses(h, a, ret);
     else if (ret->kind == LEAF_STATE)
         state_leaf(h, a, ret);

@@ -14,6 +14,11 @@
 const struct model_host *compile_place(const struct model *m, const struct model_module *module,
     const struct model_region *region, unsigned n);
 
+/* [unit]: the servers of databases whose documents (docs: {database: document}) have that host as a
+ * member. Their names begin with: */
+#define COMPILE_ENGINE_PREFIX "db-"
+json_t *compile_engines(const struct model *m, const json_t *docs, const char *host);
+
 /* {"names": {"api.mcp.internal": ["100.127.0.5"], ...}}: ready units of a host by module; a module
  * that the platform has but that is not ready here has an empty list, which is NODATA rather than a
  * wrong NXDOMAIN. */

@@ -9,14 +9,18 @@ static const char *const taken_names[] = {"mysql", "sys", "test", "rw", "ro"};
 /* Others of the host's listeners on its private address (ARCHITECTURE.md, "Ports of a host"). */
 static const int64_t taken_ports[] = {2379, 2380, 3128, 7400, 7401, 7402, 7403, 7404, 7405};
 
+bool model_database_name_valid(const char *name)
+{
+    size_t len = strlen(name);
+    return len && len <= MODEL_DATABASE_NAME_MAX && islower((unsigned char)*name)
+           && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") == len;
+}
+
 const char *model_check_database(const char *text)
 {
-    static const char expected[] =
-        "a database's name: at most 32 small letters and digits, the first a letter";
-    size_t len = strlen(text);
-    if (!len || len > MODEL_DATABASE_NAME_MAX || !islower((unsigned char)*text))
-        return expected;
-    return strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789") == len ? NULL : expected;
+    return model_database_name_valid(text)
+               ? NULL
+               : "a database's name: at most 32 small letters and digits, the first a letter";
 }
 
 const char *model_check_table(const char *text)

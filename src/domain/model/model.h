@@ -200,6 +200,8 @@ enum events_need { EVENTS_PUBLISH, EVENTS_CONSUME };
 #define MODEL_DATABASE_NAME_MAX 32 /* small letters and digits: a schema's name without quotes */
 #define MODEL_CONNECTIONS_MAX 10000
 
+bool model_database_name_valid(const char *name);
+
 struct model_member { /* a database in one region */
     const struct model_region *region;
     const struct model_host *host; /* runs the engine; external: asks it */

@@ -187,6 +187,36 @@ static int parse_secrets(struct arena *a, const json_t *obj, struct unit_spec *s
     return 0;
 }
 
+static int parse_engine(struct arena *a, const json_t *obj, struct unit_spec *s, struct err *e)
+{
+    json_t *j = json_object_get(obj, "engine");
+    struct unit_engine *g = arena_alloc(a, sizeof *g);
+    const char *kind, *address;
+    uint64_t server = 0, domain = 0, port = 0, connections = 0;
+    int r;
+    if (!j || json_is_null(j))
+        return 0;
+    if ((r = json_get_str(j, "kind", &kind, e)) < 0
+        || (r = json_get_str(j, "database", &g->database, e)) < 0
+        || (r = json_get_str(j, "address", &address, e)) < 0
+        || (r = parse_range(j, "server_id", 1, INT32_MAX, &server, e)) < 0
+        || (r = parse_range(j, "domain_id", 1, INT32_MAX, &domain, e)) < 0
+        || (r = parse_range(j, "port", 1, UINT16_MAX, &port, e)) < 0
+        || (r = parse_range(j, "memory_bytes", 64 << 20, INT64_MAX, &g->memory_bytes, e)) < 0
+        || (r = parse_range(j, "connections", 1, MODEL_CONNECTIONS_MAX, &connections, e)) < 0)
+        return err_wrap(e, "engine");
+    if (strcmp(kind, "mariadb") != 0 || !ip_parse(address, &g->address)
+        || !model_database_name_valid(g->database))
+        return err_set(e, ERR_INVALID, "engine: kind, address or database is none");
+    g->server_id = (uint32_t)server;
+    g->domain_id = (uint32_t)domain;
+    g->port = (uint16_t)port;
+    g->connections = (unsigned)connections;
+    g->semi_sync = json_opt_bool(j, "semi_sync", false);
+    s->engine = g;
+    return 0;
+}
+
 static int check_runtime(struct unit_spec *s, const json_t *obj, struct err *e)
 {
     s->image = json_opt_str(obj, "image", NULL);
@@ -229,7 +259,7 @@ static int parse_unit(struct arena *a, json_t *obj, struct unit_spec *s, struct 
         || (r = parse_range(obj, "stop_timeout_ms", 0, DAY_MS, &s->stop_timeout_ms, e)) < 0
         || (r = parse_probe(a, obj, &s->probe, e)) < 0
         || (r = parse_limits(obj, &s->limits, e)) < 0
-        || (r = parse_secrets(a, obj, s, e)) < 0)
+        || (r = parse_secrets(a, obj, s, e)) < 0 || (r = parse_engine(a, obj, s, e)) < 0)
         return r;
     s->kind = (enum unit_kind)kind;
     s->runtime = (enum unit_runtime)runtime;
@@ -341,6 +371,16 @@ static json_t *format_secrets(const struct unit_spec *s)
     return list;
 }
 
+static json_t *format_engine(const struct unit_engine *g)
+{
+    char address[IP_TEXT_SIZE];
+    ip_format(&g->address, address);
+    return json_pack("{s:s,s:s,s:I,s:I,s:s,s:i,s:I,s:i,s:b}", "kind", "mariadb", "database",
+        g->database, "server_id", (json_int_t)g->server_id, "domain_id", (json_int_t)g->domain_id,
+        "address", address, "port", (int)g->port, "memory_bytes", (json_int_t)g->memory_bytes,
+        "connections", (int)g->connections, "semi_sync", (int)g->semi_sync);
+}
+
 json_t *unit_spec_format(const struct unit_spec *s)
 {
     const struct model_probe *p = &s->probe;
@@ -359,5 +399,7 @@ json_t *unit_spec_format(const struct unit_spec *s)
     ASSERT(j);
     if (s->n_secrets)
         json_object_set_new(j, "secrets", format_secrets(s));
+    if (s->engine)
+        json_object_set_new(j, "engine", format_engine(s->engine));
     return j;
 }

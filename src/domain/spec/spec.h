@@ -9,6 +9,8 @@
  *       "failures"},
  *     "limits": {"memory_bytes", "cpu_milli", "pids"}, "stop_timeout_ms", "standby": false,
  *     "secrets": [{"name", "file", "mode": 256, "on_change": "watch|restart|signal", "signal": 1}, ...],
+ *     "engine": {"kind": "mariadb", "database": "trade", "server_id": 1, "domain_id": 1, "address": "10.20.0.12",
+ *       "port": 3306, "memory_bytes", "connections", "semi_sync": false},
  *     "spec": "sha256:..."}, ...]}
  *
  * Every number has a range, every name is one DNS label; unknown members are ignored. Texts live in the arena of
@@ -17,7 +19,9 @@
 
 #include "base/arena/arena.h"
 #include "base/digest/digest.h"
+#include "base/ip/ip.h"
 #include "base/json/json.h"
+#include "base/str/str.h"
 #include "domain/model/model.h"
 
 #define UNIT_NAME_MAX 47 /* a module's name and "-NNNN" */
@@ -26,6 +30,17 @@
 
 enum unit_kind { UNIT_MODULE, UNIT_ENGINE };
 enum unit_runtime { UNIT_OCI, UNIT_EXEC };
+
+/* A database's server: what its configuration is made from. Its folder follows from the name. */
+struct unit_engine {
+    const char *database;
+    uint32_t server_id, domain_id;
+    struct ip_addr address; /* where it listens; modules come by the socket */
+    uint16_t port;
+    uint64_t memory_bytes;
+    unsigned connections;
+    bool semi_sync;
+};
 
 struct unit_spec {
     const char *name; /* "api-1" */
@@ -43,6 +58,7 @@ struct unit_spec {
     uint64_t stop_timeout_ms;
     const struct model_secret *secrets; /* names and files, never values */
     size_t n_secrets;
+    const struct unit_engine *engine; /* NULL: none */
     bool standby;
     const char *generation; /* "spec": what the placement calls it; NULL: it does not say */
     char digest[DIGEST_SIZE]; /* of the canonical JSON, `standby` and `spec` left out */
@@ -64,6 +80,10 @@ const struct unit_spec *unit_specs_find(const struct unit_specs *s, const char *
 /* One unit's JSON from its fields (digest and json are ignored): for who makes snapshots. */
 json_t *unit_spec_format(const struct unit_spec *s);
 bool unit_name_valid(const char *name);
+/* Appends the server's configuration file: what keeps data safe is not for anybody to change. */
+void unit_engine_config(const struct unit_engine *g, struct str *out);
+#define UNIT_ENGINE_ROOT "/var/lib/mcp/data" /* a folder for each database */
+#define UNIT_ENGINE_USER "mysql"
 const char *unit_kind_name(enum unit_kind kind);
 const char *unit_runtime_name(enum unit_runtime runtime);
 const char *probe_kind_name(enum probe_kind kind);

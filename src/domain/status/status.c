@@ -3,6 +3,7 @@
 
 #include "base/str/str.h"
 #include "base/units/units.h"
+#include "domain/compile/compile.h"
 #include "domain/schedule/schedule.h"
 
 static json_t *addresses(const struct model_addrs *list)
@@ -186,6 +187,21 @@ static bool is_carried_out(const struct status_input *in, const json_t *instance
            && str_eq(json_opt_str(unit, "spec", spec), spec);
 }
 
+/* Each member of a database has its server. One that is there and not ready was told already. */
+static void databases_not_ready(const struct status_input *in, struct str *why)
+{
+    for (size_t i = 0; i < in->model->n_databases; i++) {
+        const struct model_database *db = &in->model->databases[i];
+        _cleanup_free_ char *name = xasprintf(COMPILE_ENGINE_PREFIX "%s", db->name);
+        for (size_t k = 0; k < db->n_members && db->managed && why->len < 1024; k++) {
+            const struct model_host *h = db->members[k].host;
+            if (in->hosts[h->index].up && !unit_of(in, h->name, name))
+                str_addf(why, "%sdatabase %s does not run on %s yet", why->len ? "; " : "",
+                    db->name, h->name);
+        }
+    }
+}
+
 struct carried { /* of the active instances of a region */
     unsigned wanted, ready, draining, without_place, strays;
 };
@@ -348,6 +364,7 @@ static char *not_ready(const struct status_input *in)
     for (size_t i = 0; i < in->model->n_regions; i++)
         region_not_ready(in, &in->model->regions[i], &why);
     rollouts_not_ready(in, &why);
+    databases_not_ready(in, &why);
     for (size_t i = 0; i < in->n_names && why.len < 1024; i++)
         if (!str_eq(in->names[i].state, "up"))
             str_addf(&why, "%s%s is %s in %s", why.len ? "; " : "", in->names[i].name,

@@ -41,5 +41,5 @@ struct status_input {
  *
  * Ready: every host heard and at the revision, each region's placement made for it and carried out
  * (every instance ready in the generation it was given, nothing draining, nothing without a place),
- * no rollout on its way, every name up in each region that serves it. */
+ * no rollout on its way, every member of a database with its server, every name up in each region that serves it. */
 json_t *status_compose(const struct status_input *in);

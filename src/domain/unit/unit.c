@@ -190,6 +190,7 @@ void unit_params_of(const struct unit_spec *s, struct unit_params *ret)
         .stop_timeout_ms = s->stop_timeout_ms,
         .failures = s->probe.failures,
         .memory_bytes = s->limits.memory_bytes,
+        .patient = s->engine != NULL,
     };
 }
 
@@ -387,7 +388,10 @@ static enum column sort_probe(struct unit *u, const struct unit_event *ev, struc
     }
     u->misses++;
     note_miss(u, ev->text, out);
-    return u->misses >= u->params.failures ? C_PROBE_DOWN : C_PROBE_MISS;
+    bool down = u->misses >= u->params.failures;
+    if (u->params.patient && u->state == UNIT_UNHEALTHY)
+        down = false;
+    return down ? C_PROBE_DOWN : C_PROBE_MISS;
 }
 
 /* The column of a public event; COLUMNS: late or meaningless. */
@@ -434,7 +438,10 @@ static void start_late(struct unit *u, uint64_t now_ms, struct rnd *rnd, struct 
     snprintf(text, sizeof text, "not ready within %s%s%.180s", limit, u->misses ? ": " : "",
         u->misses ? u->cause : "");
     str_copy(u->cause, sizeof u->cause, text);
-    apply(u, C_START_LATE, now_ms, rnd, out);
+    if (u->params.patient)
+        u->start_due = now_ms + u->params.start_timeout_ms;
+    else
+        apply(u, C_START_LATE, now_ms, rnd, out);
     set_reason(u, out, u->cause);
 }
 

@@ -78,6 +78,9 @@ struct unit_params {
     uint64_t interval_ms, start_timeout_ms, stop_timeout_ms;
     unsigned failures;
     uint64_t memory_bytes; /* for the words of an OOM */
+    /* Slow is not dead: however long it does not answer, only its end starts it anew. For what
+     * recovers by reading its logs, and would begin that again. */
+    bool patient;
 };
 
 struct unit {

@@ -31,13 +31,16 @@ static void tell_agent(struct control *c, struct rpc_conn *to)
             to, "units", json_pack("{s:I,s:[]}", "revision", (json_int_t)c->number, "units"));
         return;
     }
-    if (!control_placement(c)) /* not decided yet: what runs goes on */
+    /* Not decided, or not known, yet: what runs goes on. */
+    bool known = !c->model->n_databases || control_databases_known(c);
+    if (!control_placement(c) || !known)
         return;
     if (schedule_units(control_placement(c), c->host, &snapshot, &e) < 0) {
         str_copy(c->placement_alarm, sizeof c->placement_alarm, e.message);
         log_error("placement", "not usable", "error=%s", e.message);
         return;
     }
+    control_databases_units(c, json_object_get(snapshot, "units"));
     rpc_notify(to, "units", snapshot);
     control_blobs_tell(c, to);
 }
@@ -132,7 +135,7 @@ void control_tell_role(struct control *c, const char *role)
     else if (!strcmp(role, "mesh"))
         control_mesh_tell(c);
     else if (!strcmp(role, "data"))
-        control_databases_tell(c);
+        control_databases_linked(c);
 }
 
 void control_tell_units(struct control *c)

@@ -2,6 +2,7 @@
 /* What the platform trusts (ca/bundle) and who holds the issuing keys (ca/intermediate/<host>), as
  * the state store has it, carried over to this host's disk; rotations stepped by the holders. What
  * is decided is in domain/capolicy/bundle.h. */
+#include "role/control/databases.h"
 #include "role/control/pki.h"
 
 #include "base/clock/clock.h"
@@ -159,6 +160,7 @@ static void take_roots(struct control *c, const json_t *b)
     read_trust(c);
     control_pki_reload(c);
     control_tell_role(c, "mesh");
+    control_databases_identity(c);
     control_note(c, "certificate", c->host, "trusts other roots now", "");
     control_report_soon(c);
 }

@@ -10,6 +10,7 @@
 #include "base/file/file.h"
 #include "base/log/log.h"
 #include "base/str/str.h"
+#include "domain/compile/compile.h"
 #include "domain/replication/snapshot.h"
 #include "domain/replication/topology.h"
 
@@ -18,6 +19,7 @@
 #define FRESH_MS 10000u  /* of the snapshot: only with it may a source begin to write */
 #define HEARD_MS 12000u
 #define OPEN_TIMEOUT_MS 10000u
+#define PEM_MAX (256u * 1024)
 
 struct control_databases {
     struct control *c;
@@ -73,9 +75,9 @@ json_t *control_data_sources(const struct control *c)
 
 /* ---- telling this host's roles */
 
-static bool is_here(const struct control *c)
+bool control_databases_here(const struct control *c)
 {
-    for (size_t i = 0; c->model && i < c->model->n_databases; i++) {
+    for (size_t i = 0; c->databases && c->model && i < c->model->n_databases; i++) {
         struct replication_doc d;
         struct err ignored;
         const json_t *doc = control_data_doc(c, c->model->databases[i].name);
@@ -107,6 +109,46 @@ static void changed_soon(struct control *c)
 {
     control_databases_tell(c);
     control_tell_role(c, "agent"); /* an engine more or less */
+}
+
+static json_t *pem(const char *path)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    struct err ignored;
+    return file_read(path, PEM_MAX, &text, &ignored) < 0 ? json_null()
+                                                        : json_string(str_cstr(&text));
+}
+
+static void tell_identity(struct control *c)
+{
+    struct rpc_conn *to = control_link(c, "data");
+    if (to && file_exists(CONTROL_PKI "data.pem"))
+        rpc_notify(to, "identity",
+            json_pack("{s:o,s:o,s:o}", "ca", pem(CONTROL_PKI "ca.pem"), "cert",
+                pem(CONTROL_PKI "data.pem"), "key", pem(CONTROL_PKI "data.key")));
+}
+
+void control_databases_identity(struct control *c)
+{
+    if (!c->databases)
+        return;
+    tell_identity(c);
+    changed_soon(c); /* with the first one servers may start */
+}
+
+void control_databases_linked(struct control *c)
+{
+    tell_identity(c);
+    control_databases_tell(c);
+}
+
+/* A server does not start without its certificate; one that runs has it. */
+void control_databases_units(struct control *c, json_t *units)
+{
+    if (!c->model->n_databases || !file_exists(CONTROL_PKI "data.pem"))
+        return;
+    _cleanup_json_ json_t *engines = compile_engines(c->model, all_docs(c), c->host);
+    json_array_extend(units, engines);
 }
 
 /* ---- the cache */
@@ -356,7 +398,7 @@ static void on_timer(uv_timer_t *t)
 {
     struct control *c = CONTAINER_OF(t, struct control_databases, timer)->c;
     follow_all(c);
-    if (is_here(c)) /* so that the role knows how fresh what it was told is */
+    if (control_databases_here(c)) /* so that the role knows how fresh what it was told is */
         control_databases_tell(c);
 }
 

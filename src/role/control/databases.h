@@ -11,8 +11,16 @@ void control_databases_start(struct control *c);
 void control_databases_stop(struct control *c);
 void control_databases_look(struct control *c); /* another revision, or this host leads now */
 void control_databases_tell(struct control *c); /* its data role, if it is linked */
+void control_databases_linked(struct control *c); /* all that its data role must know */
 /* From the state store or from the disk: before, nobody knows which engines run here. */
 bool control_databases_known(const struct control *c);
+
+/* This host is a member of a declared database, by its document. */
+bool control_databases_here(const struct control *c);
+/* Another certificate, or other roots: the data role gives them to its servers. */
+void control_databases_identity(struct control *c);
+/* Adds the units of this host's databases to those that the agent is told. */
+void control_databases_units(struct control *c, json_t *units);
 
 /* NULL: there is none (yet). Borrowed until the next turn of the loop. */
 const json_t *control_data_doc(const struct control *c, const char *database);

@@ -12,6 +12,7 @@
 #include "base/str/str.h"
 #include "domain/spec/boot.h"
 #include "role/control/ca.h"
+#include "role/control/databases.h"
 #include "role/control/renew.h"
 
 #define ISSUE_TIMEOUT_MS 10000u
@@ -215,6 +216,8 @@ static void on_changed(void *ctx, const char *name)
         control_pki_reload(c);
     else if (!strcmp(name, "edge"))
         control_tell_role(c, "edge");
+    else if (!strcmp(name, "data"))
+        control_databases_identity(c);
     else if (strcmp(name, "state") != 0) /* the state store's files are read when they are used */
         control_tell_role(c, "mesh");
     if (c->started)
@@ -288,6 +291,10 @@ static void want_own(struct control *c)
         control_want_leaf(c, "edge", LEAF_EDGE, NULL);
         control_want_leaf(c, "gateway", LEAF_GATEWAY, NULL);
     }
+    if (c->model && capolicy_has_data(c->model, c->host))
+        control_want_leaf(c, "data", LEAF_DATA, NULL);
+    else if (!control_databases_here(c))
+        control_unwant_leaf(c, "data");
 }
 
 /* A host that comes up with what others refuse says so, and serves what it can. */

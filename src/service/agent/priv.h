@@ -101,6 +101,10 @@ void agent_secrets_tell(struct agent *a);
 void agent_secrets_sweep(struct agent *a);
 void agent_secrets_done(struct agent *a);
 
+/* engine.c: on a worker thread */
+MUST_CHECK int agent_engine_prepare(
+    const struct agent *a, const struct unit_engine *g, struct err *e);
+
 /* adopt.c */
 MUST_CHECK int agent_adopt(struct agent *a, struct err *e);
 void agent_unit_save(struct agent_unit *u);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One probe of one unit: an HTTP/1.1 GET (200 to 399 is well), a TCP connection, or a command inside the unit (exit 0
- * is well). It holds its own copy of all it needs: the unit may change under it. */
+ * is well). A database's server speaks first, so that it is well only when it does: the kernel accepts connections for
+ * one that is frozen too. It holds its own copy of all it needs: the unit may change under it. */
 #include "service/agent/priv.h"
 
 #include "base/units/units.h"
@@ -13,6 +14,7 @@ struct probe {
     probe_done_fn done;
     void *ctx;
     enum probe_kind kind;
+    bool greets; /* its first words are awaited */
     uint64_t timeout_ms;
     unsigned open; /* handles that are not closed yet */
     bool closing;
@@ -109,7 +111,9 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         return;
     }
     p->len += n > 0 ? (size_t)n : 0;
-    if (n == UV_EOF || p->len == ANSWER_MAX || memchr(p->answer, '\n', p->len))
+    if (p->greets)
+        finish(p, p->len ? NULL : "it ends the connection without a word");
+    else if (n == UV_EOF || p->len == ANSWER_MAX || memchr(p->answer, '\n', p->len))
         judge(p);
 }
 
@@ -125,8 +129,12 @@ static void on_connected(uv_connect_t *c, int status)
     struct probe *p = c->data;
     if (p->closing)
         return;
-    if (status < 0 || p->kind == PROBE_TCP) {
+    if (status < 0 || (p->kind == PROBE_TCP && !p->greets)) {
         finish(p, status < 0 ? uv_strerror(status) : NULL);
+        return;
+    }
+    if (p->greets) {
+        uv_read_start((uv_stream_t *)&p->tcp, on_alloc, on_read);
         return;
     }
     uv_buf_t buf = uv_buf_init(p->request, (unsigned)strlen(p->request));
@@ -196,6 +204,7 @@ struct probe *probe_start(
     p->done = done;
     p->ctx = ctx;
     p->kind = u->spec->probe.kind;
+    p->greets = p->kind == PROBE_TCP && u->spec->engine;
     p->timeout_ms = u->spec->probe.timeout_ms;
     uv_timer_init(a->cfg.loop, &p->timer);
     opened(p, (uv_handle_t *)&p->timer);

@@ -138,8 +138,10 @@ static void run_start(uv_work_t *work)
 {
     struct start_job *j = work->data;
     const struct agent *a = j->unit->agent;
-    j->result =
-        a->cfg.runtimes[j->unit->spec->runtime]->start(&a->cfg.host, &j->what, &j->pid, &j->err);
+    const struct unit_spec *s = j->unit->spec;
+    j->result = s->engine ? agent_engine_prepare(a, s->engine, &j->err) : 0;
+    if (j->result >= 0)
+        j->result = a->cfg.runtimes[s->runtime]->start(&a->cfg.host, &j->what, &j->pid, &j->err);
 }
 
 static bool retry_is_useless(int code)

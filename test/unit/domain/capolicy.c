@@ -30,7 +30,8 @@ static const char declaration[] =
     "modules:\n"
     "  web: {image: oci:web, port: 80, route: {names: [shop.example, w.eu.shop.example], path: /, "
     "auth: none}, regions: {each: 1}}\n"
-    "  api: {image: oci:api, port: 80, regions: {ra: 2}}\n";
+    "  api: {image: oci:api, port: 80, regions: {ra: 2}}\n"
+    "data: {trade: {source: rb, replicas: [ra]}}\n";
 
 static struct model *model;
 
@@ -61,6 +62,9 @@ static const struct row {
     {"an edge", "b1", LEAF_EDGE, NULL, NULL, 0, 3, NULL},
     {"an edge towards modules", "b1", LEAF_GATEWAY, NULL, "spiffe://shop/edge/b1", 0, 0, NULL},
     {"a module that runs there", "a1", LEAF_MODULE, "web", "spiffe://shop/module/web", 0, 0, NULL},
+    {"a database's server", "a2", LEAF_DATA, NULL, "spiffe://shop/data/a2", 1, 0, NULL},
+    {"another's", "b1", LEAF_DATA, NULL, "spiffe://shop/data/b1", 2, 0, NULL},
+    {"a host without databases", "a3", LEAF_DATA, NULL, NULL, 0, 0, "no database has a member"},
     {"a stranger", "x9", LEAF_HOST, NULL, NULL, 0, 0, "no host x9"},
     {"a name that begins alike", "a", LEAF_HOST, NULL, NULL, 0, 0, "no host a"},
     {"an edge without public address", "a2", LEAF_EDGE, NULL, NULL, 0, 0, "not public"},

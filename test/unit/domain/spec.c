@@ -91,6 +91,75 @@ static void test_secrets(void **state)
     assert_int_equal(parse(UNIT_SECRETS("{}"), &s, &e), ERR_INVALID);
 }
 
+#define ENGINE(database, address)                                                                  \
+    "{\"revision\":1,\"units\":[{\"name\":\"db-trade\",\"kind\":\"engine\",\"module\":\"db-trade\","    \
+    "\"runtime\":\"exec\",\"command\":[\"/usr/sbin/mariadbd\"],\"user\":\"mysql\"," REST                \
+    ",\"engine\":{\"kind\":\"mariadb\",\"database\":\"" database "\",\"server_id\":3,\"domain_id\":3,"     \
+    "\"address\":\"" address "\",\"port\":3307,\"memory_bytes\":536870912,\"connections\":200,"           \
+    "\"semi_sync\":true}}]}"
+
+static void test_engine(void **state)
+{
+    struct unit_specs *s, *t;
+    struct err e = {0};
+    if (parse(ENGINE("trade", "10.20.0.12"), &s, &e) < 0)
+        fail_msg("%s", e.message);
+    assert_string_equal(s->v[0].engine->database, "trade");
+    assert_int_equal(s->v[0].engine->port, 3307);
+    json_t *again = json_pack("{s:i,s:[o]}", "revision", 1, "units", unit_spec_format(&s->v[0]));
+    assert_int_equal(unit_specs_parse(again, &t, &e), 0);
+    assert_int_equal(t->v[0].engine->server_id, 3);
+    assert_true(t->v[0].engine->semi_sync);
+    /* The name is a folder's: nothing else is let through, whoever sent it. */
+    struct unit_specs *none;
+    assert_int_equal(parse(ENGINE("../x", "10.20.0.12"), &none, &e), ERR_INVALID);
+    assert_int_equal(parse(ENGINE("", "10.20.0.12"), &none, &e), ERR_INVALID);
+    assert_int_equal(parse(ENGINE("trade", "0.0.0.0\\nx"), &none, &e), ERR_INVALID);
+    unit_specs_free(s);
+    unit_specs_free(t);
+    json_decref(again);
+}
+
+/* What no acknowledged transaction survives without. */
+static void test_engine_config(void **state)
+{
+    static const char *const lines[] = {"read_only = ON", "skip_slave_start = ON",
+        "sync_binlog = 1", "innodb_flush_log_at_trx_commit = 1", "gtid_strict_mode = ON",
+        "log_slave_updates = ON", "relay_log_recovery = ON", "binlog_format = ROW",
+        "binlog_row_image = FULL", "slave_net_timeout = 10", "require_secure_transport = ON",
+        "local_infile = OFF", "event_scheduler = OFF", "performance_schema = OFF",
+        "binlog_expire_logs_seconds = 1209600", "server_id = 3", "gtid_domain_id = 4",
+        "bind_address = 10.20.0.12", "port = 3307", "max_connections = 224",
+        "innodb_buffer_pool_size = 128M", "innodb_log_file_size = 64M",
+        "datadir = /var/lib/mcp/data/trade/data", "socket = /var/lib/mcp/data/trade/run/db.sock",
+        "log_bin = /var/lib/mcp/data/trade/binlog/binlog",
+        "ssl_key = /var/lib/mcp/data/trade/tls/key.pem",
+        "rpl_semi_sync_master_wait_point = AFTER_SYNC"};
+    struct unit_engine g = {.database = "trade",
+        .server_id = 3,
+        .domain_id = 4,
+        .port = 3307,
+        .memory_bytes = 512u << 20,
+        .connections = 200};
+    assert_true(ip_parse("10.20.0.12", &g.address));
+    struct str text = STR_INIT;
+    unit_engine_config(&g, &text);
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        char *line = xasprintf("\n%s\n", lines[i]);
+        if (!strstr(text.buf, line))
+            fail_msg("no \"%s\" in\n%s", lines[i], text.buf);
+        free(line);
+    }
+    assert_null(strstr(text.buf, "semi_sync_master_enabled"));
+    str_clear(&text);
+    g.semi_sync = true;
+    g.memory_bytes = 4ull << 30;
+    unit_engine_config(&g, &text);
+    assert_non_null(strstr(text.buf, "rpl_semi_sync_master_enabled = ON"));
+    assert_non_null(strstr(text.buf, "innodb_buffer_pool_size = 2048M"));
+    str_done(&text);
+}
+
 static void test_refusals(void **state)
 {
     static const struct {
@@ -123,6 +192,8 @@ int main(void)
         cmocka_unit_test(test_parse_and_format),
         cmocka_unit_test(test_standby_is_no_part_of_the_digest),
         cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_engine),
+        cmocka_unit_test(test_engine_config),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

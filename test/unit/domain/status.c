@@ -196,6 +196,29 @@ static void test_a_placement_of_another_revision_or_with_a_lack_is_not_ready(voi
     json_decref(compose(f, false, "ap-a: not placed yet"));
 }
 
+static void set_units(struct fixture *f, size_t host, const char *units)
+{
+    json_object_set_new(
+        (json_t *)f->hosts[host].report, "units", json_loads(units, 0, NULL));
+}
+
+static void test_a_database_without_its_server_is_not_ready(void **state)
+{
+    struct fixture *f = *state;
+    struct err e;
+    struct str text = STR_INIT;
+    str_addf(&text, "%sdata: {trade: {source: ap-a, replicas: [ap-b]}}\n", platform);
+    model_free(f->model);
+    assert_int_equal(model_parse(text.buf, text.len, "p", &f->model, NULL, &e), 0);
+    f->in.model = f->model;
+    json_decref(compose(f, false, "database trade does not run on a2 yet"));
+    set_units(f, 1, "[{\"name\":\"db-trade\",\"kind\":\"engine\",\"state\":\"starting\"}]");
+    json_decref(compose(f, false, "a2: 1 engines not ready"));
+    set_units(f, 1, "[{\"name\":\"db-trade\",\"kind\":\"engine\",\"state\":\"ready\"}]");
+    json_decref(compose(f, false, "database trade does not run on b1 yet"));
+    str_done(&text);
+}
+
 static void test_a_rollout_on_its_way_is_not_ready(void **state)
 {
     static const struct {
@@ -241,6 +264,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_was_placed_must_be_there, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_placement_of_another_revision_or_with_a_lack_is_not_ready, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_database_without_its_server_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_rollout_on_its_way_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_internal_names_hold_ready_units_only, setup, teardown),
     };

@@ -152,6 +152,36 @@ static void test_oom_is_named(void **state)
     assert_non_null(strstr(g.u.reason, "out of memory (limit 64MiB), next try in"));
 }
 
+/* A database that recovers, or whose disk is slow, is not helped by a restart. */
+static void test_slow_is_not_dead(void **state)
+{
+    struct rig g;
+    rig_init(&g);
+    g.u.params.patient = true;
+    feed(&g, EV(WANT));
+    feed(&g, EV(STARTED));
+    for (int i = 0; i < 20; i++) {
+        feed(&g, EV(PROBE_FAIL, .text = "connection refused"));
+        assert_false(did(&g, UNIT_ACT_TERM));
+        tick_at(&g, g.now + 5000);
+        assert_int_equal(g.u.state, UNIT_STARTING);
+        assert_false(did(&g, UNIT_ACT_TERM));
+        assert_true(unit_deadline(&g.u) < UNIT_NEVER);
+    }
+    assert_non_null(strstr(g.u.reason, "not ready within 10s"));
+    feed(&g, EV(PROBE_OK));
+    assert_int_equal(g.u.state, UNIT_READY);
+    for (int i = 0; i < 20; i++) {
+        tick_at(&g, g.now + 1000);
+        assert_true(did(&g, UNIT_ACT_PROBE));
+        feed(&g, EV(PROBE_FAIL, .text = "no answer"));
+        assert_false(did(&g, UNIT_ACT_TERM) || did(&g, UNIT_ACT_KILL));
+    }
+    assert_int_equal(g.u.state, UNIT_UNHEALTHY);
+    feed(&g, EV(EXITED, .exit = {.signal = 9}));
+    assert_true(did(&g, UNIT_ACT_START));
+}
+
 static void test_start_timeout(void **state)
 {
     struct rig g;
@@ -267,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_hang_is_probed_out_and_restarted),
         cmocka_unit_test(test_unhealthy_recovers),
         cmocka_unit_test(test_oom_is_named),
+        cmocka_unit_test(test_slow_is_not_dead),
         cmocka_unit_test(test_start_timeout),
         cmocka_unit_test(test_unwant_in_every_state_stops),
         cmocka_unit_test(test_changed_replaces_at_once),
