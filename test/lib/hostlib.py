@@ -29,7 +29,7 @@ def boot_record(**changes):
     record = {
         "format": 1, "platform": "reindeers", "host": "hk1", "region": "ap-hongkong",
         "addresses": ["10.20.0.11"], "public": ["203.0.113.20"], "bridge": "100.127.0.0/16",
-        "roles": list(ROLES), "state": {"kind": "sqlite"}, "peers": [], "cgroup": "/mcp/reindeers.hk1",
+        "roles": list(ROLES), "state": {"kind": "sqlite"}, "peers": [], "cgroup": f"/mcp/reindeers{os.getpid()}.hk1",
     }
     record.update(changes)
     return record
@@ -84,8 +84,7 @@ class Host:
         self.env = dict(os.environ, **(env or {}))
         self.process = None
         self.log = None
-        self.made = not os.path.isdir("/var/lib/mcp")
-        os.makedirs("/var/lib/mcp", exist_ok=True)  # the mount point
+        os.makedirs("/var/lib/mcp", exist_ok=True)  # the mount point; removing it would unmount others'
         addresses = self.record["addresses"] + self.record["public"]
         setup = ["mount -t tmpfs none /run", "mount -t tmpfs -o mode=755 none /var/lib/mcp", "ip link set lo up"]
         setup += [f"ip addr add {a} dev lo" for a in addresses]
@@ -169,9 +168,6 @@ class Host:
             self.process.wait()
         self.holder.stdin.close()
         self.holder.wait(PATIENCE_S)
-        if self.made:
-            with contextlib.suppress(OSError):
-                os.rmdir("/var/lib/mcp")
 
     def __enter__(self):
         return self
