@@ -246,10 +246,10 @@ def lab_traces(name):
     for top in (RUN / name, STATE / name):
         if top.exists():
             found.append(str(top))
-    for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/mcp-lab/{name}"):
-        found.append(str(path))
-    for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/mcp/{name}.*"):
-        found.append(str(path))
+    for path, folders, _ in os.walk("/sys/fs/cgroup"):  # others' groups come and go meanwhile
+        parent = os.path.basename(path)
+        found += [f"{path}/{f}" for f in folders if parent == "mcp-lab" and f == name
+                  or parent == "mcp" and f.startswith(f"{name}.")]
     for f in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
         with contextlib.suppress(OSError):
             text = f.read_text()
