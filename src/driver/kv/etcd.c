@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* etcd 3.4 through its JSON gateway on libcurl. Each call goes to the endpoint that answered last;
- * one that cannot be connected, or for reads one that fails or times out, makes the next take over,
- * each at most once a call. A transaction that was sent is never sent again: its outcome is unknown
- * and the caller reads. */
+ * one that cannot be connected or has no leader, or for reads one that fails or times out, makes the
+ * next take over, round after round for as long as an election may take. A transaction that was sent
+ * is never sent again: its outcome is unknown and the caller reads. */
 #include "driver/kv/priv.h"
 
+#include "base/clock/clock.h"
 #include "base/curl/curl.h"
 #include "base/str/str.h"
 #include "driver/kv/etcd_json.h"
@@ -12,6 +13,8 @@
 #define BODY_MAX (32u * 1024 * 1024)
 #define DEFAULT_TIMEOUT_MS 3000u
 #define CONNECT_TIMEOUT_MS 1000L /* over any WAN round trip with TLS, under a caller's patience */
+#define PAUSE_MS 200u            /* between rounds */
+#define ROUNDS_TIMEOUTS 2u /* rounds begin for so many timeouts: one is spent on a member that died */
 
 struct etcd {
     struct kv base;
@@ -23,6 +26,7 @@ struct etcd {
     char *ca, *cert, *key;
     uint64_t timeout_ms;
     struct kv_watch *watches;
+    struct call *paused;
 };
 
 struct call {
@@ -32,8 +36,19 @@ struct call {
     size_t endpoint;
     size_t tried;
     bool idempotent;
+    bool patient; /* else one round: who asks how things are wants to know it now */
     etcd_answer_fn answer;
     void *op;
+    uint64_t begun_ms;
+    struct call *next, *prev; /* while it pauses */
+    uv_timer_t pause;
+};
+
+enum how {
+    LOOK,  /* idempotent, one round */
+    AGAIN, /* idempotent */
+    TXN,   /* may not be sent twice */
+    ONCE,  /* nor this, one round */
 };
 
 static void send_call(struct call *c);
@@ -65,10 +80,16 @@ static struct curl_slist *json_headers(void)
     return curl_slist_append(h, "Grpc-Metadata-hasleader: true");
 }
 
-static void free_call(struct call *c)
+static void on_pause_closed(uv_handle_t *h)
 {
+    struct call *c = CONTAINER_OF(h, struct call, pause);
     free(c->body);
     free(c);
+}
+
+static void free_call(struct call *c)
+{
+    uv_close((uv_handle_t *)&c->pause, on_pause_closed);
 }
 
 static int transport_error(
@@ -89,11 +110,50 @@ static bool never_sent(CURLcode code)
 
 static bool may_try_next(const struct call *c, const struct curl_done *d, const struct err *e)
 {
-    if (d->code == CURLE_ABORTED_BY_CALLBACK || c->tried >= c->store->n_endpoints)
+    if (d->code == CURLE_ABORTED_BY_CALLBACK)
         return false;
-    if (never_sent(d->code))
+    if (never_sent(d->code) || etcd_has_no_leader(e))
         return true;
     return c->idempotent && (e->code == ERR_UNAVAILABLE || e->code == ERR_TIMEOUT);
+}
+
+static void unlink_paused(struct call *c)
+{
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        c->store->paused = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+}
+
+static void on_pause(uv_timer_t *t)
+{
+    struct call *c = CONTAINER_OF(t, struct call, pause);
+    unlink_paused(c);
+    send_call(c);
+}
+
+/* False: there was time enough. */
+static bool try_next(struct call *c)
+{
+    struct etcd *s = c->store;
+    bool round_is_over = c->tried % s->n_endpoints == 0;
+    uint64_t spent_ms = clock_boot_ms() - c->begun_ms;
+    if (round_is_over && (!c->patient || spent_ms >= ROUNDS_TIMEOUTS * s->timeout_ms))
+        return false;
+    c->endpoint = (c->endpoint + 1) % s->n_endpoints;
+    if (!round_is_over) {
+        send_call(c);
+        return true;
+    }
+    c->prev = NULL;
+    c->next = s->paused;
+    if (c->next)
+        c->next->prev = c;
+    s->paused = c;
+    uv_timer_start(&c->pause, on_pause, PAUSE_MS, 0);
+    return true;
 }
 
 static void on_answer(void *ctx, const struct curl_done *d)
@@ -110,11 +170,8 @@ static void on_answer(void *ctx, const struct curl_done *d)
             s->endpoints[c->endpoint % s->n_endpoints], d->status);
     else if (d->status != 200)
         r = etcd_error(answer, d->status, &e);
-    if (r < 0 && may_try_next(c, d, &e)) {
-        c->endpoint = (c->endpoint + 1) % s->n_endpoints;
-        send_call(c);
+    if (r < 0 && may_try_next(c, d, &e) && try_next(c))
         return;
-    }
     if (r >= 0)
         s->current = c->endpoint % s->n_endpoints;
     else if (e.code == ERR_UNAVAILABLE || e.code == ERR_TIMEOUT)
@@ -133,17 +190,20 @@ static void send_call(struct call *c)
 }
 
 /* Takes `body`. */
-static void start(
-    struct etcd *s, const char *path, json_t *body, bool idempotent, etcd_answer_fn answer, void *op)
+static void start(struct etcd *s, const char *path, json_t *body, enum how how,
+    etcd_answer_fn answer, void *op)
 {
     struct call *c = xcalloc(1, sizeof *c);
     *c = (struct call){.store = s,
         .path = path,
         .body = json_text(body),
         .endpoint = s->current,
-        .idempotent = idempotent,
+        .idempotent = how == LOOK || how == AGAIN,
+        .patient = how == AGAIN || how == TXN,
         .answer = answer,
-        .op = op};
+        .op = op,
+        .begun_ms = clock_boot_ms()};
+    uv_timer_init(s->loop, &c->pause);
     json_decref(body);
     send_call(c);
 }
@@ -182,7 +242,7 @@ static void etcd_range(struct kv *kv, const char *prefix, bool exact, kv_range_f
 {
     struct range_op *op = xcalloc(1, sizeof *op);
     *op = (struct range_op){fn, ctx};
-    start(etcd_of(kv), "/v3/kv/range", etcd_range_request(prefix, exact), true, on_range, op);
+    start(etcd_of(kv), "/v3/kv/range", etcd_range_request(prefix, exact), AGAIN, on_range, op);
 }
 
 struct txn_op {
@@ -224,7 +284,7 @@ static void etcd_txn(struct kv *kv, const struct kv_compare *cmp, size_t n_cmp,
         uv_timer_start(&op->later, on_refused, 0, 0);
         return;
     }
-    start(s, "/v3/kv/txn", etcd_txn_request(cmp, n_cmp, ops, n_ops), false, on_txn, op);
+    start(s, "/v3/kv/txn", etcd_txn_request(cmp, n_cmp, ops, n_ops), TXN, on_txn, op);
 }
 
 struct lease_op {
@@ -253,7 +313,7 @@ static void lease_call(struct kv *kv, const char *path, json_t *body, int64_t le
 {
     struct lease_op *op = xcalloc(1, sizeof *op);
     *op = (struct lease_op){fn, ctx, lease, keep};
-    start(etcd_of(kv), path, body, true, on_lease, op);
+    start(etcd_of(kv), path, body, AGAIN, on_lease, op);
 }
 
 static json_t *lease_id(int64_t lease)
@@ -318,7 +378,7 @@ static void etcd_status(struct kv *kv, kv_status_fn fn, void *ctx)
 {
     struct status_op *op = xcalloc(1, sizeof *op);
     *op = (struct status_op){.store = etcd_of(kv), .fn = fn, .ctx = ctx};
-    start(op->store, "/v3/maintenance/status", json_object(), true, on_status, op);
+    start(op->store, "/v3/maintenance/status", json_object(), LOOK, on_status, op);
 }
 
 static void fail_status(struct status_op *op, const struct err *e)
@@ -334,7 +394,7 @@ static void on_disarmed(void *arg, json_t *answer, const struct err *e)
     if (e)
         fail_status(op, e);
     else
-        start(op->store, "/v3/maintenance/status", json_object(), true, on_status, op);
+        start(op->store, "/v3/maintenance/status", json_object(), LOOK, on_status, op);
 }
 
 /* One alarm at a time: maintenance runs again while the status still shows one. */
@@ -348,7 +408,7 @@ static void on_alarms(void *arg, json_t *answer, const struct err *e)
     }
     json_t *body = json_pack("{s:s,s:O,s:s}", "action", "DEACTIVATE", "memberID",
         json_object_get(alarm, "memberID"), "alarm", "NOSPACE");
-    start(op->store, "/v3/maintenance/alarm", body, true, on_disarmed, op);
+    start(op->store, "/v3/maintenance/alarm", body, LOOK, on_disarmed, op);
 }
 
 /* Every member defragments itself only, and answers nothing else meanwhile: one after the other. */
@@ -374,7 +434,7 @@ static void defragment_next(struct status_op *op)
         curl_start(s->curl, prepare(s, op->endpoint, "/v3/maintenance/defragment", "{}", 30000),
             json_headers(), BODY_MAX, NULL, on_defragmented, op);
     else
-        start(s, "/v3/maintenance/alarm", json_pack("{s:s}", "action", "GET"), true, on_alarms, op);
+        start(s, "/v3/maintenance/alarm", json_pack("{s:s}", "action", "GET"), LOOK, on_alarms, op);
 }
 
 static void on_compacted(void *arg, json_t *answer, const struct err *e)
@@ -394,7 +454,7 @@ static void etcd_maintain(struct kv *kv, int64_t keep_from, kv_status_fn fn, voi
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)keep_from);
     start(op->store, "/v3/kv/compaction", json_pack("{s:s,s:b}", "revision", text, "physical", 1),
-        true, on_compacted, op);
+        LOOK, on_compacted, op);
 }
 
 /* ---- watch: one long POST whose answer is a stream of JSON objects, one a line */
@@ -552,12 +612,25 @@ static void etcd_unwatch(struct kv *kv, struct kv_watch *w)
 void etcd_call(struct kv *kv, const char *path, json_t *body, bool idempotent,
     etcd_answer_fn answer, void *op)
 {
-    start(etcd_of(kv), path, body, idempotent, answer, op);
+    start(etcd_of(kv), path, body, idempotent ? LOOK : ONCE, answer, op);
+}
+
+static void cancel_paused(struct etcd *s)
+{
+    struct err canceled;
+    err_set(&canceled, ERR_CANCELED, "the state store was closed");
+    while (s->paused) {
+        struct call *c = s->paused;
+        unlink_paused(c);
+        c->answer(c->op, NULL, &canceled);
+        free_call(c);
+    }
 }
 
 static void etcd_close(struct kv *kv)
 {
     struct etcd *s = etcd_of(kv);
+    cancel_paused(s);
     for (struct kv_watch *w = s->watches; w; w = w->next)
         w->dead = true;
     curl_loop_free(s->curl);

@@ -152,6 +152,13 @@ static int code_of_grpc(int64_t code)
     }
 }
 
+#define NO_LEADER "etcdserver: no leader" /* said before anything is proposed */
+
+bool etcd_has_no_leader(const struct err *e)
+{
+    return e->code == ERR_UNAVAILABLE && strstr(e->message, NO_LEADER);
+}
+
 int etcd_error(const json_t *answer, long http_status, struct err *e)
 {
     const json_t *body = answer;

@@ -20,3 +20,5 @@ bool etcd_pair(
     const json_t *kv, char **ret_key, char **ret_value, size_t *ret_len, int64_t *ret_mod);
 /* {"error": ..., "code": N} with gRPC's codes. */
 int etcd_error(const json_t *answer, long http_status, struct err *e);
+/* That error says so of an election, and that nothing was begun. */
+bool etcd_has_no_leader(const struct err *e);

@@ -26,6 +26,7 @@ struct store {
     uint64_t mem_now;
     char dir[64];
     pid_t etcd;
+    char client_url[64], peer_url[64]; /* of etcd */
     char prefix[64];
 };
 
@@ -455,21 +456,31 @@ static void exec_etcd(const char *dir, const char *client, const char *peer)
     _exit(127);
 }
 
+static void start_etcd(struct store *s)
+{
+    s->etcd = fork();
+    if (s->etcd == 0)
+        exec_etcd(s->dir, s->client_url, s->peer_url);
+}
+
+static void stop_etcd(struct store *s)
+{
+    kill(s->etcd, SIGKILL);
+    waitpid(s->etcd, NULL, 0);
+}
+
 static int etcd_open(void **state)
 {
     struct store *s = xcalloc(1, sizeof *s);
     uv_loop_init(&s->loop);
     make_dir(s);
-    char client[64], peer[64];
-    snprintf(client, sizeof client, "http://127.0.0.1:%u", free_port());
-    snprintf(peer, sizeof peer, "http://127.0.0.1:%u", free_port());
-    s->etcd = fork();
-    if (s->etcd == 0)
-        exec_etcd(s->dir, client, peer);
+    snprintf(s->client_url, sizeof s->client_url, "http://127.0.0.1:%u", free_port());
+    snprintf(s->peer_url, sizeof s->peer_url, "http://127.0.0.1:%u", free_port());
+    start_etcd(s);
     /* The first endpoint never answers: every call must find the second. */
     char dead[64];
     snprintf(dead, sizeof dead, "http://127.0.0.1:%u", free_port());
-    const char *endpoints[] = {dead, client};
+    const char *endpoints[] = {dead, s->client_url};
     struct kv_etcd_config config = {.endpoints = endpoints, .n_endpoints = 2};
     assert_int_equal(kv_etcd_open(&s->loop, &config, &s->kv, NULL), 0);
     uint64_t end = clock_boot_ms() + PATIENCE_MS;
@@ -491,10 +502,8 @@ static int store_close(void **state)
         uv_run(&s->loop, UV_RUN_DEFAULT);
         assert_int_equal(uv_loop_close(&s->loop), 0);
     }
-    if (s->etcd > 0) {
-        kill(s->etcd, SIGKILL);
-        waitpid(s->etcd, NULL, 0);
-    }
+    if (s->etcd > 0)
+        stop_etcd(s);
     if (*s->dir)
         assert_int_equal(file_remove_tree(s->dir, NULL), 0);
     free(s);
@@ -526,6 +535,53 @@ static void test_mem_lease_ends_by_its_clock(void **state)
     s->mem_now += 2000;
     kv_mem_run(s->kv, s->mem_now);
     assert_list(s, "");
+}
+
+/* While nobody answers for a moment a call waits, and no caller has to try again. */
+static void test_a_call_outlives_an_election(void **state)
+{
+    struct store *s = *state;
+    struct seen read = {0}, written = {0};
+    char key[128];
+    key_of(s, "e", key);
+    put(s, "e", "1", 0, 0);
+    stop_etcd(s);
+    struct kv_compare cmp = {key, 0};
+    struct kv_op op = {key, "2", 0};
+    kv_get(s->kv, key, on_range, &read);
+    kv_txn(s->kv, &cmp, 1, &op, 1, on_txn, &written);
+    uint64_t end = clock_boot_ms() + 500; /* more than one round */
+    while (clock_boot_ms() < end)
+        uv_run(&s->loop, UV_RUN_NOWAIT);
+    assert_int_equal(read.calls + written.calls, 0);
+    start_etcd(s);
+    pump(s, &read.calls, 1);
+    pump(s, &written.calls, 1);
+    assert_int_equal(read.code, 0);
+    assert_string_equal(str_cstr(&read.text), "e=1");
+    str_done(&read.text);
+    assert_int_equal(written.code, 0);
+    assert_false(written.succeeded);
+}
+
+static void test_closing_ends_a_call_that_waits(void **state)
+{
+    struct store *s = *state;
+    struct seen seen = {0};
+    struct kv *away;
+    char dead[64];
+    snprintf(dead, sizeof dead, "http://127.0.0.1:%u", free_port());
+    const char *endpoints[] = {dead};
+    struct kv_etcd_config config = {.endpoints = endpoints, .n_endpoints = 1};
+    assert_int_equal(kv_etcd_open(&s->loop, &config, &away, NULL), 0);
+    kv_get(away, "k", on_range, &seen);
+    uint64_t end = clock_boot_ms() + 100;
+    while (clock_boot_ms() < end)
+        uv_run(&s->loop, UV_RUN_NOWAIT);
+    assert_int_equal(seen.calls, 0);
+    kv_close(away);
+    pump(s, &seen.calls, 1);
+    assert_int_equal(seen.code, ERR_CANCELED);
 }
 
 /* History fills a small store; maintenance gives the space back and clears the alarm. */
@@ -574,6 +630,8 @@ int main(void)
         cmocka_unit_test_setup(test_sqlite_survives_reopening, fresh_prefix),
         cmocka_unit_test_setup(test_own_write_is_known_again, fresh_prefix)};
     const struct CMUnitTest etcd[] = {CONFORMANCE(etcd),
+        cmocka_unit_test_setup(test_a_call_outlives_an_election, fresh_prefix),
+        cmocka_unit_test(test_closing_ends_a_call_that_waits),
         cmocka_unit_test_setup(test_a_full_store_accepts_writes_again, fresh_prefix)};
     int failed = cmocka_run_group_tests_name("memory", mem, mem_open, store_close);
     failed += cmocka_run_group_tests_name("sqlite", sqlite, sqlite_open, store_close);
