@@ -374,7 +374,7 @@ static void on_listed(
         }
     }
     if (!m->closing && !m->busy)
-        look_again(m, LOOK_MS);
+        look_again(m, json_array_size(m->list) ? LOOK_MS : AGAIN_MS);
     unref(m);
 }
 
@@ -502,6 +502,7 @@ void control_member_told(
 struct asking {
     struct control *c;
     struct rpc_req *req;
+    json_t *members;
 };
 
 static void on_store_status(void *ctx, const struct kv_status *s, const struct err *e)
@@ -510,7 +511,7 @@ static void on_store_status(void *ctx, const struct kv_status *s, const struct e
     struct control *c = a->c;
     json_t *j = json_pack("{s:s,s:s,s:b,s:s,s:O,s:I}", "platform", c->platform, "kind", c->kv_kind,
         "connected", !e && c->kv_connected, "reason", e ? e->message : c->kv_reason, "members",
-        c->members->list, "revision", (json_int_t)c->number);
+        a->members ? a->members : c->members->list, "revision", (json_int_t)c->number);
     if (!e) {
         json_object_set_new(j, "size_bytes", json_integer(s->size_bytes));
         json_object_set_new(j, "store_revision", json_integer(s->revision));
@@ -519,12 +520,26 @@ static void on_store_status(void *ctx, const struct kv_status *s, const struct e
     }
     json_object_set_new(j, "waits", json_string(c->members->said));
     rpc_reply(a->req, j);
+    json_decref(a->members);
     free(a);
+}
+
+static void on_members_now(
+    void *ctx, const struct kv_member *members, size_t n, const struct err *e)
+{
+    struct asking *a = ctx;
+    if (!e)
+        a->members = list_of(a->c, members, n);
+    kv_status(a->c->kv, on_store_status, a); /* without an answer: those known */
 }
 
 void control_state_status(struct control *c, struct rpc_req *req, json_t *params)
 {
+    static const struct kv_member_op list = {.change = KV_MEMBER_LIST};
     struct asking *a = xcalloc(1, sizeof *a);
-    *a = (struct asking){c, req};
-    kv_status(c->kv, on_store_status, a);
+    *a = (struct asking){.c = c, .req = req};
+    if (kv_has_members(c->kv))
+        kv_members(c->kv, &list, on_members_now, a);
+    else
+        kv_status(c->kv, on_store_status, a);
 }
