@@ -37,6 +37,7 @@ int control_access_start(struct control *c, struct err *e)
 void control_access_stop(struct control *c)
 {
     audit_free(c->audit);
+    c->audit = NULL; /* answers may still come, of calls that are cut off */
 }
 
 struct act { /* a change that was accepted and is not answered yet */
@@ -126,7 +127,7 @@ void control_audit_call(struct control *c, const struct timeline_draft *t)
         .action = "mcp:Call",
         .outcome = AUDIT_REFUSED,
         .reason = t->message};
-    if (audit_note(c->audit, &d, &e) < 0)
+    if (c->audit && audit_note(c->audit, &d, &e) < 0)
         log_error("audit", "a refused call is not noted", "error=%s", e.message);
 }
 

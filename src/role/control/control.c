@@ -12,6 +12,8 @@
 #include "driver/kv/kv.h"
 
 #define REFUSED_NOTE_MS 10000u
+#define STOP_TURN_MS 10u
+#define STOP_TURNS 200u /* 2 s, and host waits 10 s */
 #define STATE_SQLITE "/var/lib/mcp/control/state.sqlite"
 
 static struct control *self(struct role *r)
@@ -350,6 +352,7 @@ static int control_init(struct role *r, struct err *e)
     c->role = r;
     c->host = r->host;
     r->ctx = c;
+    uv_timer_init(&r->loop, &c->stop_timer);
     int code = boot_parse(r->boot, &boot, e);
     if (code < 0)
         return err_wrap(e, "boot record");
@@ -360,11 +363,28 @@ static int control_init(struct role *r, struct err *e)
     return code;
 }
 
+/* What makes host stop us is often our own doing, and the answer to it is on its way. */
+static void on_stop_timer(uv_timer_t *t)
+{
+    struct control *c = CONTAINER_OF(t, struct control, stop_timer);
+    if (!c->recovering || --c->stop_turns == 0)
+        role_stopped(c->role);
+}
+
+static void control_stop(struct role *r)
+{
+    struct control *c = self(r);
+    c->stop_turns = STOP_TURNS;
+    uv_timer_start(&c->stop_timer, on_stop_timer, STOP_TURN_MS, STOP_TURN_MS);
+}
+
 static void control_done(struct role *r)
 {
     struct control *c = self(r);
     if (!c)
         return;
+    c->done = true;
+    uv_close((uv_handle_t *)&c->stop_timer, NULL);
     control_report_stop(c);
     control_maintain_stop(c);
     control_keep_stop(c);
@@ -401,5 +421,6 @@ const struct role_def role_control = {
     .notify = on_role_notify,
     .call = on_role_call,
     .on_host_message = on_host_message,
+    .stop = control_stop,
     .done = control_done,
 };

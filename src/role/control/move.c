@@ -45,8 +45,9 @@ static void finish(struct moving *m, const struct err *e)
     struct control *c = m->c;
     if (e) {
         rpc_reply_error(m->req, e);
-        kv_local_freeze(c->kv, false);
-        if (m->units_written)
+        if (!c->done)
+            kv_local_freeze(c->kv, false);
+        if (!c->done && m->units_written)
             control_records_write(
                 c, NULL, json_pack("{s:i,s:[]}", "revision", 0, "units"), NULL, NULL);
     } else {

@@ -57,6 +57,9 @@ struct control {
     struct control_members *members; /* of the state store */
     bool tidied;     /* what an interrupted move left was taken away */
     bool recovering; /* the state store is being moved, or its quorum given up */
+    bool done;       /* what still ends is cut off: nothing is begun any more */
+    uv_timer_t stop_timer;
+    unsigned stop_turns;
     json_t *first; /* what `mcp host init` left to do, NULL: nothing */
     struct enrol_door *door;    /* for machines that want to join */
     uint64_t enrol_noted_ms;    /* refusals told since then: */

@@ -28,7 +28,7 @@ static void note_refusal(struct control *c, const char *from, const struct err *
         .action = "mcp:Login",
         .outcome = AUDIT_REFUSED,
         .reason = why->message};
-    if (audit_note(c->audit, &d, &ignored) < 0)
+    if (c->audit && audit_note(c->audit, &d, &ignored) < 0)
         log_error("audit", "a refusal is not noted", "error=%s", ignored.message);
 }
 
