@@ -66,7 +66,7 @@ class Authority:
     def _openssl(self, *words):
         subprocess.run(["openssl", *words], cwd=self.dir, check=True, capture_output=True)
 
-    def issue(self, address, subject="/CN=mcp-data"):
+    def issue(self, address, subject="/O=MCP/CN=mcp-data"):
         """{"ca", "cert", "key"}, as the role is told."""
         self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject,
                       "-keyout", "leaf.key", "-out", "leaf.csr")

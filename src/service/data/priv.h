@@ -15,7 +15,7 @@
 #define DATA_USER "mysql"       /* of our sessions: the system user that this process is */
 #define DATA_REPL "mcp_repl"    /* of replicas; certificate only */
 #define DATA_PROBE "mcp_probe"  /* like an application: may not write where that is refused */
-#define DATA_SUBJECT "/CN=mcp-data"
+#define DATA_SUBJECT "/O=MCP/CN=mcp-data" /* of leaves of the kind "data" */
 #define DATA_SCHEMA "mcp_dts"
 
 /* ---- what control wants (want.c); texts are those of `json` */
