@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import pytest
 
@@ -285,3 +286,17 @@ def test_data_that_differ_freeze_and_nothing_is_skipped(pair):
     pair.sl.ask("data.follow", epoch=pair.epoch)
     pair.caught_up()
     assert pair.sl.server.sql("SELECT note FROM trade.orders WHERE id IN (40, 41)") == "true\nx"
+
+
+def test_lag_is_true_and_split(pair):
+    """A row is written each second; it shows soon, and where its time went is told. Not measured offsets are said."""
+    pair.sl.ask("data.follow", epoch=pair.epoch)
+    db = pair.sl.report_when(lambda db: db["lag_ms"] is not None and db["ship_ms"] is not None)
+    assert db["uncertain"] and db["lag_ms"] < 1500 and db["ship_ms"] + db["apply_ms"] <= db["lag_max_ms"] + 1
+    pair.sl.role.notify("world", {"hosts": {"hk1": {"offset_us": 0, "error_us": 900,
+                                                    "boot_ms": int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)}}})
+    db = pair.sl.report_when(lambda db: not db["uncertain"])
+    pair.hk.server.signal(signal.SIGSTOP)
+    db = pair.sl.report_when(lambda db: db["lag_ms"] > 2500)
+    pair.hk.server.signal(signal.SIGCONT)
+    pair.sl.report_when(lambda db: db["state"] == "replicating" and db["lag_ms"] < 1500)

@@ -254,12 +254,41 @@ static int take_databases(struct data *d, json_t *params, struct err *e)
     return 0;
 }
 
+/* {"hosts": {"hk1": {"offset_us", "error_us", "boot_ms"}}, "positions": {"trade": {"sl1": {"gtid",
+ * "boot_ms"}}}}: clocks of the others against this host's, and how far each member is. */
+static int take_world(struct data *d, json_t *params, struct err *e)
+{
+    json_t *hosts;
+    int r = json_get_obj(params, "hosts", &hosts, e);
+    if (r < 0)
+        return r;
+    json_decref(d->world);
+    d->world = json_incref(params);
+    for (struct db *db = d->dbs; db; db = db->next)
+        data_offset(d, db);
+    return 0;
+}
+
+void data_offset(struct data *d, struct db *db)
+{
+    const json_t *host = json_object_get(
+        json_object_get(d->world, "hosts"), db->want.source.host);
+    int64_t error_us = json_opt_int(host, "error_us", -1);
+    if (str_eq(db->want.source.host, d->config.host))
+        return;
+    if (error_us >= 0)
+        lag_offset(&db->lag, json_opt_int(host, "offset_us", 0), (uint64_t)error_us,
+            (uint64_t)MAX(json_opt_int(host, "boot_ms", 0), 0));
+}
+
 int data_told(struct data *d, const char *method, json_t *params, struct err *e)
 {
     if (str_eq(method, "databases"))
         return take_databases(d, params, e);
     if (str_eq(method, "identity"))
         return take_identity(d, params, e);
+    if (str_eq(method, "world"))
+        return take_world(d, params, e);
     return err_set(e, ERR_NOT_FOUND, "data has no %s", method);
 }
 
@@ -323,6 +352,7 @@ void data_unref(struct data *d)
         return;
     json_decref(d->snapshot);
     json_decref(d->identity);
+    json_decref(d->world);
     free(d);
 }
 

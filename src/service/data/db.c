@@ -279,9 +279,16 @@ static void set_view(struct db *db, bool fresh)
 
 void db_want(struct db *db, struct data_want *want, bool fresh)
 {
+    if (db->want.source.id != want->source.id) {
+        lag_reset(&db->lag);
+        free(db->source_pos);
+        db->source_pos = NULL;
+        db->last_gtid[0] = '\0';
+    }
     data_want_done(&db->want);
     db->want = *want;
     *want = (struct data_want){0};
+    data_offset(db->owner, db);
     set_view(db, fresh);
 }
 
@@ -310,6 +317,8 @@ static int open_workers(struct db *db, struct err *e)
     int r = sql_worker_new(db->owner->config.loop, t, &db->act, e);
     if (r >= 0)
         r = sql_worker_new(db->owner->config.loop, t, &db->watch, e);
+    if (r >= 0)
+        r = sql_worker_new(db->owner->config.loop, t, &db->beat, e);
     sql_target_free(t);
     return r;
 }
@@ -328,13 +337,17 @@ int db_new(struct data *d, const struct data_want *want, struct db **ret, struct
     d->refs++;
     uv_timer_init(d->config.loop, &db->timer);
     db->timer.data = db;
-    db->open_handles = 1;
-    if (open_workers(db, e) < 0) {
+    uv_timer_init(d->config.loop, &db->beat_timer);
+    db->beat_timer.data = db;
+    lag_reset(&db->lag);
+    int r = open_workers(db, e);
+    db->open_handles = 2u + !!db->act + !!db->watch + !!db->beat;
+    if (r < 0) {
         db_close(db);
-        return e->code;
+        return r;
     }
-    db->open_handles = 3;
     *ret = db;
+    uv_timer_start(&db->beat_timer, db_beat, 0, 0);
     db_look_soon(db);
     return 0;
 }
@@ -347,6 +360,8 @@ static void unref(struct db *db)
     data_want_done(&db->want);
     json_decref(db->files);
     json_decref(db->asking);
+    free(db->source_pos);
+    sql_close(db->probe); /* its thread has ended */
     data_unref(db->owner);
     free(db);
 }
@@ -366,8 +381,9 @@ void db_close(struct db *db)
     db->closing = true;
     look_at_waiters(db);
     uv_close((uv_handle_t *)&db->timer, on_timer_closed);
-    if (db->act)
-        sql_worker_close(db->act, on_worker_closed, db);
-    if (db->watch)
-        sql_worker_close(db->watch, on_worker_closed, db);
+    uv_close((uv_handle_t *)&db->beat_timer, on_timer_closed);
+    struct sql_worker *workers[] = {db->act, db->watch, db->beat};
+    for (size_t i = 0; i < ARRAY_SIZE(workers); i++)
+        if (workers[i])
+            sql_worker_close(workers[i], on_worker_closed, db);
 }

@@ -3,7 +3,7 @@
  * idempotent; the epoch's row comes last, so that where it is, everything is. */
 #include "service/data/priv.h"
 
-#include "base/clock/clock.h"
+#include "base/rnd/rnd.h"
 #include "base/spawn/spawn.h"
 #include "base/str/str.h"
 #include "service/data/accounts.h"
@@ -46,25 +46,56 @@ static int make_tables(struct sql_conn *c, struct err *e)
         "ENGINE=InnoDB",
         "CREATE TABLE IF NOT EXISTS " DATA_SCHEMA ".canary (id INT NOT NULL PRIMARY KEY, "
         "seq BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB",
+        "CREATE TABLE IF NOT EXISTS " DATA_SCHEMA ".probe (id INT NOT NULL PRIMARY KEY, "
+        "password CHAR(48) NOT NULL) ENGINE=InnoDB",
         "CREATE TABLE IF NOT EXISTS " DATA_SCHEMA ".schema_files (name VARCHAR(255) NOT NULL PRIMARY KEY, "
         "digest CHAR(71) NOT NULL, ts6 TIMESTAMP(6) NOT NULL) ENGINE=InnoDB",
     };
     return run_all(c, v, ARRAY_SIZE(v), e);
 }
 
+/* The probe may do what an application may, to rows of ours. Its password lies in a table that only
+ * we may read (unix_socket takes no other system user's name in 10.11), so every member has it. */
+static int make_probe(struct sql_conn *c, struct err *e)
+{
+    uint8_t random[24];
+    char text[2 * sizeof random + 1];
+    rnd_bytes(random, sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(&text[2 * i], 3, "%02x", random[i]);
+    int r = sql_execf(c, e, "INSERT IGNORE INTO " DATA_SCHEMA ".probe VALUES (1, '%s')", text);
+    secret_wipe(text, sizeof text);
+    _cleanup_secret_ struct secret *password = NULL;
+    if (r >= 0)
+        r = data_probe_password(c, &password, e);
+    if (r < 0)
+        return r;
+    struct sql_account probe = {
+        .user = DATA_PROBE, .host = "localhost", .passwords = {{.clear = password}}, .n_passwords = 1};
+    return sql_account_set(c, &probe, false, e);
+}
+
+int data_probe_password(struct sql_conn *c, struct secret **ret, struct err *e)
+{
+    _cleanup_secret_str_ struct str text = STR_INIT;
+    int r = sql_value(c, "SELECT password FROM " DATA_SCHEMA ".probe WHERE id=1", &text, e);
+    if (r >= 0)
+        *ret = secret_new(text.buf, text.len);
+    return r;
+}
+
 static int make_own_accounts(struct sql_conn *c, struct err *e)
 {
     static const char *const v[] = {
-        "CREATE USER IF NOT EXISTS '" DATA_PROBE "'@'localhost' IDENTIFIED VIA unix_socket AS '" DATA_USER "'",
-        "GRANT SELECT ON " DATA_SCHEMA ".* TO '" DATA_PROBE "'@'localhost'",
-        "GRANT INSERT, UPDATE ON " DATA_SCHEMA ".heartbeat TO '" DATA_PROBE "'@'localhost'",
-        "GRANT INSERT, UPDATE ON " DATA_SCHEMA ".canary TO '" DATA_PROBE "'@'localhost'",
-        "GRANT BINLOG MONITOR ON *.* TO '" DATA_PROBE "'@'localhost'", /* its own transaction's number */
+        "GRANT SELECT, INSERT, UPDATE ON " DATA_SCHEMA ".heartbeat TO '" DATA_PROBE "'@'localhost'",
+        "GRANT SELECT, INSERT, UPDATE ON " DATA_SCHEMA ".canary TO '" DATA_PROBE "'@'localhost'",
         "GRANT REPLICATION SLAVE ON *.* TO '" DATA_REPL "'@'%'",
     };
     struct sql_account repl = {
         .user = DATA_REPL, .require = SQL_REQUIRE_X509, .subject = DATA_SUBJECT};
     int r = sql_account_set(c, &repl, false, e);
+    if (r >= 0)
+        r = make_probe(c, e);
     return r < 0 ? r : run_all(c, v, ARRAY_SIZE(v), e);
 }
 

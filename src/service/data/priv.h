@@ -6,6 +6,7 @@
 
 #include "service/data/data.h"
 
+#include "domain/replication/lag.h"
 #include "domain/replication/node.h"
 #include "driver/sql/dialect.h"
 #include "driver/sql/worker.h"
@@ -79,6 +80,7 @@ struct data_op {
 
 MUST_CHECK int data_op_run(
     struct data_op *op, struct sql_conn *c, struct sql_stop *stop, struct err *e);
+MUST_CHECK int data_probe_password(struct sql_conn *c, struct secret **ret, struct err *e);
 MUST_CHECK int data_form_epoch(struct sql_conn *c, const struct data_want *w, struct err *e);
 MUST_CHECK int data_form(
     struct sql_conn *c, const struct data_want *w, const json_t *files, struct err *e);
@@ -108,14 +110,22 @@ struct db {
     struct replication_node node;
     atomic_bool may_write; /* as the node says: the loop writes it, threads look at it */
     struct rnd rnd;
-    struct sql_worker *act, *watch; /* changes; looks */
-    uv_timer_t timer;
+    struct sql_worker *act, *watch, *beat; /* changes; looks; heartbeats */
+    uv_timer_t timer, beat_timer;
     struct data_look *last; /* NULL: none yet, or it is not reachable */
     uint64_t looks, last_number; /* begun; that of `last` */
     bool sampling, again;        /* a look is under way; another one is due after it */
     uint64_t grace_ms;      /* of a freeze */
     json_t *files, *asking; /* {digest: text}, {digest: true} */
     struct waiter *waiters;
+    /* beat.c */
+    bool beating;
+    struct sql_conn *probe; /* of the heartbeats' thread alone */
+    char last_gtid[64]; /* of the row written last */
+    uint64_t beats, beat_ms; /* written; the last one then */
+    char beat_error[256];
+    struct lag lag;
+    char *source_pos; /* what the source had when it wrote the row that shows; NULL: not known */
     unsigned open_handles;
     bool closing;
 };
@@ -125,6 +135,7 @@ struct data {
     json_t *snapshot; /* as told last, or as it was on disk */
     int64_t seq;
     json_t *identity; /* {"ca", "cert", "key"}; NULL: not told */
+    json_t *world;    /* what control knows of the other hosts; NULL: not told */
     struct db *dbs;
     uv_timer_t report_timer;
     unsigned refs;
@@ -141,8 +152,15 @@ void db_identity(struct db *db);
 json_t *db_report(const struct db *db);
 void db_wait(struct db *db, struct waiter *w); /* takes it */
 
+/* A session as an application has one: with the probe's account. `conn`: one of ours. */
+MUST_CHECK int data_probe_open(struct sql_conn *conn, const struct data_want *w,
+    struct sql_stop *stop, struct sql_conn **ret, struct err *e);
+/* beat.c: the timer's; writes or watches, and comes again */
+void db_beat(uv_timer_t *t);
+
 void data_report_soon(struct data *d);
 void data_unref(struct data *d);
+void data_offset(struct data *d, struct db *db); /* its source's clock, as measured last */
 void data_note(struct data *d, const struct db *db, const char *kind, const char *message,
     const char *cause);
 MUST_CHECK int data_identity_write(

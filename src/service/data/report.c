@@ -46,16 +46,52 @@ static json_t *ladder_json(const struct ladder *l)
         "next_ms", (json_int_t)(l->next_ms > now ? l->next_ms - now : 0));
 }
 
+static json_t *ms_json(int64_t us)
+{
+    return us < 0 ? json_null() : json_integer(us / 1000);
+}
+
+static void add_lag(const struct db *db, json_t *to)
+{
+    struct lag_figures f;
+    lag_read(&db->lag, clock_wall_us(), clock_boot_ns() / 1000, &f);
+    if (!f.known)
+        return;
+    json_object_set_new(to, "lag_ms", ms_json(f.now_us));
+    json_object_set_new(to, "ship_ms", ms_json(f.ship_us));
+    json_object_set_new(to, "apply_ms", ms_json(f.apply_us));
+    json_object_set_new(to, "lag_p50_ms", ms_json(f.p50_us));
+    json_object_set_new(to, "lag_p95_ms", ms_json(f.p95_us));
+    json_object_set_new(to, "lag_max_ms", ms_json(f.max_us));
+    json_object_set_new(to, "uncertain", json_boolean(f.uncertain));
+    json_object_set_new(to, "heartbeat_seq", json_integer((json_int_t)f.seq));
+}
+
+static void add_finding(
+    json_t *to, const char *id, const char *severity, const char *text, const char *fix)
+{
+    json_array_append_new(json_object_get(to, "findings"),
+        json_pack("{s:s,s:s,s:s,s:s}", "id", id, "severity", severity, "text", text, "fix", fix));
+}
+
 json_t *db_report(const struct db *db)
 {
     const struct replication_node *n = &db->node;
-    json_t *j = json_pack("{s:s,s:I,s:s,s:s,s:s,s:n,s:[]}", "name", db->name, "epoch",
+    json_t *j = json_pack("{s:s,s:I,s:s,s:s,s:s,s:n,s:n,s:n,s:b,s:[]}", "name", db->name, "epoch",
         (json_int_t)db->want.epoch, "duty",
         db->want.duty == REPLICATION_SOURCE ? "source" : "replica", "state",
-        replication_state_name(n->state), "why", n->why, "lag_ms", "findings");
+        replication_state_name(n->state), "why", n->why, "lag_ms", "ship_ms", "apply_ms",
+        "uncertain", 1, "findings");
     if (db->last)
         add_look(db->last, j);
     if (db->want.duty == REPLICATION_REPLICA)
         json_object_set_new(j, "ladder", ladder_json(&n->ladder));
+    if (db->want.duty == REPLICATION_REPLICA)
+        add_lag(db, j);
+    else
+        json_object_set_new(j, "heartbeat_seq", json_integer((json_int_t)db->beats));
+    if (*db->beat_error)
+        add_finding(j, "heartbeat", "warning", db->beat_error,
+            "the lag of replicas is not known until the heartbeat row can be written");
     return j;
 }

@@ -36,6 +36,26 @@ static void test_boot_time_never_goes_back(void **state)
     assert_true(clock_boot_ms() >= last / 1000000);
 }
 
+/* Whoever writes the file moves the clock of a process that runs. */
+static void test_offset_file(void **state)
+{
+    char path[] = "/tmp/mcp-clock-XXXXXX";
+    int64_t offset = 0;
+    int fd = mkstemp(path);
+    assert_int_equal(pwrite(fd, &offset, sizeof offset, 0), sizeof offset);
+    setenv("MCP_CLOCK_OFFSET_FILE", path, 1);
+    int64_t before = clock_wall_us();
+    offset = 90000;
+    assert_int_equal(pwrite(fd, &offset, sizeof offset, 0), sizeof offset);
+    int64_t shifted = clock_wall_us();
+    offset = 0;
+    assert_int_equal(pwrite(fd, &offset, sizeof offset, 0), sizeof offset);
+    int64_t after = clock_wall_us();
+    unlink(path);
+    close(fd);
+    assert_true(shifted >= before + 90000000 && shifted <= after + 90000000);
+}
+
 static void test_offset(void **state)
 {
     int64_t before = clock_wall_ms();
@@ -51,6 +71,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_boot_time_never_goes_back),
+        cmocka_unit_test(test_offset_file), /* opened at the first look at the clock */
         cmocka_unit_test(test_offset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
