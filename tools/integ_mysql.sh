@@ -42,4 +42,6 @@ if [ ! -f "$cache/template.tar" ]; then
 fi
 
 echo "integ-mysql: $(chroot "$cache/sid" mysqld --version)"
-exec build/test/mysql-peer "$cache"
+build/test/mysql-peer "$cache"
+export MCP_BINARY=$PWD/build/mcp MCP_MYSQL_CACHE=$cache PYTHONDONTWRITEBYTECODE=1
+exec "${PYTHON:-/usr/bin/python3}" -m pytest -q -p no:cacheprovider test/peer

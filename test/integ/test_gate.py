@@ -59,15 +59,16 @@ def server():
 class Gate:
     """In front of `server`, on a Unix socket (or, with tcp, a port). With policy=True what it may do is told by say()."""
 
-    def __init__(self, server, *options, tcp=False, policy=False):
+    def __init__(self, server, *options, tcp=False, policy=False, upstream=None):
         self.dir = server.dir
         self.socket = f"{server.dir}/gate-{id(self)}"
         place = "127.0.0.1:0" if tcp else f"unix:{self.socket}"
         told, self.policy = os.pipe()
         self.process = subprocess.Popen(
-            [BINARY, "data", "gate", "--listen", place, "--upstream", f"unix:{server.socket}",
-             *(["--deadline-fd", str(told)] if policy else []), *options], stdout=subprocess.PIPE, text=True,
-            pass_fds=[told])
+            [BINARY, "data", "gate", "--listen", place, "--upstream",
+             upstream or f"unix:{server.socket}",
+             *(["--deadline-fd", str(told)] if policy else []), *options],
+            stdout=subprocess.PIPE, text=True, pass_fds=[told])
         os.close(told)
         self.place = self.line().removeprefix("listening on ").removeprefix("unix:")
 

@@ -25,7 +25,7 @@ struct side {
     SSL *ssl;
     /* as far as known: cleared by a call that would block, set by an event */
     bool can_read, can_write;
-    int epoll;  /* of its thread; -1: all its events come as they are */
+    int epoll; /* of its thread; -1: all its events come as they are */
     bool hung; /* its end has come, perhaps behind bytes that were not read */
     bool eof;  /* its end was read */
     bool shut; /* its end was sent */

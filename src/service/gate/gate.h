@@ -89,7 +89,7 @@ struct gate *gate_new(const char *name, const char *kind, const struct gate_limi
     struct metrics *metrics, unsigned threads);
 /* After the splice server has ended, or all its sessions have. */
 void gate_free(struct gate *g);
-/* Begins as GATE_CLOSED. Call splice_wake() afterwards unless only the deadline has moved on. */
+/* Begins as GATE_CLOSED. One caller at a time. Call splice_wake() afterwards unless only the deadline has moved on. */
 void gate_set_policy(struct gate *g, const struct gate_policy *p);
 void gate_set_limits(struct gate *g, const struct gate_limits *limits);
 /* Called when a login has succeeded, by the flow's thread; older: the server had to be given the proof

@@ -105,15 +105,8 @@ static struct splice_look say_refused(struct gate_session *s)
 /* What the client said in its reply may be wrong for here, and it is told; all else is nonsense. */
 static struct splice_look say_bad(struct gate_session *s, enum mysql_why why)
 {
-    bool told = why == MYSQL_WHY_TLS || why == MYSQL_WHY_COMPRESS || why == MYSQL_WHY_OLD
-                || why == MYSQL_WHY_FILE;
-    count(s, told ? M_REFUSED_HANDSHAKE : M_REFUSED_PROTOCOL);
-    if (why == MYSQL_WHY_FILE) { /* its command waits for an answer: this one */
-        uint8_t out[MYSQL_ERR_MAX];
-        size_t n = mysql_last_error(&s->m, CODE_RIGHTS, "42000", mysql_why_text(why), out);
-        return n && !splice_unsent(s->flow) && splice_reply(s->flow, (char *)out, n) ? last
-                                                                                     : broken;
-    }
+    bool handshake = why == MYSQL_WHY_TLS || why == MYSQL_WHY_COMPRESS || why == MYSQL_WHY_OLD;
+    count(s, handshake ? M_REFUSED_HANDSHAKE : M_REFUSED_PROTOCOL);
     return say_last(s, CODE_PROTOCOL, "08S01", mysql_why_text(why));
 }
 
@@ -242,7 +235,8 @@ static struct splice_look look_down(struct gate_session *s, const struct splice_
     }
     if (said.word == MYSQL_MORE)
         return b->ended ? server_ended(s, b) : more;
-    return say_bad(s, said.why);
+    count(s, M_REFUSED_PROTOCOL);
+    return broken;
 }
 
 static struct splice_look look(void *ctx, const struct splice_bytes *b)

@@ -26,6 +26,7 @@ enum what {
     FINDS_NOBODY,
     DIALS_LATER,
     WAITS_FOR_A_WORD,
+    FILTERS,
 };
 
 struct world {
@@ -40,6 +41,7 @@ struct world {
 
 struct state {
     unsigned tries, waits;
+    bool opened; /* by the filter, when the server has spoken */
 };
 
 static int listening(uint16_t *ret_port)
@@ -55,9 +57,8 @@ static int listening(uint16_t *ret_port)
 
 static int connected(uint16_t port)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET,
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-        .sin_port = htons(port)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
     struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
@@ -66,6 +67,50 @@ static int connected(uint16_t port)
 }
 
 /* -- the application --------------------------------------------------------------------------- */
+
+static struct splice_look pass(size_t n)
+{
+    return (struct splice_look){.pass = n, .then = SPLICE_THEN_AGAIN};
+}
+
+/* Byte by byte: 'd' is dropped, 'r' becomes 'R', 'w' waits until the server has said something, 'a'
+ * is answered, 'l' are the last words, 'b' breaks it, "2x" goes only as a whole; others pass, dots
+ * together. */
+static struct splice_look look(void *ctx, const struct splice_bytes *b)
+{
+    struct splice_flow *f = ctx;
+    struct state *s = splice_app_of(f);
+    s->opened |= b->back && b->len;
+    if (!b->len || b->back)
+        return b->len ? pass(b->len) : (struct splice_look){.then = SPLICE_THEN_MORE};
+    switch (b->p[0]) {
+    case 'd':
+        return (struct splice_look){.drop = 1, .then = SPLICE_THEN_AGAIN};
+    case 'r':
+        b->p[0] = 'R';
+        return pass(1);
+    case 'w':
+        return s->opened ? pass(1) : (struct splice_look){.then = SPLICE_THEN_WAIT};
+    case 'a':
+        assert_true(splice_reply(f, "said", 4));
+        return (struct splice_look){.drop = 1, .then = SPLICE_THEN_AGAIN};
+    case 'l':
+        assert_true(splice_reply(f, "last", 4));
+        return (struct splice_look){.then = SPLICE_THEN_LAST};
+    case 'b':
+        return (struct splice_look){.then = SPLICE_THEN_BREAK};
+    case '2':
+        return b->len < 2 ? (struct splice_look){.then = SPLICE_THEN_MORE} : pass(2);
+    case '.':
+        for (size_t n = 1;; n++)
+            if (n == b->len || b->p[n] != '.')
+                return pass(n);
+    default:
+        return pass(1);
+    }
+}
+
+static const struct splice_filter filter = {.look = look};
 
 static enum splice_verdict accepted(
     void *ctx, struct splice_flow *f, struct splice_tag tag, const struct ip_addr *from, SSL **ssl)
@@ -83,6 +128,9 @@ static enum splice_verdict accepted(
         return SPLICE_HEAD;
     case WAITS:
         return SPLICE_WAIT;
+    case FILTERS:
+        splice_set_filter(f, &filter, f);
+        return SPLICE_DIAL;
     default:
         return SPLICE_DIAL;
     }
@@ -96,8 +144,8 @@ static enum splice_verdict head(
     if (!end)
         return SPLICE_HEAD;
     *used = (size_t)(end - p) + 1;
-    assert_true(splice_forward(f, "[", 1) && splice_forward(f, p, *used)
-                && splice_forward(f, "]", 1));
+    assert_true(
+        splice_forward(f, "[", 1) && splice_forward(f, p, *used) && splice_forward(f, "]", 1));
     return SPLICE_DIAL;
 }
 
@@ -416,8 +464,8 @@ static void test_much_both_ways(void **state)
     while (got[0] < TOTAL || got[1] < TOTAL) {
         struct pollfd p[2];
         for (int i = 0; i < 2; i++)
-            p[i] = (struct pollfd){.fd = fds[i],
-                .events = (short)(POLLIN | (sent[i] < TOTAL ? POLLOUT : 0))};
+            p[i] = (struct pollfd){
+                .fd = fds[i], .events = (short)(POLLIN | (sent[i] < TOTAL ? POLLOUT : 0))};
         assert_true(poll(p, 2, PATIENCE_MS) > 0);
         for (int i = 0; i < 2; i++) {
             if (p[i].revents & POLLOUT) {
@@ -434,6 +482,82 @@ static void test_much_both_ways(void **state)
     assert_int_equal(got[1], TOTAL);
     close(a);
     close(b);
+    stop(&w, 1);
+}
+
+static void test_filter(void **state)
+{
+    struct world w;
+    char byte;
+    start(&w, FILTERS, 0);
+    int a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(a, "ddordd2", 7, 0), 7);
+    expect(b, "oR");
+    assert_int_equal(send(a, "xdowo", 5, 0), 5);
+    expect(b, "2xo");
+    assert_int_equal(recv(b, &byte, 1, MSG_DONTWAIT), -1); /* it waits */
+    assert_int_equal(send(b, "go", 2, 0), 2);
+    expect(a, "go");
+    expect(b, "wo");
+    assert_int_equal(send(a, "aoa", 3, 0), 3);
+    expect(a, "saidsaid");
+    expect(b, "o");
+    assert_int_equal(send(a, "2", 1, 0), 1); /* half of it: goes nowhere */
+    shutdown(a, SHUT_WR);
+    expect_end(b);
+    close(b);
+    expect_end(a);
+    close(a);
+
+    a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(a, "olo", 3, 0), 3);
+    expect(a, "last");
+    expect_end(a);
+    expect(b, "o");
+    expect_end(b);
+    close(a);
+    close(b);
+
+    a = connected(w.port), b = accept(w.behind, NULL, NULL);
+    assert_int_equal(send(a, "ob", 2, 0), 2);
+    assert_int_equal(recv(a, &byte, 1, 0), -1);
+    close(a);
+    close(b);
+    stop(&w, 3);
+}
+
+/* Through a Unix socket whose reader stops now and then, with a filter. */
+static void test_much_to_a_slow_reader(void **state)
+{
+    enum { TOTAL = 4 << 20 };
+    static char out[65536], in[16384];
+    struct world w;
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    start(&w, FILTERS, 0);
+    snprintf(sun.sun_path, sizeof sun.sun_path, "/tmp/mcp-unit-splice-%d", (int)getpid());
+    unlink(sun.sun_path);
+    int behind = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(behind, (struct sockaddr *)&sun, sizeof sun), 0);
+    assert_int_equal(listen(behind, 1), 0);
+    memcpy(w.path, sun.sun_path, sizeof w.path);
+    int a = connected(w.port), b = accept(behind, NULL, NULL);
+    memset(out, '.', sizeof out);
+    size_t sent = 0, got = 0;
+    while (got < TOTAL) {
+        for (ssize_t n = 1; n > 0 && sent<TOTAL; sent += n> 0 ? (size_t)n : 0)
+            n = send(a, out, MIN(sizeof out, TOTAL - sent), MSG_DONTWAIT); /* until nothing fits */
+        struct pollfd p = {.fd = b, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+        ssize_t n = recv(b, in, sizeof in, 0);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    assert_int_equal(got, TOTAL);
+    close(a);
+    expect_end(b);
+    close(b);
+    close(behind);
+    unlink(sun.sun_path);
     stop(&w, 1);
 }
 
@@ -461,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_it_is_dialled_later), cmocka_unit_test(test_joined_by_the_first_word),
         cmocka_unit_test(test_who_hangs_up_before_a_word_was_nobody),
         cmocka_unit_test(test_a_unix_socket), cmocka_unit_test(test_ended_by_a_word),
-        cmocka_unit_test(test_much_both_ways), cmocka_unit_test(test_unlistened)};
+        cmocka_unit_test(test_much_both_ways), cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_much_to_a_slow_reader), cmocka_unit_test(test_unlistened)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
