@@ -17,7 +17,7 @@ struct sums {
 
 /* Sums are rows of a table that is replicated like any other; only their computation goes as a
  * statement. REPEATABLE READ: InnoDB refuses statements' replication below it. */
-static int begin(struct sql_conn *c, struct err *e)
+int verify_begin(struct sql_conn *c, struct err *e)
 {
     static const char *const statements[] = {
         "CREATE DATABASE IF NOT EXISTS mcp_dts",
@@ -185,8 +185,6 @@ int verify_checksum(struct sql_conn *c, const struct verify_table *t, int64_t ru
                                       : "it has no key and too many rows to be summed at once");
         return 0;
     }
-    if (begin(c, e) < 0)
-        return e->code;
     if (walk(&s, pace, e) < 0) {
         if (e->code == ERR_CANCELED || sql_lost(c))
             return err_wrap(e, "checksum of %s.%s", t->schema, t->name);

@@ -83,9 +83,8 @@ static int between_chunks(void *ctx, const char *table, uint64_t rows_done, stru
 
 static int forget_old(struct sql_conn *c, int64_t run, struct err *e)
 {
-    int r = sql_execf(c, e, "DELETE FROM mcp_dts.checksums WHERE run < %lld - %d OR run = %lld",
+    return sql_execf(c, e, "DELETE FROM mcp_dts.checksums WHERE run < %lld - %d OR run = %lld",
         (long long)run, KEEP_RUNS, (long long)run);
-    return r < 0 && sql_errno(c) != 1146 ? r : 0; /* there is no such table: nobody summed yet */
 }
 
 static int sum_tables(
@@ -118,7 +117,7 @@ static int work_checksum(struct job *j, struct sql_conn *c, struct err *e)
     _cleanup_free_ struct verify_table *v = NULL;
     size_t n = 0;
     if (verify_tables(c, j->database, json_object_get(j->params, "tables"), &v, &n, e) < 0
-        || forget_old(c, json_opt_int(j->params, "run", 0), e) < 0)
+        || verify_begin(c, e) < 0 || forget_old(c, json_opt_int(j->params, "run", 0), e) < 0)
         return e->code;
     _cleanup_json_ json_t *list = json_array();
     atomic_store(&j->tables, (unsigned)n);

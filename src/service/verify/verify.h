@@ -51,6 +51,9 @@ struct verify_pace {
     void *ctx;
 };
 
+/* Once a session, before anything is summed: also where there is nothing to sum, so that replicas
+ * have the table to look into. */
+MUST_CHECK int verify_begin(struct sql_conn *c, struct err *e);
 /* Computes all chunks of one table under the run's number. *ret: {"table", "chunks", "rows"} or
  * {"table", "skipped": why}. */
 MUST_CHECK int verify_checksum(struct sql_conn *c, const struct verify_table *t, int64_t run,

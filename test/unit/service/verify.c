@@ -59,6 +59,7 @@ static json_t *sum_all(int64_t number, size_t rows_max)
     size_t n = 0;
     const struct verify_pace pace = {.wait = count_waits, .rows_max = rows_max};
     json_t *results = json_object();
+    MARIADB_CHECK(verify_begin(s, &check_e));
     MARIADB_CHECK(verify_tables(s, "shop", NULL, &v, &n, &check_e));
     for (size_t i = 0; i < n; i++) {
         json_t *one = NULL;
@@ -142,6 +143,14 @@ static void test_what_cannot_be_compared_is_said(void **state)
     assert_non_null(strstr(why, "no key"));
 }
 
+static void test_a_database_without_tables_is_equal(void **state)
+{
+    MARIADB_CHECK(verify_begin(s, &check_e));
+    mariadb_catch_up(&source, &replica);
+    _cleanup_json_ json_t *list = differences(99);
+    assert_int_equal(json_array_size(list), 0);
+}
+
 static void test_another_shape_is_seen(void **state)
 {
     _cleanup_json_ json_t *a = NULL, *b = NULL, *c = NULL;
@@ -208,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_facts_of_real_servers_are_judged),
+        cmocka_unit_test(test_a_database_without_tables_is_equal),
         cmocka_unit_test(test_equal_tables_have_equal_sums),
         cmocka_unit_test(test_what_differs_is_found_to_the_row),
         cmocka_unit_test(test_what_cannot_be_compared_is_said),
