@@ -161,6 +161,22 @@ def test_an_instance_of_another_host_is_called_over_tls(pair):
     assert pair.b.role.metric("mcp_mesh_links_total") == before + 3
 
 
+def test_an_instance_that_its_own_host_hears_of_last_is_called(pair):
+    """The caller's host knows of it first: it is there in a moment, or it is not."""
+    modules = pair.modules(pair.b)
+    modules["ai"]["targets"] = []
+    pair.b.view(modules, [])
+    with pair.call(pair.a.gateway(), 2) as c:
+        c.sendall(b"early")
+        assert not select.select([c], [], [], 0.2)[0]
+        pair.b.view(pair.modules(pair.b), [])
+        assert name_of(c) == "ai-2" and c.recv(5) == b"early"
+    pair.b.view(modules, [])
+    begun = time.monotonic()
+    assert is_refused(lambda: pair.call(pair.a.gateway(), 2))
+    assert 0.8 < time.monotonic() - begun < 4
+
+
 def test_calls_to_another_host_follow_each_other_on_one_connection(pair):
     """Each is looked at by itself all the same: needs that are taken away end it."""
     pair.tell(targets=["ai-2"])

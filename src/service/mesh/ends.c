@@ -415,9 +415,13 @@ static void look_at(void *ctx, struct splice_flow *f)
 {
     struct worker *w = ctx;
     struct flow *flow = splice_app_of(f);
+    w->now_ms = splice_now_ms(f);
+    if (flow->early.until_ms && splice_is_waiting(f)) {
+        splice_resume(f, link_waited(w, f));
+        return;
+    }
     if (!flow->data.database || flow->data.gate.gate)
         return;
-    w->now_ms = splice_now_ms(f);
     if (splice_is_waiting(f)) {
         splice_resume(f, ends_waited(w, f));
     } else if (flow->data.joined && is_old(w, &flow->data)) {

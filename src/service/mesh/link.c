@@ -7,6 +7,7 @@
 #include "base/str/str.h"
 
 #define LOCAL_MS 3500u /* as in call.c */
+#define EARLY_MS 1000u /* views of two hosts differ by no more, and who called has patience for it */
 
 enum splice_verdict link_accepted(struct worker *w, struct splice_flow *f, SSL **ssl)
 {
@@ -94,6 +95,45 @@ static bool is_fresh(struct worker *w, struct flow *flow)
     return true;
 }
 
+/* The caller's host heard of an instance before this one was told: it may be here in a moment. */
+static enum splice_verdict go_on(
+    struct worker *w, struct splice_flow *f, const struct mesh_hello *hello)
+{
+    struct flow *flow = splice_app_of(f);
+    enum mesh_status s = find_target(w, flow, hello);
+    if (s == MESH_OK) {
+        metric_add(w->metrics, M_LINKS, 1);
+        return SPLICE_DIAL;
+    }
+    if (!flow->early.until_ms) {
+        flow->early.until_ms = w->now_ms + EARLY_MS;
+        str_copy(flow->early.name, sizeof flow->early.name, hello->name);
+        str_copy(flow->early.unit, sizeof flow->early.unit, hello->unit);
+    }
+    bool patient = *hello->unit && link_is_secured_as(flow, hello->name);
+    if (s == MESH_UNKNOWN && patient && w->now_ms < flow->early.until_ms) {
+        splice_wait_for(f, (unsigned)(flow->early.until_ms - w->now_ms));
+        return SPLICE_WAIT;
+    }
+    link_answer(f, s);
+    return SPLICE_REPLY;
+}
+
+/* There is a newer view, or the time is over. */
+enum splice_verdict link_waited(struct worker *w, struct splice_flow *f)
+{
+    struct flow *flow = splice_app_of(f);
+    struct mesh_hello hello = {.kind = MESH_TO_MODULE};
+    if (w->view->keys != flow->view->keys) /* as in is_fresh() */
+        return SPLICE_REFUSE;
+    struct view *old = flow->view;
+    flow->view = view_ref(w->view);
+    view_unref(old);
+    str_copy(hello.name, sizeof hello.name, flow->early.name);
+    str_copy(hello.unit, sizeof hello.unit, flow->early.unit);
+    return go_on(w, f, &hello);
+}
+
 enum splice_verdict link_head(
     struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used)
 {
@@ -106,13 +146,7 @@ enum splice_verdict link_head(
     *used = (size_t)n;
     if (hello.kind == MESH_TO_DATABASE)
         return ends_linked(w, f, &hello);
-    enum mesh_status s = find_target(w, splice_app_of(f), &hello);
-    if (s == MESH_OK) {
-        metric_add(w->metrics, M_LINKS, 1);
-        return SPLICE_DIAL;
-    }
-    link_answer(f, s);
-    return SPLICE_REPLY;
+    return go_on(w, f, &hello);
 }
 
 bool link_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d)

@@ -68,7 +68,9 @@ static enum splice_verdict on_waited(void *ctx, struct splice_flow *f)
 {
     const struct flow *flow = splice_app_of(f);
     struct worker *w = worker_of(ctx, f);
-    return flow->data.database ? ends_waited(w, f) : proxy_waited(w, f);
+    return flow->data.database      ? ends_waited(w, f)
+           : flow->kind == TAG_LINK ? link_waited(w, f)
+                                    : proxy_waited(w, f);
 }
 
 static enum splice_verdict on_dial(void *ctx, struct splice_flow *f, struct splice_dial *d)

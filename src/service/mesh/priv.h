@@ -59,6 +59,10 @@ struct flow {
     bool again; /* a link: not the first call of its connection */
     SSL *ssl;   /* then: that connection's */
     char target_id[TLS_ID_MAX + 1];
+    struct early { /* a link to what is not known here yet */
+        char name[MESH_NAME_MAX + 1], unit[MESH_NAME_MAX + 1];
+        uint64_t until_ms; /* 0: it has not begun to wait */
+    } early;
     struct way_in { /* to a database */
         const struct mesh_database *database; /* NULL: it is no such flow */
         const struct mesh_place *places[MESH_ORDER_MAX];
@@ -264,6 +268,7 @@ enum splice_verdict link_secured(struct worker *w, struct splice_flow *f, SSL *s
 enum splice_verdict link_again(struct worker *w, struct splice_flow *f, SSL *ssl);
 enum splice_verdict link_head(
     struct worker *w, struct splice_flow *f, const char *p, size_t len, size_t *used);
+enum splice_verdict link_waited(struct worker *w, struct splice_flow *f);
 bool link_dial(struct worker *w, struct splice_flow *f, struct splice_dial *d);
 void link_answer(struct splice_flow *f, enum mesh_status s);
 bool link_is_secured_as(const struct flow *flow, const char *name); /* NAME.mcp.internal */
