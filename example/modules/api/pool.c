@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LINKS_MAX 24 /* a side */
-#define LINKS_DEFAULT 12
+#define LINKS_DEFAULT 16 /* a commit two regions away takes 45 ms: 350 a second */
 #define BACKOFF_MIN_MS 50 /* doubled with every connection that does not come about */
 #define BACKOFF_MAX_MS 1000
 #define ACCOUNT_MS 1000 /* how often the file with our password is looked at */
