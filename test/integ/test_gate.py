@@ -581,6 +581,14 @@ def test_server_is_killed_in_an_answer(server):
         assert g.counts()["health"] == "well"
 
 
+def freeze(server):
+    """Returns when every thread of it has stopped: the signal alone does not wait for that."""
+    server.send(signal.SIGSTOP)
+    tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
+    while any((task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()):
+        select.select([], [], [], 0.002)
+
+
 def test_slow_is_not_dead(server):
     with Gate(server, "--slow", "20ms", policy=True) as g:
         g.say("rw 1 600000")
@@ -589,10 +597,12 @@ def test_slow_is_not_dead(server):
         while "slow" not in seen and run(other, "SELECT 1"):  # it speaks, if not to everybody
             seen.add(g.counts()["health"])
         assert waits() == ((0,),)
-        server.send(signal.SIGSTOP)
-        waits = in_thread(run, one, "SELECT 10")
-        g.wait_for(health="silent")
-        server.send(signal.SIGCONT)
+        freeze(server)
+        try:
+            waits = in_thread(run, one, "SELECT 10")
+            g.wait_for(health="silent")
+        finally:
+            server.send(signal.SIGCONT)
         assert waits() == ((10,),)
         g.wait_for(health="well", slow=0)
 

@@ -87,18 +87,24 @@ def page(lab, address, buyer=None, name="reindeers.com"):
 # --- geo answers
 
 
+def answers_calmly(lab, region, **kw):
+    """That region, by the TTL of calm: a busy machine may make a name suspect for a moment, which shortens it."""
+    wait_until(lambda: answer(lab, **kw)[1] == 60, 60, "the TTL of calm")
+    assert answer(lab, **kw) == ([region], 60)
+
+
 @pytest.mark.parametrize("country", NETWORKS)
 @pytest.mark.parametrize("server", REGIONS.values())
 def test_ecs_decides(lab, country, server):
     network, region = NETWORKS[country]
-    assert answer(lab, server=server, ecs=network) == ([region], 60)
+    answers_calmly(lab, region, server=server, ecs=network)
 
 
 @pytest.mark.parametrize("country", BUYERS)
 @pytest.mark.parametrize("server", REGIONS.values())
 def test_the_buyers_own_address_decides_without_ecs(lab, country, server):
     buyer, region = BUYERS[country]
-    assert answer(lab, server=server, buyer=buyer) == ([region], 60)
+    answers_calmly(lab, region, server=server, buyer=buyer)
 
 
 @pytest.mark.parametrize("country", BUYERS)
