@@ -21,6 +21,7 @@ def declaration(folder, name):
     """The example under another name, images by absolute path, so that a demo may run beside it."""
     text = (ROOT / "example" / "platform.yaml").read_text()
     text = re.sub(r"(?m)^platform: .*", f"platform: {name}", text)
+    text = text.replace("schema/trade.sql", f"{ROOT}/example/schema/trade.sql")
     text = text.replace("oci:images/", f"oci:{ROOT}/example/images/")
     path = pathlib.Path(folder) / "platform.yaml"
     path.write_text(text)

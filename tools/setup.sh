@@ -11,8 +11,8 @@ build="gcc clang clang-tidy clang-format ccache meson ninja-build pkg-config lib
 run="runc etcd-server etcd-client mariadb-server mariadb-client mariadb-backup zstd iproute2 nftables e2fsprogs mount util-linux procps ca-certificates curl"
 # npm brings the country database and Node for the web module's image; dpkg and apt bring the rest of the images.
 images="npm nodejs xz-utils python3"
-test="python3-pytest python3-yaml python3-dnspython bind9-dnsutils skopeo docker-registry umoci busybox-static dnsperf openssl
-  groff-base man-db wrk sysbench python3-pymysql"
+test="python3-pytest python3-pytest-xdist python3-yaml python3-dnspython bind9-dnsutils skopeo docker-registry umoci busybox-static dnsperf openssl
+  groff-base man-db wrk sysbench python3-pymysql nghttp2-client python3-h2"
 # The package, and the machine on which it is tried: QEMU, Debian's own kernel is fetched when the machine is made.
 package="debhelper dpkg-dev fakeroot qemu-system-x86 mmdebstrap cpio"
 

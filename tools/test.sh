@@ -30,6 +30,7 @@ part() {
 
 part lint tools/lint.sh
 part "unit, simulator, fuzz replay" tools/meson_test.sh build unit sim fuzz
+part "100,000 failovers" build/mcp-sim --controller failover --failovers 100000
 part "mutations under sanitizers" tools/mutate.sh
 [ -x example/test.sh ] && part "example modules" example/test.sh
 part integration tools/integ.sh

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any document under secret/ of the state store: what passes the check can be worked with. */
+#include "domain/secret/made.h"
 #include "domain/secret/secret.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -21,6 +22,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(secret_doc_granted(next, "api"));
         json_decref(next);
     }
+    const struct secret_made_facts facts = {secret_doc_newest(doc), true, true, 1000};
+    const char *what;
+    json_decref(secret_made_step(doc, &facts, &note, &what));
+    json_decref(secret_made_hashes(doc));
     json_decref(secret_doc_pruned(doc));
     json_decref(secret_doc_show(doc, NULL));
     secret_doc_for_host(doc, "hk1");

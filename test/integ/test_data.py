@@ -26,13 +26,14 @@ lab:
   wan: [{between: [ra, rb], delay: 2ms}]
 data:
 """
-TRADE = "  trade: {source: ra, schema: trade.sql, replicas: %(replicas)s, connections: %(connections)s, " \
+TRADE = "  trade: {source: ra, %(schema)sreplicas: %(replicas)s, connections: %(connections)s, " \
         "limits: {memory: %(memory)s}%(also)s}\n"
 
 
 class Data(Lab):
     def __init__(self, folder):
-        self.values = {"replicas": "[rb]", "connections": 200, "memory": "512MiB", "also": "", "more": ""}
+        self.values = {"schema": "schema: trade.sql, ", "replicas": "[rb]", "connections": 200, "memory": "512MiB",
+                       "also": "", "more": ""}
         pathlib.Path(folder, "trade.sql").write_text("CREATE TABLE IF NOT EXISTS orders (id BIGINT PRIMARY KEY);\n")
         super().__init__(PLATFORM + TRADE % self.values, name=unique_name("data"), folder=folder)
 
@@ -97,6 +98,63 @@ def test_engines_run_where_they_are_declared(lab):
         print(f"first start to ready on {host}: {first_ready_s(lab, host):.2f} s (its template included)")
 
 
+def test_status_shows_replication_and_true_lag(lab):
+    """Fed by both roles over both controls, whichever host is asked; clocks compared between controls."""
+    def replicates(answer):
+        r = answer["replicas"][0]
+        return r if r["state"] == "replicating" and r["ship_ms"] is not None and not r["uncertain"] else None
+
+    def ask(*args, host=None):
+        return json.loads(lab.mcp("data", "status", *args, "--json").stdout)
+    r = wait_until(lambda: replicates(ask("trade")), 60, "a certain lag")
+    status = ask("trade")
+    assert (status["source"], status["epoch"], status["state"]) == ("a2", 1, "writable")
+    assert (r["host"], r["region"]) == ("b1", "rb") and r["gtid"] and 0 <= r["lag_ms"] < 5000
+    assert ask()["databases"][0]["replicas"][0]["host"] == "b1"
+    text = lab.mcp("data", "status").stdout
+    assert "trade: source a2 (ra), epoch 1, writable" in text and "replicating" in text
+    print(lab.mcp("data", "lag", "trade").stdout)
+    assert lab.mcp("data", "status", "nothing", check=False).returncode != 0
+    lab.sql("a2", "INSERT INTO trade.orders VALUES (1)")
+    wait_until(lambda: lab.sql("b1", "SELECT id FROM trade.orders") == [["1"]], 60, "the row at the replica")
+
+
+def test_backup_and_back_to_a_transaction(lab):
+    """On the replica, by the command line; restored beside the backups to a transaction before an accident."""
+    def ask(*args):
+        return json.loads(lab.mcp(*args, "--json").stdout)
+    print(lab.mcp("backup", "run", "trade").stdout)
+    one, = ask("backup", "list", "trade")["backups"]
+    assert one["host"] == "b1" and one["whole"] and one["path"].startswith("/var/backups/mcp/trade/trade-")
+    lab.mcp("backup", "verify", one["id"])
+    lab.sql("a2", "INSERT INTO trade.orders SELECT seq FROM trade.seq_1000_to_1999")
+    wanted, = lab.sql("a2", "SELECT @@gtid_binlog_pos")[0]
+    lab.sql("a2", "DELETE FROM trade.orders WHERE id >= 1000")
+    gone, = lab.sql("a2", "SELECT @@gtid_binlog_pos")[0]
+    wait_until(lambda: lab.sql("b1", f"SELECT MASTER_GTID_WAIT('{gone}', 1)") == [["0"]], 60, "the replica")
+    done = ask("backup", "restore", "trade", "--to", wanted, "--into", "/var/backups/mcp/trade/there")
+    print(lab.mcp("backup", "restore", "trade", "--to", wanted).stdout)
+    orders, = (t for t in done["tables"] if (t["database"], t["table"]) == ("trade", "orders"))
+    assert orders["rows"] == 1000 + len(lab.sql("a2", "SELECT id FROM trade.orders")), done
+    assert lab.mcp("backup", "restore", "trade", "--to", "1-1-99999999", check=False).returncode == 1
+    here, = (v for v in ask("data", "vault", "trade")["vaults"] if v["host"] == "b1")
+    assert here["follower"]["state"] == "following" and here["follower"]["behind"] < 1000 and here["logs"] and not here["gaps"]
+    print(lab.mcp("data", "vault", "trade").stdout)
+    assert lab.mcp("backup", "verify", "trade-20200101T000000Z-b1", check=False).returncode == 1
+    print(lab.mcp("backup", "list").stdout)
+
+
+def test_what_is_found_is_an_alarm(lab):
+    """A replica proves that it refuses writes; transactions of a server that is no member are told, with who they are of."""
+    lab.sql("a2", "SET SESSION server_id = 99", "INSERT INTO trade.orders VALUES (99)")
+    alarm = wait_until(lambda: next((a["text"] for a in lab.status()["alarms"] if "server 99" in a["text"]), None), 90,
+                       "the alarm")
+    assert "trade@" in alarm and "unknown-writer" in alarm
+    wait_until(lambda: "proven" in lab.mcp("data", "status").stdout, 90, "the proof")
+    assert "server 99" in lab.mcp("data", "status").stdout
+    assert "server 99" in lab.mcp("timeline", "--kind", "alarm").stdout
+
+
 @pytest.mark.parametrize("host", ["a2", "b1"])
 def test_what_keeps_data_safe_is_set(lab, host):
     names = ["sync_binlog", "innodb_flush_log_at_trx_commit", "gtid_strict_mode", "log_slave_updates",
@@ -142,11 +200,11 @@ def test_it_outlives_agent_and_host(lab):
     pid = lab.ready("a2")["pid"]
     agent = lab.role("a2", "agent")
     os.kill(agent, signal.SIGKILL)
-    wait_until(lambda: lab.role("a2", "agent") not in (agent, 0), 20, "another agent")
+    wait_until(lambda: lab.role("a2", "agent") not in (agent, 0), 60, "another agent")
     assert lab.ready("a2")["pid"] == pid
     host = lab.service_pid("a2")
     os.kill(host, signal.SIGKILL)
-    wait_until(lambda: lab.service_pid("a2") not in (host, 0), 20, "another host process")
+    wait_until(lambda: lab.service_pid("a2") not in (host, 0), 60, "another host process")
     u = lab.ready("a2")
     assert u["pid"] == pid and u["restarts"] == 0
     assert lab.sql("a2", "SELECT 1") == [["1"]]
@@ -178,7 +236,16 @@ def test_slow_is_not_dead(lab):
     assert u["pid"] == pid and u["restarts"] == 1
 
 
+def stopped_and_ready(lab, host):
+    """When its server stopped last, and was ready again after it."""
+    lines = [json.loads(line) for line in lab.mcp("timeline", "--json").stdout.splitlines()]
+    told = {e["message"]: e["time"] for e in lines
+            if e["kind"] == "unit" and e["subject"] == "db-trade" and e["host"] == host}
+    return told["stopping"], told["ready"]
+
+
 def test_a_changed_setting_restarts_it_orderly(lab):
+    """Replicas first, the source when they replicate again: never two at a time."""
     before = {host: lab.ready(host)["pid"] for host in ("a2", "b1")}
     plan = lab.apply("--dry-run", connections=230).stdout
     assert "connections: 200 → 230" in plan and "restarts its engines" in plan
@@ -186,6 +253,8 @@ def test_a_changed_setting_restarts_it_orderly(lab):
     for host, pid in before.items():
         assert lab.ready(host, but=pid)
         assert lab.sql(host, "SELECT @@max_connections")[0][0] == str(230 + 24)
+    times = {host: stopped_and_ready(lab, host) for host in ("a2", "b1")}
+    assert times["b1"][1] <= times["a2"][0], times
     log = lab.mcp("logs", "db-trade", "--lines", "400").stdout
     assert "Shutdown complete" in log
 
@@ -206,10 +275,10 @@ def test_over_its_memory_it_is_killed_and_named(lab):
 
 def test_what_no_apply_does_to_data(lab):
     external = ', managed: false, secret: s, external: {ra: "a.b:1", rb: "c.d:1"}'
-    for also, why in ((", hosts: {ra: a1}", "ra is its source, and would move from host a2 to a1"),
-                      (external, "engine: mariadb → external mariadb")):
+    for values, why in (({"also": ", hosts: {ra: a1}"}, "ra is its source, and would move from host a2 to a1"),
+                        ({"also": external, "schema": ""}, "engine: mariadb → external mariadb")):
         before = lab.status()["revision"]
-        p = lab.apply(check=False, keep=False, also=also)
+        p = lab.apply(check=False, keep=False, **values)
         assert p.returncode == 3 and why in p.stderr, p.stderr
         assert lab.status()["revision"] == before
 
@@ -221,7 +290,7 @@ def test_a_member_leaves_and_its_data_stays(lab):
     wait_until(lambda: lab.unit("b1") is None, 60, "its end")
     assert lab.path("b1", f"{DIR}/data/kept").is_dir()
     assert "b1 leaves" in lab.mcp("timeline").stdout
-    wait_until(lambda: lab.snapshot("b1") == {}, 10, "its data role told")
+    wait_until(lambda: lab.snapshot("b1") == {}, 60, "its data role told")
     assert lab.ready("a2")
     # Back under a number of its own: what it wrote before is told apart from what it writes now.
     lab.apply("--wait", replicas="[rb]")
@@ -231,7 +300,7 @@ def test_a_member_leaves_and_its_data_stays(lab):
 def test_external_servers_are_handed_on(lab):
     lab.apply("--wait", more='  crm: {engine: mysql, managed: false, source: rb, secret: crm_admin, '
                              'external: {rb: "10.9.0.5:3310"}}\n')
-    crm = wait_until(lambda: lab.snapshot("b1").get("crm"), 20, "the snapshot")
+    crm = wait_until(lambda: lab.snapshot("b1").get("crm"), 60, "the snapshot")
     assert crm["engine"] == "mysql" and crm["dir"] is None and not crm["managed"]
     assert (crm["self"]["address"], crm["self"]["port"]) == ("10.9.0.5", 3310)
     assert crm["external"] == {"tls": True, "login": None}

@@ -273,7 +273,7 @@ def test_no_source_is_said_when_none_comes(pair):
     pair.tell(source=None, replicas=(1,))
     begun = time.monotonic()
     assert pair.error(pair.a, "rw") == (GONE, "database trade has no source now; nothing was done, connect again")
-    assert 4 < time.monotonic() - begun < 15
+    assert 4 < time.monotonic() - begun < 45
     assert pair.where(pair.a, "ro", AI) == 2
 
 
@@ -320,9 +320,9 @@ def test_who_reads_gets_the_next_when_one_is_down(pair):
 # --- the gate of the source's host
 
 
-def ask_hold(pair, host, for_ms=30000, timeout_ms=20000, epoch=None):
+def ask_hold(pair, host, for_ms=30000, timeout_ms=20000, epoch=None, **more):
     host.role.begin("database.hold", {"database": "trade", "epoch": epoch or pair.epoch, "id": 1, "for_ms": for_ms,
-                                      "timeout_ms": timeout_ms})
+                                      "timeout_ms": timeout_ms, **more})
     asked = host.role.calls
     return lambda: answer(host, asked)
 
@@ -407,6 +407,22 @@ def test_a_hold_that_does_not_become_quiet_says_so(pair):
     assert one(s, "select 1") == 1
     assert "epoch" in ask_hold(pair, pair.a, epoch=pair.epoch - 1)()["error"]["message"]
     assert "not the source" in ask_hold(pair, pair.b)()["error"]["message"]
+
+
+def test_what_does_not_end_in_time_is_broken_off(pair):
+    """The transaction is undone by the server, and whoever ran it sees a broken connection."""
+    far, near, idle = pair.session(pair.b), pair.session(pair.a), pair.session(pair.a)
+    with far.cursor() as c:
+        c.execute("begin")
+        c.execute("insert into trade.orders values (900)")
+    assert one(idle, "select get_lock('taken', 0)") == 1
+    slow = begin(lambda: one(near, "select get_lock('taken', 60)"))
+    wait_until(lambda: gate(pair.a)["busy"] == 2)
+    assert ask_hold(pair, pair.a, grace_ms=200)()["result"] == {"busy": 0}
+    assert isinstance(slow(), pymysql.err.OperationalError)
+    assert ended(far)
+    release(pair, pair.a)
+    assert one(idle, "select count(*) from trade.orders where id = 900") == 0
 
 
 def test_a_hold_that_nobody_ends_is_over_by_itself(pair):

@@ -81,7 +81,7 @@ def test_a_bad_image_comes_back_and_can_be_asked_for_again(lab):
 def test_an_image_that_the_platform_has_by_its_digest(lab):
     lab.mcp("deploy", "web", "--image", lab.two, "--no-wait")
     assert lab.mcp("deploy", "status", "web", "--watch").returncode == 0
-    wait_until(lambda: served(lab) == "two", 30, "the image of that digest to serve")
+    wait_until(lambda: served(lab) == "two", 60, "the image of that digest to serve")
 
 
 def declare(lab, instances, rollout):
@@ -108,11 +108,11 @@ def part_of(lab):
 def test_canaries_get_their_part_and_the_others_follow(lab):
     declare(lab, 4, "strategy: canary, canary: {{weight: 20, for: 5s}}")
     lab.mcp("deploy", "web", "--image", "oci:two", "--no-wait")
-    wait_until(lambda: part_of(lab)["state"] == "canary" and part_of(lab)["ready"] == 1, 20, "the canary to be ready")
+    wait_until(lambda: part_of(lab)["state"] == "canary" and part_of(lab)["ready"] == 1, 60, "the canary to be ready")
     answers = ask(lab, 400)
     assert part_of(lab)["state"] == "canary"
     assert 0.12 < answers.count("two") / len(answers) < 0.28, answers.count("two")
-    wait_until(lambda: rollout(lab)["state"] == "done" or not ask(lab, 20), 30, "the others to follow")
+    wait_until(lambda: rollout(lab)["state"] == "done" or not ask(lab, 20), 60, "the others to follow")
     assert set(ask(lab, 40)) == {"two"}
 
 
@@ -120,7 +120,7 @@ def test_blue_green_changes_all_traffic_at_once(lab):
     declare(lab, 2, "strategy: blue-green")
     answers, revision = ask(lab, 10), lab.status()["revision"]
     lab.mcp("deploy", "web", "--image", "oci:two", "--no-wait")
-    wait_until(lambda: rollout(lab)["revision"] > revision, 20, "the rollout to begin")
+    wait_until(lambda: rollout(lab)["revision"] > revision, 60, "the rollout to begin")
     while rollout(lab)["state"] == "running":
         answers += ask(lab, 100)
     answers += ask(lab, 10)

@@ -216,7 +216,7 @@ def edge(tmp_path):
 def test_curl_over_tls(edge):
     body, figures = edge.curl("https://reindeers.com/shop//%7Eme?x=1")
     said = json.loads(body)
-    assert (figures["http_code"], figures["http_version"], figures["ssl_verify_result"]) == (200, "1.1", 0)
+    assert (figures["http_code"], figures["http_version"], figures["ssl_verify_result"]) == (200, "2", 0)
     assert (said["module"], said["path"]) == ("web-1", "/shop/~me?x=1")
     headers = dict(said["headers"])
     assert headers["host"] == "reindeers.com" and headers["x-forwarded-for"] == BUYER

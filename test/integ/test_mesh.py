@@ -100,7 +100,8 @@ class Pair:
                 "ai": {"port": 8080, "callers": list(callers), "edges": ["hk1"],
                        "targets": [all_targets[t] for t in targets]}}
 
-    def tell(self, targets=("ai-1", "ai-2"), callers=("api",), identities=True):
+    def tell(self, targets=("ai-1", "ai-2"), callers=("api",), identities=True, waits=None):
+        api = {"unit": "api-1", "module": "api"} | ({"waits": waits} if waits else {})
         if identities:
             self.a.identities(self.pki.ca, *[self.pki.leaf(n) for n in ("module/web", "module/api", "module/ai",
                                                                         "edge/hk1")])
@@ -109,7 +110,7 @@ class Pair:
                     [{"address": self.a.vip(1), "module": "ai"},
                      {"address": self.a.vip(2), "module": "ai", "target":
                       {"unit": "ai-2", "host": "hk2", "addresses": [self.b.address]}}],
-                    {self.WEB: {"unit": "web-1", "module": "web"}, self.API: {"unit": "api-1", "module": "api"}},
+                    {self.WEB: {"unit": "web-1", "module": "web"}, self.API: api},
                     {"api": [{"name": "psp.example", "below": False, "port": 0},
                              {"name": "maps.example", "below": True, "port": 8443},
                              {"name": "inside.example", "below": False, "port": 0},
@@ -174,7 +175,7 @@ def test_an_instance_that_its_own_host_hears_of_last_is_called(pair):
     pair.b.view(modules, [])
     begun = time.monotonic()
     assert is_refused(lambda: pair.call(pair.a.gateway(), 2))
-    assert 0.8 < time.monotonic() - begun < 4
+    assert 0.8 < time.monotonic() - begun < 20
 
 
 def test_calls_to_another_host_follow_each_other_on_one_connection(pair):
@@ -256,6 +257,28 @@ def test_needs_that_change_hold_from_the_next_connection_on(pair):
             assert name_of(c).startswith("ai-")
         old.sendall(b"still here")
         assert old.recv(20) == b"still here"
+
+
+def test_a_unit_that_is_not_admitted_calls_nobody(pair):
+    """Neither from now on, nor on what it has open, and who tries on and on fills no timeline."""
+    with pair.call() as old, pair.call() as other:
+        name_of(old), name_of(other)
+        before = len(pair.a.refusals())
+        pair.tell(waits="standby: admitted by promotion")
+        for conn in (old, other):
+            with contextlib.suppress(ConnectionResetError):
+                assert conn.recv(10) == b""
+    assert is_refused(pair.call) and is_refused(pair.call)
+    with pair.a.connect(pair.API, pair.a.gateway(), 3128) as c:
+        c.sendall(b"CONNECT psp.example:443 HTTP/1.1\r\n\r\n")
+        said = b""
+        while part := c.recv(65536):
+            said += part
+    assert said.startswith(b"HTTP/1.1 403 ") and b"standby: admitted by promotion" in said
+    assert len(pair.a.refusals()) == before
+    pair.tell()
+    with pair.call() as c:
+        assert name_of(c).startswith("ai-")
 
 
 def test_the_edge_reaches_an_instance_of_another_host(pair):
@@ -354,7 +377,7 @@ def test_an_orderly_stop_waits_for_what_moves(pair):
 
 def test_a_slow_reader_holds_the_sender_not_memory(pair):
     pair.tell(targets=["ai-2"])
-    before = rss_kib(pair.a.role)
+    before = anonymous_kib(pair.a.role)
     with pair.call() as c:
         name_of(c)
         c.settimeout(1)
@@ -363,7 +386,7 @@ def test_a_slow_reader_holds_the_sender_not_memory(pair):
             while sent < 256 << 20:
                 sent += c.send(b"x" * 65536)
         assert sent < 64 << 20
-        assert rss_kib(pair.a.role) - before < 4096 or is_sanitized(pair.a.role)
+        assert anonymous_kib(pair.a.role) - before < 4096 or is_sanitized(pair.a.role)
 
 
 OUTSIDE = "9.9.9.9"  # on hk1's loopback, which is all the internet that there is here
@@ -480,9 +503,10 @@ def test_nobody_else_may_use_the_proxy(pair, internet):
     assert is_refused(lambda: pair.a.connect("100.127.0.9", pair.a.gateway(), 3128))
 
 
-def rss_kib(role):
+def anonymous_kib(role):
+    """Its own memory: a share of the program's text would change with who else runs it at the moment."""
     with open(f"/proc/{role.process.pid}/smaps_rollup") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        return next(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
 
 
 def is_sanitized(role):
@@ -554,7 +578,7 @@ def test_requests_leak_nothing(pair, target, share):
         roles[0].wait_metric("mcp_mesh_flows", 0)
         kept = int(roles[0].metric("mcp_mesh_kept"))
         roles[1].wait_metric("mcp_mesh_flows", kept)
-        return kept, [(fds(role) - kept, rss_kib(role)) for role in roles]
+        return kept, [(fds(role) - kept, anonymous_kib(role)) for role in roles]
     kept_before, before = figures()
     begun = time.monotonic()
     assert hammer(pair, n - n // 4) == []

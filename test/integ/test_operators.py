@@ -136,7 +136,7 @@ def test_a_change_is_audited_before_a_kill(lab):
     os.kill(int(role["pid"]), signal.SIGCONT)
     waiting.wait(timeout=30)
     os.kill(int(role["pid"]), signal.SIGKILL)
-    entries = wait_until(lambda: audit(lab, "-n", "0", "--verify")["entries"], timeout=20)
+    entries = wait_until(lambda: audit(lab, "-n", "0", "--verify")["entries"], timeout=60)
     kims = [x for x in entries if x["subject"] == "kim"]
     assert len(kims) == 1 and len(entries) == before + 1
 

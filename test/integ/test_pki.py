@@ -151,10 +151,10 @@ class Load:
 @contextlib.contextmanager
 def load(lab):
     with Load(lab) as under:
-        wait_until(under.enough, 30, "traffic on every path")
+        wait_until(under.enough, 60, "traffic on every path")
         yield under
         before = dict(under.done)
-        wait_until(lambda: all(under.done[k] > before[k] for k in before), 30, "traffic afterwards")
+        wait_until(lambda: all(under.done[k] > before[k] for k in before), 60, "traffic afterwards")
     assert under.errors == [], under.done
 
 
@@ -174,7 +174,7 @@ def issuers(lab):
 
 
 def test_every_host_has_what_it_needs_and_no_more(lab):
-    wait_until(lambda: all_fresh(lab), 30)
+    wait_until(lambda: all_fresh(lab), 60)
     names = {h["host"]: {leaf["name"] for leaf in h["leaves"]} for h in ca_status(lab)["hosts"]}
     assert {"host", "state", "edge", "gateway"} <= names["a1"]
     assert "edge" not in names["a2"] and "gateway" not in names["a3"]
@@ -238,11 +238,12 @@ def test_a_rotation_outlives_whoever_carries_it_out(lab):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             if pid:
                 lab.exec(host, "kill", "-9", str(pid), check=False)
-        return turn >= 8 or ca_status(lab)["rotation"] is None
+        status = ca_status(lab)
+        return turn >= 8 or (status["known"] and status["rotation"] is None)
 
     wait_until(step, 60, "controls to be killed")
     lab.mcp("ca", "rotate", "--root", "--timeout", "90s")  # goes on watching, and puts the new root in its place
-    wait_until(lambda: all_fresh(lab), 30)
+    wait_until(lambda: all_fresh(lab), 60)
     assert ca_status(lab)["rotation"] is None
     assert lab.path("a3", f"{PKI}/ca.pem").read_text() == pathlib.Path(lab.state()["ca"]).read_text()
 
@@ -333,7 +334,7 @@ def refusals(lab, host):
 
 
 def test_wrong_certificates_are_refused_with_the_reason(lab, tmp_path):
-    wait_until(lambda: all_fresh(lab), 30)
+    wait_until(lambda: all_fresh(lab), 60)
     ca = pathlib.Path(lab.state()["ca"]).parent
     forge, foreign = Forge(tmp_path, ca), stranger_ca(tmp_path / "stranger")
     name, past = lab.name, ("20250101000000Z", "20250102000000Z")
@@ -349,7 +350,7 @@ def test_wrong_certificates_are_refused_with_the_reason(lab, tmp_path):
     for what, (pair, reason) in cases.items():
         mark = len(refusals(lab, "a2"))
         assert knock(lab, "10.20.0.12", 7400, pair) != "", what
-        wait_until(lambda: re.search(reason, refusals(lab, "a2")[mark:]), 5, f"the reason for {what}")
+        wait_until(lambda: re.search(reason, refusals(lab, "a2")[mark:]), 60, f"the reason for {what}")
     # etcd: a host's leaf opens nothing, also a good one; nor does an expired or a foreign one of its own kind.
     state = Forge(tmp_path, ca / "state")
     client = state.leaf("client", f"spiffe://{name}/control/a3", cn="mcp-state-client")
@@ -364,21 +365,16 @@ def test_wrong_certificates_are_refused_with_the_reason(lab, tmp_path):
 # --- off for longer than a certificate lives
 
 
-def not_after(lab, path):
-    text = openssl("x509", "-noout", "-enddate", "-in", path).stdout.strip().split("=")[1]
-    return ssl.cert_time_to_seconds(text)
-
-
 def test_hosts_that_were_off_for_too_long_come_back(lab):
     """One that issues renews its own; one that does not proves itself by its sealing key."""
-    wait_until(lambda: all_fresh(lab), 30)
-    ends = max(not_after(lab, lab.path(h, f"{PKI}/host.pem")) for h in ("a2", "a3"))
+    wait_until(lambda: all_fresh(lab), 60)
     lab.mcp("lab", "kill", "a3")
     lab.mcp("lab", "kill", "a2")
+    ends = time.time() + LEAF_S  # whenever they were renewed last
     wait_until(lambda: time.time() > ends + 1, LEAF_S + 10, "their certificates to end")
     lab.mcp("lab", "heal", "a2")
     lab.mcp("lab", "heal", "a3")
-    wait_until(lambda: all_fresh(lab) or gap(lab) and None, 40, "both to be heard with fresh certificates")
+    wait_until(lambda: all_fresh(lab) or gap(lab) and None, 60, "both to be heard with fresh certificates")
     told = lab.mcp("timeline", "-n", "200").stdout
     assert re.search(r"a3: proved itself by its sealing key", told)
     assert "a2: proved itself" not in told
@@ -459,18 +455,18 @@ def test_an_authority_that_ends_is_told_and_then_shuts_the_door(tmp_path):
             host.stop()
             host.env["MCP_CLOCK_OFFSET_MS"] = str(days * day)
             host.start()
-            wait_until(lambda: mcp("status", "--json").returncode == 0, 20)
+            wait_until(lambda: mcp("status", "--json").returncode == 0, 60)
 
         def alarms():
             return " | ".join(a["text"] for a in json.loads(mcp("status", "--json").stdout)["alarms"])
 
         host.start()
-        applied = wait_until(lambda: (p := mcp("apply")).returncode == 0 and p, 30, "an apply")
+        applied = wait_until(lambda: (p := mcp("apply")).returncode == 0 and p, 60, "an apply")
         assert "applied" in applied.stdout
-        wait_until(lambda: "the intermediate certificate ends in 9 days" in alarms(), 20, "the alarm")
+        wait_until(lambda: "the intermediate certificate ends in 9 days" in alarms(), 60, "the alarm")
         assert "root" not in alarms()
         again(8)
-        wait_until(lambda: "ends in 1 days" in alarms(), 20)
+        wait_until(lambda: "ends in 1 days" in alarms(), 60)
         assert "the certificate host of hk1 has ended; renewing fails" in alarms()
         for command in ("plan", "apply"):
             refused = mcp(command)

@@ -41,6 +41,7 @@ def declare(folder, name, source="platform.yaml"):
     text = (ROOT / "example" / source).read_text()
     text = re.sub(r"(?m)^platform: .*", f"platform: {name}", text)
     path = pathlib.Path(folder) / f"{name}.yaml"
+    text = text.replace("schema/trade.sql", f"{ROOT}/example/schema/trade.sql")
     path.write_text(text.replace("oci:images/", f"oci:{ROOT}/example/images/"))
     return path
 
@@ -248,7 +249,7 @@ def test_a_killed_module_is_back_at_once(lab, module):
     def back():
         now = unit(lab, before["host"], before["name"])
         return now["state"] == "ready" and now["pid"] != before["pid"]
-    wait_until(back, 20, f"{module} to be ready again")
+    wait_until(back, 60, f"{module} to be ready again")
     print(f"{module} ready again after {time.monotonic() - begun:.2f} s")
     assert unit(lab, before["host"], before["name"])["restarts"] == before["restarts"] + 1
 
@@ -265,7 +266,7 @@ def test_a_killed_role_is_back_and_containers_are_untouched(lab, name):
     os.kill(before, signal.SIGKILL)
     if name == "dns":  # asked while nobody reads: the socket keeps it
         assert answer(lab, server=HK, ecs=NETWORKS["KR"][0])[0] == [SEOUL]
-    wait_until(lambda: role(lab, "hk1", name)["pid"] not in (0, before), 20, f"{name} to be back")
+    wait_until(lambda: role(lab, "hk1", name)["pid"] not in (0, before), 60, f"{name} to be back")
     wait_ready(lab)
     assert {u["name"]: u["pid"] for u in units(lab, host="hk1")} == containers
 

@@ -2,15 +2,14 @@
 """Secrets: what a unit waits for, gets, and sees change (an agent alone); and that a value is nowhere but in the memory
 of whom it is for (a lab of two regions, everything searched for a canary)."""
 import base64
-import contextlib
 import json
 import os
 import pathlib
 import stat
-import threading
 import time
 
 import pytest
+from canary import Watch, files_below, forms, memory_of, searched
 from lablib import RUN, STATE, Lab, wait_until
 from units import Agent, Image, busybox, spec
 
@@ -152,81 +151,6 @@ modules:
 """
 
 
-def forms(text):
-    """The value as it is, and as base64 has it at each offset."""
-    raw = text.encode()
-    found = [raw]
-    for offset in range(3):
-        middle = base64.b64encode(b"\0" * offset + raw)[4 if offset else 0:]
-        found.append(middle[:-4])
-    return found
-
-
-def data_of(path):
-    """What of a file is not a hole: a lab's disks are sparse."""
-    with open(path, "rb") as f:
-        end, at = f.seek(0, os.SEEK_END), 0
-        while at < end:
-            try:
-                at = f.seek(at, os.SEEK_DATA)
-            except OSError:
-                return
-            hole = f.seek(at, os.SEEK_HOLE)
-            while at < hole:
-                f.seek(at)
-                part = f.read(min(hole - at + 256, 16 << 20))
-                if not part:
-                    return
-                yield part
-                at += max(len(part) - 256, 1) if at + len(part) < hole else len(part)
-
-
-def searched(paths, words):
-    """Which of the files hold a word, and how many bytes were looked at."""
-    found, total = [], 0
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            for part in data_of(path):
-                total += len(part)
-                found += [(str(path), w) for w in words if w in part]
-    return found, total
-
-
-def files_below(*tops, but=()):
-    for top in tops:
-        for folder, names, files in os.walk(top):
-            names[:] = [n for n in names if os.path.join(folder, n) not in but]
-            for name in files:
-                path = os.path.join(folder, name)
-                if stat.S_ISREG(os.lstat(path).st_mode):
-                    yield path
-
-
-class Watch:
-    """Looks at the arguments and the environment of every process while something is done."""
-
-    def __init__(self, words):
-        self.words, self.found, self.rounds, self.stop = words, [], 0, threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        while not self.stop.is_set():
-            for pid in filter(str.isdigit, os.listdir("/proc")):
-                for name in ("cmdline", "environ"):
-                    with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as f:
-                        text = f.read()
-                        self.found += [(pid, name, w) for w in self.words if w in text]
-            self.rounds += 1
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.stop.set()
-        self.thread.join()
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
@@ -260,13 +184,13 @@ def memory_files(lab, host):
 def test_an_instance_waits_until_its_secret_is_set(lab):
     warned = lab.mcp("apply").stderr
     assert "module api waits for secret psp_key, which is not set" in warned
-    wait_until(lambda: "mcp secret set psp_key" in unit_of(lab, "api")["reason"], 30)
+    wait_until(lambda: "mcp secret set psp_key" in unit_of(lab, "api")["reason"], 60)
     assert unit_of(lab, "api")["state"] == "pending" and not unit_of(lab, "api")["pid"]
-    wait_until(lambda: unit_of(lab, "other")["state"] == "ready", 30)
+    wait_until(lambda: unit_of(lab, "other")["state"] == "ready", 60)
     lab.mcp("secret", "set", "psp_key", input=CANARY)
-    wait_until(lambda: "mcp secret grant psp_key api" in unit_of(lab, "api")["reason"], 30)
+    wait_until(lambda: "mcp secret grant psp_key api" in unit_of(lab, "api")["reason"], 60)
     lab.mcp("secret", "grant", "psp_key", "api")
-    wait_until(lambda: unit_of(lab, "api")["state"] == "ready", 30)
+    wait_until(lambda: unit_of(lab, "api")["state"] == "ready", 60)
     assert shown_by(lab, "api") == CANARY
     assert [memory_files(lab, h) for h in ("a1", "b1", "c1")] == [[], ["api-1/psp_key"], []]
 
@@ -294,10 +218,10 @@ def test_a_rotation_reaches_all_without_a_restart(lab):
     files = [lab.path("b1", "/run/mcp/secrets/api-1/psp_key"), *lab.path("c1", "/run/mcp/secrets").glob("*/psp_key")]
     begun = time.monotonic()
     lab.mcp("secret", "rotate", "psp_key", input=NEXT)
-    wait_until(lambda: all(f.read_text() == NEXT for f in files), 30)
+    wait_until(lambda: all(f.read_text() == NEXT for f in files), 60)
     print(f"secrets: two hosts had the next version {time.monotonic() - begun:.2f} s after `mcp secret rotate` began")
     assert len(files) == 2 and shown_by(lab, "api") == shown_by(lab, "other") == NEXT
-    wait_until(lambda: secret_of(lab)["versions"] == 1, 30, "the old version to be dropped")
+    wait_until(lambda: secret_of(lab)["versions"] == 1, 60, "the old version to be dropped")
     assert secret_of(lab)["version"] == 2 and set(secret_of(lab)["in_place"].values()) == {2}
     assert {u["name"]: (u["pid"], u["restarts"]) for u in lab.status()["units"]} == before
     history = [row["what"] for row in json.loads(lab.mcp("secret", "history", "psp_key", "--json").stdout)]
@@ -326,20 +250,6 @@ def test_the_value_is_in_no_output(lab):
         assert "mcp_" in metrics and CANARY not in metrics and NEXT not in metrics
 
 
-def memory_of(lab, host, role):
-    """Everything that the process could write into a core file, were it to write one."""
-    pid = next(r["pid"] for h in lab.status()["hosts"] if h["name"] == host for r in h["roles"] if r["name"] == role)
-    # its number in the host is its number here: a lab has no process namespace of its own
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
-        for line in maps:
-            span, rights = line.split()[:2]
-            start, end = (int(n, 16) for n in span.split("-"))
-            if rights.startswith("rw") and not line.rstrip().endswith(("[vvar]", "[vsyscall]")):
-                with contextlib.suppress(OSError, ValueError, OverflowError):
-                    mem.seek(start)
-                    yield mem.read(end - start)
-
-
 def test_who_passed_a_value_on_has_forgotten_it(lab):
     """Control saw it on the way from the command line, into the state store and to its agent."""
     def kept(host, role, words):
@@ -357,7 +267,7 @@ def test_a_change_that_lacks_its_secret_harms_nothing(lab):
     lab.mcp("apply")
     wait_until(lambda: [line for line in lab.mcp("timeline").stdout.splitlines()
                         if "goes back" in line and "not_there is not set" in line], 30)
-    wait_until(lambda: len([u for u in lab.status()["units"] if u["module"] == "api"]) == 1, 30)
+    wait_until(lambda: len([u for u in lab.status()["units"] if u["module"] == "api"]) == 1, 60)
     after = unit_of(lab, "api")
     assert (after["name"], after["pid"], after["state"]) == (before["name"], before["pid"], "ready")
     lab.declare(THREE.format(image=lab.image, other=", secrets: [psp_key]"))
@@ -376,7 +286,7 @@ def test_the_value_is_on_no_disk_and_in_no_core_file(lab):
         assert core.split()[4:6] == ["0", "0"], core
         lab.exec(host, "kill", "-ABRT", str(pid))
     wait_until(lambda: lab.status()["ready"], 60)
-    wait_until(lambda: shown_by(lab, "api") == NEXT, 30)
+    wait_until(lambda: shown_by(lab, "api") == NEXT, 60)
     os.sync()
     words = forms(CANARY) + forms(NEXT)
     found, total = searched(files_below(STATE / lab.name, RUN / lab.name), words)
@@ -412,7 +322,7 @@ def test_what_is_removed_is_gone(lab):
     lab.mcp("secret", "rm", "psp_key")
     assert json.loads(lab.mcp("secret", "list", "--json").stdout) == []
     for host in ("a1", "b1", "c1"):
-        wait_until(lambda h=host: not list(lab.path(h, "/var/lib/mcp/control/secrets").glob("*")), 30)
+        wait_until(lambda h=host: not list(lab.path(h, "/var/lib/mcp/control/secrets").glob("*")), 60)
     assert lab.mcp("secret", "rotate", "psp_key", input="x", check=False).returncode == 1
     assert lab.mcp("secret", "set", "../x", input="x", check=False).returncode == 2
     assert lab.mcp("secret", "set", "big", input="x" * 65537, check=False).returncode == 1

@@ -106,7 +106,7 @@ def test_backup_and_restore(lab):
                                "--json").stdout)
     lab.mcp("lab", "heal", "a1")
     # the declaration of today over the state of then
-    wait_until(lambda: revision(lab) == 3, timeout=30)
+    wait_until(lambda: revision(lab) == 3, timeout=60)
     lab.exec("a2", BINARY, "host", "join", "10.20.0.11", made["token"])
     assert epoch(lab) > 1000000
     notes = {r["revision"]: r["note"] for r in json.loads(lab.mcp("revisions", "--json").stdout)}
@@ -125,7 +125,7 @@ def test_quorum_lost_for_good(lab):
     assert p.returncode == 3 and "reaches the state store" in p.stderr
     lab.mcp("lab", "wipe", "a2")
     lab.mcp("lab", "wipe", "a3")
-    wait_until(lambda: not lab.status()["state_store"]["connected"], timeout=30)
+    wait_until(lambda: not lab.status()["state_store"]["connected"], timeout=60)
     assert lab.mcp("apply", "--note", "x", check=False).returncode != 0
     p = lab.mcp("state", "recover", "--on", "a1", check=False)
     assert p.returncode == 3 and f"the whole state store of {lab.name}" in p.stderr
@@ -141,7 +141,7 @@ def test_quorum_lost_for_good(lab):
     wait_until(lambda: [h["member"] for h in hosts(lab).values()] == ["member"] * 3, timeout=90)
     wait_until(lambda: lab.status()["ready"] and revision(lab) == 3)
     lab.mcp("lab", "kill", "a1")  # what was recovered is whole without the one it came from
-    wait_until(lambda: json.loads(lab.mcp("revisions", "--json").stdout)[0]["revision"] == 3, timeout=30)
+    wait_until(lambda: json.loads(lab.mcp("revisions", "--json").stdout)[0]["revision"] == 3, timeout=60)
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -171,7 +171,7 @@ def test_a_platform_of_one_host_grows(lab):
     lab.declare(one + module)
     lab.exec("a1", BINARY, "host", "init", "-f", lab.file, "--root-out", lab.file.parent / "ca")
     lab.mcp("lab", "heal", "a1")
-    wait_until(lambda: revision(lab) == 1, timeout=30)
+    wait_until(lambda: revision(lab) == 1, timeout=60)
     lab.mcp("apply", "--wait")
     p = lab.mcp("state", "move", "etcd", check=False)
     assert p.returncode == 3 and "one host: SQLite serves it" in p.stderr
@@ -190,7 +190,7 @@ def test_a_platform_of_one_host_grows(lab):
     assert module_pids(lab) == before and revision(lab) == 2
     said = json.loads(lab.mcp("state", "move", "etcd", "--json").stdout)
     assert said["kind"] == "etcd" and said["keys"] > 5
-    wait_until(lambda: (s := lab.status()["state_store"])["kind"] == "etcd" and s["connected"], timeout=30)
+    wait_until(lambda: (s := lab.status()["state_store"])["kind"] == "etcd" and s["connected"], timeout=60)
     wait_until(lambda: module_pids(lab) == before)
     assert revision(lab) == 2
     kept = [json.loads(lab.mcp("revisions", "--json").stdout)[i]["revision"] for i in range(2)]
@@ -204,7 +204,7 @@ def test_a_platform_of_one_host_grows(lab):
     p = lab.mcp("state", "move", "etcd", check=False)
     assert p.returncode == 3 and "is etcd already" in p.stderr
     assert module_pids(lab) == before
-    wait_until(lambda: lab.status()["ready"], timeout=30)
+    wait_until(lambda: lab.status()["ready"], timeout=60)
     # A host that joined runs instances, with images that came over the platform.
     lab.mcp("host", "drain", "a1")
     wait_until(lambda: {u["host"] for u in lab.status()["units"] if u["module"] == "api" and u["state"] == "ready"}

@@ -142,15 +142,23 @@ def test_protocols_without_overlap_are_refused(lab, tmp_path):
 # ---- broken ones go back
 
 
+def left(lab, host):
+    """How often an instance was started elsewhere because that host was silent for too long."""
+    said = [json.loads(line) for line in lab.mcp("timeline", "-n", 2000, "--json", "--kind", "placement").stdout.splitlines()]
+    return sum(f"leaves {host} in" in e["message"] for e in said)
+
+
 def test_a_binary_that_ends_at_once_goes_back(lab, tmp_path):
-    """It says its version and then does not run: three starts, and the host is what it was."""
-    before, ran = binaries(lab), units(lab)
+    """It says its version and then does not run: three starts, and the host is what it was. Its containers live through
+    it, unless the machine is so busy that the host is silent for long: then the instance is started elsewhere."""
+    before, ran, gone = binaries(lab), units(lab), left(lab, "hk2")
     lame = fake(tmp_path, "lame", f"""[ "$1" = version ] && exec {BINARY} version --json\nexit 3""")
     p = lab.mcp("upgrade", "--to", lame, "--host", "hk2", check=False)
     assert p.returncode == 1 and "hk2: the host ended each time that it was started" in p.stderr, p.stderr
     assert binaries(lab) == before
-    wait_until(lambda: lab.status()["ready"], 30, "a ready platform")
-    assert units(lab) == ran
+    wait_until(lambda: lab.status()["ready"], 60, "a ready platform")
+    now, here = set(units(lab)), {u for u in ran if u[1] != "hk2"}
+    assert here <= now and (now == set(ran) or left(lab, "hk2") > gone), (ran, now)
 
 
 def test_a_binary_that_a_host_cannot_run_is_not_tried(lab, tmp_path):
@@ -191,7 +199,7 @@ def test_an_upgrade_under_load_fails_no_request(lab):
     print(f"upgrade: {found['requests']} requests, {found['failed']} failed")
     assert found["requests"] > 100 and found["failed"] == 0, found["text"] + refused(lab)
     assert units(lab) == ran
-    wait_until(lambda: {h["acts_at"] for h in hosts(lab).values()} == {2}, 30, "acting at protocol 2")
+    wait_until(lambda: {h["acts_at"] for h in hosts(lab).values()} == {2}, 60, "acting at protocol 2")
     told = lab.mcp("timeline").stdout
     assert re.search(r"upgrade hk1: upgrade to .* done", told), told[-3000:]
 

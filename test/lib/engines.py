@@ -15,6 +15,7 @@ user=mysql
 datadir={dir}/data
 socket={dir}/run/db.sock
 pid-file={dir}/run/db.pid
+tmpdir={dir}/run
 bind-address={address}
 port={port}
 server-id={id}
@@ -66,13 +67,13 @@ class Authority:
     def _openssl(self, *words):
         subprocess.run(["openssl", *words], cwd=self.dir, check=True, capture_output=True)
 
-    def issue(self, address, subject="/O=MCP/CN=mcp-data"):
-        """{"ca", "cert", "key"}, as the role is told."""
+    def issue(self, address, subject="/O=MCP/CN=mcp-data", days=1):
+        """{"ca", "cert", "key"}, as the role is told. days 0: it has ended."""
         self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject,
                       "-keyout", "leaf.key", "-out", "leaf.csr")
         (self.dir / "leaf.ext").write_text(f"subjectAltName=IP:{address}\n")
         self._openssl("x509", "-req", "-in", "leaf.csr", "-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial",
-                      "-days", "1", "-extfile", "leaf.ext", "-out", "leaf.pem")
+                      "-days", str(days), "-extfile", "leaf.ext", "-out", "leaf.pem")
         return {"ca": (self.dir / "root.pem").read_text(), "cert": (self.dir / "leaf.pem").read_text(),
                 "key": (self.dir / "leaf.key").read_text()}
 
@@ -106,13 +107,13 @@ class Server:
             ready.settimeout(60)
             self.process = subprocess.Popen(
                 self.machine.enter("env", f"NOTIFY_SOCKET={self.dir}/run/notify", "mariadbd",
-                                   f"--defaults-file={self.dir}/my.cnf", f"--log-error={self.dir}/run/log"),
+                                   f"--defaults-file={self.dir}/my.cnf", f"--log-error={self.dir}/run/log.err"),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             while b"READY=1" not in ready.recv(4096):
                 assert self.process.poll() is None, self.log()
 
     def log(self):
-        return self.machine.run("cat", f"{self.dir}/run/log")
+        return self.machine.run("cat", f"{self.dir}/run/log.err")
 
     def sql(self, text, database=None):
         """As root; rows of tab-separated columns, without a head."""

@@ -49,7 +49,7 @@ def unique_name(prefix="t"):
     return f"{prefix}{os.getpid()}x{next(_numbers)}"
 
 
-def wait_until(check, timeout=10.0, what=None):
+def wait_until(check, timeout=60.0, what=None):
     """The first true value of check(); exceptions count as not yet. Fails with the last one."""
     deadline, last = time.monotonic() + timeout, None
     while True:
@@ -112,7 +112,9 @@ class Lab:
     def mcp(self, *args, check=True, **kw):
         """`mcp ARGS` about this lab; the words "lab kill" and such are given as separate arguments."""
         args = [str(a) for a in args]
-        split = 2 if args[0] in ("lab", "explain", "host", "state", "operator", "ca", "secret", "image") else 1
+        groups = ("lab", "explain", "host", "state", "operator", "ca", "secret", "image", "data", "backup",
+                  "steer", "functions", "alarms")
+        split = 2 if args[0] in groups else 1
         split = 2 if args[:2] == ["deploy", "status"] else split
         which = ["-f", str(self.file)] if args[0] in ("up", "apply", "plan", "deploy") else ["--platform", self.name]
         kw.setdefault("timeout", 400)

@@ -358,6 +358,28 @@ static void test_purged(void **state)
     count_rows(&two, "7");
 }
 
+/* What a replica would be sent: the transaction that it has not. */
+static void test_feed(void **state)
+{
+    enum { HEAD = 19, TYPE = 4, GTID = 33, TAGGED = 42, ROWS = 30 };
+    _cleanup_sql_ struct sql_conn *s = mariadb_open(&one.m), *feed = mariadb_open(&one.m);
+    _cleanup_sql_position_ struct sql_position before = {0};
+    OK(sql_position(s, &before, &failure));
+    mariadb_exec(s, "INSERT INTO trade.o VALUES (200)");
+    const struct sql_feed f = {.has = &before.current, .server_id = 4711, .heartbeat_ms = 1000};
+    OK(sql_feed_begin(feed, &f, &failure));
+    unsigned gtids = 0, rows = 0;
+    while (!rows) {
+        const uint8_t *p;
+        size_t len;
+        OK(sql_feed_next(feed, &p, &len, &failure));
+        assert_true(len >= HEAD);
+        gtids += p[TYPE] == GTID || p[TYPE] == TAGGED;
+        rows += p[TYPE] == ROWS;
+    }
+    assert_int_equal(gtids, 1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -366,6 +388,6 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_preflight),
         cmocka_unit_test(test_accounts), cmocka_unit_test(test_supervisor),
         cmocka_unit_test(test_replicate_kill_resume), cmocka_unit_test(test_switchover),
-        cmocka_unit_test(test_errant), cmocka_unit_test(test_purged)};
+        cmocka_unit_test(test_errant), cmocka_unit_test(test_purged), cmocka_unit_test(test_feed)};
     return cmocka_run_group_tests(tests, start_servers, end_servers);
 }

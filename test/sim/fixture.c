@@ -8,18 +8,35 @@
 
 #define FAILURES_PRINTED 5u
 
+/* Events lie in one list a millisecond; those beyond the turn of the wheel wait in `later`, in the order they were
+ * made, and are sorted in when it has turned. */
+#define WHEEL 1024u
+
 struct event {
-    uint64_t when, order;
+    struct event *next;
+    uint64_t when, arg;
     sim_fn fn;
     void *ctx;
-    uint64_t arg;
+};
+
+struct list {
+    struct event *first, *last;
+};
+
+#define EVENTS_A_CHUNK 128u
+struct chunk {
+    struct chunk *next;
+    struct event events[EVENTS_A_CHUNK];
 };
 
 struct sim {
-    uint64_t now, order;
+    uint64_t now;
     struct rnd rnd;
-    struct event *heap;
-    size_t n, cap;
+    struct list wheel[WHEEL], later;
+    uint64_t turn;            /* when / WHEEL of what lies in the wheel */
+    uint64_t busy[WHEEL / 64]; /* bits: lists that are not empty */
+    struct event *free;
+    struct chunk *chunks;
     char *failure;
     bool trace;
 };
@@ -34,7 +51,11 @@ struct sim *sim_new(uint64_t seed, bool trace)
 
 void sim_free(struct sim *s)
 {
-    free(s->heap);
+    while (s->chunks) {
+        struct chunk *c = s->chunks;
+        s->chunks = c->next;
+        free(c);
+    }
     free(s->failure);
     free(s);
 }
@@ -59,42 +80,101 @@ bool sim_chance(struct sim *s, unsigned percent)
     return rnd_below(&s->rnd, 100) < percent;
 }
 
-static bool before(const struct event *a, const struct event *b)
+static struct event *event_new(struct sim *s)
 {
-    return a->when != b->when ? a->when < b->when : a->order < b->order;
+    if (!s->free) {
+        struct chunk *c = xcalloc(1, sizeof *c);
+        c->next = s->chunks;
+        s->chunks = c;
+        for (size_t i = 0; i < EVENTS_A_CHUNK; i++) {
+            c->events[i].next = s->free;
+            s->free = &c->events[i];
+        }
+    }
+    struct event *e = s->free;
+    s->free = e->next;
+    return e;
+}
+
+static void append(struct list *l, struct event *e)
+{
+    e->next = NULL;
+    if (l->first)
+        l->last->next = e;
+    else
+        l->first = e;
+    l->last = e;
+}
+
+static void put(struct sim *s, struct event *e)
+{
+    if (e->when / WHEEL != s->turn) {
+        append(&s->later, e);
+        return;
+    }
+    unsigned slot = (unsigned)(e->when % WHEEL);
+    append(&s->wheel[slot], e);
+    s->busy[slot / 64] |= UINT64_C(1) << slot % 64;
 }
 
 void sim_at(struct sim *s, uint64_t when_ms, sim_fn fn, void *ctx, uint64_t arg)
 {
-    struct event e = {MAX(when_ms, s->now), s->order++, fn, ctx, arg};
-    (void)GROW(s->heap, s->n, s->cap);
-    size_t i = s->n - 1;
-    for (; i > 0 && before(&e, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        s->heap[i] = s->heap[(i - 1) / 2];
-    s->heap[i] = e;
+    struct event *e = event_new(s);
+    *e = (struct event){.when = MAX(when_ms, s->now), .arg = arg, .fn = fn, .ctx = ctx};
+    put(s, e);
 }
 
-static struct event pop(struct sim *s)
+/* The slot of the next event of this turn; WHEEL: there is none. */
+static unsigned next_slot(const struct sim *s)
 {
-    struct event top = s->heap[0], last = s->heap[--s->n];
-    size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < s->n; i = child) {
-        if (child + 1 < s->n && before(&s->heap[child + 1], &s->heap[child]))
-            child++;
-        if (!before(&s->heap[child], &last))
-            break;
-        s->heap[i] = s->heap[child];
+    for (unsigned i = s->now / WHEEL == s->turn ? s->now % WHEEL / 64 : 0; i < WHEEL / 64; i++)
+        if (s->busy[i])
+            return i * 64 + (unsigned)__builtin_ctzll(s->busy[i]);
+    return WHEEL;
+}
+
+/* To the first of those that wait, if it is not beyond that of `until_ms`: what is made by then has its place. */
+static void turn(struct sim *s, uint64_t until_ms)
+{
+    struct event *e = s->later.first;
+    uint64_t first = UINT64_MAX;
+    for (const struct event *k = e; k; k = k->next)
+        first = MIN(first, k->when);
+    if (first / WHEEL > until_ms / WHEEL)
+        return;
+    s->later = (struct list){0};
+    s->turn = first / WHEEL;
+    for (struct event *next; e; e = next) {
+        next = e->next;
+        put(s, e);
     }
-    s->heap[i] = last;
-    return top;
+}
+
+/* NULL: nothing is due until then. */
+static struct event *take(struct sim *s, uint64_t until_ms)
+{
+    unsigned slot = next_slot(s);
+    if (slot == WHEEL && s->later.first) {
+        turn(s, until_ms);
+        slot = next_slot(s);
+    }
+    struct event *e = slot < WHEEL ? s->wheel[slot].first : NULL;
+    if (!e || e->when > until_ms)
+        return NULL;
+    s->wheel[slot].first = e->next;
+    if (!e->next)
+        s->busy[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+    return e;
 }
 
 void sim_run(struct sim *s, uint64_t until_ms)
 {
-    while (s->n && s->heap[0].when <= until_ms && !s->failure) {
-        struct event e = pop(s);
-        s->now = e.when;
-        e.fn(e.ctx, e.arg);
+    for (struct event *e; !s->failure && (e = take(s, until_ms));) {
+        struct event now = *e;
+        e->next = s->free;
+        s->free = e;
+        s->now = now.when;
+        now.fn(now.ctx, now.arg);
     }
     if (!s->failure)
         s->now = until_ms;

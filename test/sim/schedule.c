@@ -21,15 +21,26 @@ static json_t *by_name(const json_t *list, const char *name)
     return NULL;
 }
 
-static bool runs(const json_t *in)
+static bool is_idle(const struct world *w, const json_t *in)
 {
-    return in && !json_opt_bool(in, "standby", false)
+    return json_opt_bool(in, "standby", false) && !w->view.admitted;
+}
+
+/* Active, or an admitted standby. */
+static unsigned wanted_of(const struct world *w, size_t module, const char *region)
+{
+    return world_wanted(w, module, region) + (w->view.admitted && world_has_standby(module, region));
+}
+
+static bool runs(const struct world *w, const json_t *in)
+{
+    return in && !is_idle(w, in)
            && str_eq(json_opt_str(in, "state", NULL), "run");
 }
 
-static bool takes_requests(const json_t *in)
+static bool takes_requests(const struct world *w, const json_t *in)
 {
-    return runs(in) && json_opt_int(in, "weight", 0) > 0;
+    return runs(w, in) && json_opt_int(in, "weight", 0) > 0;
 }
 
 static size_t host_number(struct world *w, const json_t *in)
@@ -48,7 +59,7 @@ static bool seen_heard(struct world *w, const json_t *in)
 static bool seen_serving(struct world *w, const json_t *in)
 {
     size_t h = host_number(w, in);
-    if (!takes_requests(in) || !w->view.heard[h])
+    if (!takes_requests(w, in) || !w->view.heard[h])
         return false;
     if (!w->view.units[h])
         return true;
@@ -75,12 +86,12 @@ static unsigned count(struct world *w, const json_t *list, size_t module,
 
 static bool any_run(struct world *w, const json_t *in)
 {
-    return runs(in);
+    return runs(w, in);
 }
 
 static bool staying(struct world *w, const json_t *in)
 {
-    return runs(in) && seen_heard(w, in) && !w->view.drained[host_number(w, in)];
+    return runs(w, in) && seen_heard(w, in) && !w->view.drained[host_number(w, in)];
 }
 
 /* ---- drains */
@@ -123,7 +134,7 @@ static void check_removed(struct world *w, const char *region, const json_t *in)
     bool drain = str_eq(json_opt_str(in, "state", NULL), "drain");
     if (!region_heard(w, region))
         sim_fail(w->sim, "%s leaves the silent region %s", name, region);
-    if (!seen_heard(w, in) || json_opt_bool(in, "standby", false))
+    if (!seen_heard(w, in) || is_idle(w, in))
         return;
     if (!drain)
         sim_fail(w->sim, "%s in %s is stopped without having been drained", name, region);
@@ -151,7 +162,7 @@ static void check_alone(struct world *w, const char *region, const json_t *list,
     json_t *other;
     json_array_foreach ((json_t *)list, i, other)
         if (str_eq(json_opt_str(other, "module", NULL), module) && seen_heard(w, other)
-            && !json_opt_bool(other, "standby", false)
+            && !is_idle(w, other)
             && strcmp(json_opt_str(other, "spec", ""), spec) != 0)
             sim_fail(w->sim, "%s begins beside %s of another generation",
                 json_opt_str(in, "name", ""), json_opt_str(other, "name", ""));
@@ -167,22 +178,22 @@ static void check_alone(struct world *w, const char *region, const json_t *list,
 static void check_module(
     struct world *w, size_t m, const char *region, const json_t *before, const json_t *after)
 {
-    unsigned wanted = world_wanted(w, m, region);
+    unsigned wanted = wanted_of(w, m, region);
     bool withdrawn = false, created = false;
     size_t i;
     json_t *in;
     json_array_foreach ((json_t *)before, i, in) {
         const json_t *now = of(in, m) ? by_name(after, json_opt_str(in, "name", "")) : in;
-        withdrawn |= takes_requests(in) && seen_heard(w, in) && !takes_requests(now);
+        withdrawn |= takes_requests(w, in) && seen_heard(w, in) && !takes_requests(w, now);
         if (!now)
             check_removed(w, region, in);
     }
     json_array_foreach ((json_t *)after, i, in) {
         if (!of(in, m) || by_name(before, json_opt_str(in, "name", "")))
             continue;
-        created |= runs(in);
+        created |= runs(w, in);
         check_created(w, region, in);
-        if (module_strategies[m] == ROLLOUT_REPLACE && runs(in))
+        if (module_strategies[m] == ROLLOUT_REPLACE && runs(w, in))
             check_alone(w, region, after, in);
     }
     unsigned was = count(w, before, m, seen_serving), is = count(w, after, m, seen_serving);
@@ -211,7 +222,7 @@ static void learn_table(struct world *w, size_t region)
     json_t *in;
     t->n = 0;
     json_array_foreach (world_instances(w->docs, regions[region]), i, in) {
-        if (!takes_requests(in))
+        if (!takes_requests(w, in))
             continue;
         ASSERT(t->n < TABLE_MAX);
         struct taking *k = &t->v[t->n++];
@@ -314,8 +325,8 @@ static void check_end_of(struct world *w, size_t m)
                 sim_fail(w->sim, "%s in %s runs another generation (%s)",
                     json_opt_str(in, "name", ""), regions[k], state);
         unsigned n = count(w, world_instances(w->docs, regions[k]), m, any_run);
-        if (n != world_wanted(w, m, regions[k]))
-            sim_fail(w->sim, "%u of %u %s in %s", n, world_wanted(w, m, regions[k]),
+        if (n != wanted_of(w, m, regions[k]))
+            sim_fail(w->sim, "%u of %u %s in %s", n, wanted_of(w, m, regions[k]),
                 module_names[m], regions[k]);
         bool expected = w->wanted[m] == IMAGE_GOOD || back;
         unsigned serve[MODULES];
@@ -328,6 +339,8 @@ static void check_end_of(struct world *w, size_t m)
 
 static void check_end(struct world *w)
 {
+    for (size_t r = 0; r < REGIONS; r++)
+        learn_table(w, r);
     for (size_t m = 0; m < MODULES; m++)
         check_end_of(w, m);
     for (size_t r = 0; r < REGIONS; r++) {

@@ -36,6 +36,11 @@ unsigned world_wanted(const struct world *w, size_t module, const char *region)
     return 0;
 }
 
+bool world_has_standby(size_t module, const char *region)
+{
+    return module == MODULES - 1 && !strcmp(region, "ap-b");
+}
+
 /* ---- what operators declare */
 
 static void declare(struct world *w)
@@ -187,8 +192,7 @@ static void want_unit(struct host_at *h, const json_t *spec)
     str_copy(u->spec, sizeof u->spec, id);
     u->image = (enum image)json_opt_int(h->w->images, json_opt_str(spec, "image", ""), IMAGE_GOOD);
     u->standby = json_opt_bool(spec, "standby", false);
-    if (!u->standby)
-        start(h, u);
+    start(h, u); /* standbys run like all others */
 }
 
 /* As the agent does with a snapshot. */
@@ -456,6 +460,7 @@ static void on_due(void *ctx, uint64_t leader)
 
 static void remember(struct world *w, const struct schedule_host *seen)
 {
+    w->view.admitted = w->admitted;
     for (size_t i = 0; i < w->n_hosts; i++) {
         json_decref(w->view.units[i]);
         w->view.units[i] = json_incref((json_t *)seen[i].units);
@@ -484,7 +489,9 @@ static void on_step(void *ctx, uint64_t leader)
             .units = w->hosts[i].reported,
             .must_ack = w->hosts[i].must_ack,
             .acked = w->hosts[i].acked};
+    _cleanup_json_ json_t *admitted = json_pack("{s:s}", module_names[MODULES - 1], "ap-b");
     struct schedule_input in = {.model = w->model,
+        .admitted = w->admitted ? admitted : NULL,
         .files = w->files,
         .revision = w->revision,
         .by = "sim",
@@ -575,6 +582,17 @@ static void on_operator(void *ctx, uint64_t unused)
     sim_at(w->sim, sim_now(w->sim) + sim_between(w->sim, 500, 30000), on_operator, w, 0);
 }
 
+static void on_admission(void *ctx, uint64_t unused)
+{
+    struct world *w = ctx;
+    if (!world_faulty(w))
+        return;
+    w->admitted = !w->admitted;
+    sim_trace(w->sim, "the standby is %s", w->admitted ? "admitted" : "a standby again");
+    step_soon(w);
+    sim_at(w->sim, sim_now(w->sim) + sim_between(w->sim, 500, 40000), on_admission, w, 0);
+}
+
 static void on_calm(void *ctx, uint64_t unused)
 {
     struct world *w = ctx;
@@ -635,6 +653,7 @@ void world_init(struct world *w, uint64_t seed, bool trace, int guard_off)
     on_leader(w, 0);
     sim_at(w->sim, 500, on_tick, w, 0);
     sim_at(w->sim, 20000 + sim_between(w->sim, 0, 20000), on_operator, w, 0);
+    sim_at(w->sim, sim_between(w->sim, 5000, 60000), on_admission, w, 0);
     sim_at(w->sim, 20000 + sim_between(w->sim, 0, 20000), on_fault, w, 0);
     sim_at(w->sim, FAULTS_MS, on_calm, w, 0);
     sim_at(w->sim, FAULTS_MS + 70000, on_ask_again, w, 0);

@@ -48,6 +48,7 @@ struct host_at {
 struct step_view { /* what the leader saw when it decided */
     bool heard[HOSTS_MAX], drained[HOSTS_MAX];
     json_t *units[HOSTS_MAX];
+    bool admitted;
 };
 
 struct taking { /* an instance that takes requests */
@@ -87,6 +88,7 @@ struct world {
     json_t *loaded;  /* versions as it knows them */
     json_t *pending; /* its write that is on the way */
     struct step_view view;
+    bool admitted; /* the standby of the last module, in ap-b */
     bool step_soon;
     uint64_t due;
     int guard_off; /* -1: none */
@@ -105,6 +107,7 @@ void world_init(struct world *w, uint64_t seed, bool trace, int guard_off);
 void world_done(struct world *w);
 bool world_faulty(const struct world *w);
 unsigned world_wanted(const struct world *w, size_t module, const char *region);
+bool world_has_standby(size_t module, const char *region);
 json_t *world_instances(const json_t *docs, const char *region);
 struct host_at *world_host(struct world *w, const char *name);
 const char *world_image_state(const struct world *w, const char *spec);

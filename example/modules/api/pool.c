@@ -139,13 +139,15 @@ void pool_link_down(struct link *l, const struct link_error *error)
     }
     if (is_account_error(error->code))
         account_suspect = true;
+    s->address_until_ms = 0;
+    if (now < s->not_before_ms)
+        return; /* it began with the one that failed before: all of them are one try */
     uint64_t wait = (uint64_t)BACKOFF_MIN_MS << (s->failures < 5 ? s->failures : 5);
     if (wait > BACKOFF_MAX_MS)
         wait = BACKOFF_MAX_MS;
     /* Instances that lost the same source do not come back in step. */
     s->not_before_ms = now + wait / 2 + (uint64_t)random() % (wait / 2 + 1);
     s->failures += error->connecting;
-    s->address_until_ms = 0;
 }
 
 /* The address to connect to: true when it is known. */

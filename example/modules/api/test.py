@@ -199,6 +199,23 @@ def no_database():
         assert w.place("k-1")[0] == 503
 
 
+def many_fail_at_once():
+    """Ten connections that end together, as when the source moves, are one failure: the next try comes at once."""
+    with World(DB_DEADLINE_MS="8000") as w:
+        w.rw.hold()
+        answers = []
+        clients = [threading.Thread(target=lambda i=i: answers.append(w.place(f"k-{i}"))) for i in range(10)]
+        for c in clients:
+            c.start()
+        wait_until(lambda: w.rw.accepted >= 10)
+        w.rw.cut()
+        w.rw.release()
+        for c in clients:
+            c.join()
+        assert [a[0] for a in answers] == [201] * 10, answers
+        assert int(w.module.wait_line(r"info .* rw is back .*tries=(\d+)")[1]) < 5
+
+
 def read_only_source():
     """What the source says while it is no source: not taken, and taken as soon as it is one again."""
     with World(DB_DEADLINE_MS="8000") as w:
@@ -401,6 +418,7 @@ CASES = {
     "api a commit that nobody heard": a_commit_that_nobody_heard,
     "api a connection that breaks": a_connection_that_breaks,
     "api no database": no_database,
+    "api many fail at once": many_fail_at_once,
     "api read-only source": read_only_source,
     "api database killed": database_killed,
     "api rotated password": rotated_password,

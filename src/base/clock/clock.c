@@ -22,6 +22,15 @@ uint64_t clock_boot_ms(void)
     return clock_boot_ns() / 1000000u;
 }
 
+uint64_t clock_slept_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    uint64_t awake_ms = (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+    uint64_t boot_ms = clock_boot_ms();
+    return boot_ms > awake_ms ? boot_ms - awake_ms : 0;
+}
+
 static pthread_once_t offset_once = PTHREAD_ONCE_INIT;
 static const volatile int64_t *offset_file; /* NULL: none; mapped for good */
 

@@ -11,6 +11,7 @@
 
 uint64_t clock_boot_ms(void);
 uint64_t clock_boot_ns(void);
+uint64_t clock_slept_ms(void); /* how much of the time since boot the machine was suspended */
 int64_t clock_wall_ms(void); /* milliseconds since 1970, UTC */
 int64_t clock_wall_us(void);
 /* "2026-11-23T05:30:12.345Z" */

@@ -58,7 +58,8 @@ static const int calls_tools[] = {CALL(execve), CALL(execveat), CALL(fork), CALL
     CALL(wait4), CALL(waitid), CALL(kill), CALL(pidfd_open), CALL(pidfd_send_signal), CALL(setsid),
     CALL(setpgid), CALL(getpgid), CALL(getpgrp), CALL(getsid), CALL(prctl), CALL(prlimit64),
     CALL(setrlimit), CALL(arch_prctl), CALL(ioctl), CALL(chdir), CALL(fchdir), CALL(truncate),
-    CALL(symlink), CALL(copy_file_range), CALL(sync_file_range), CALL(io_setup), CALL(io_submit),
+    CALL(symlink), CALL(copy_file_range), CALL(sync_file_range), CALL(syncfs),
+    CALL(io_setup), CALL(io_submit),
     CALL(io_getevents), CALL(io_destroy), CALL(alarm), CALL(setitimer), CALL(getdents),
     CALL(getgroups), CALL(getresuid), CALL(getresgid), CALL(pause), CALL(rt_sigsuspend),
     CALL(pipe), CALL(creat), CALL(getxattr), CALL(lgetxattr), CALL(flistxattr)};

@@ -89,6 +89,10 @@ MUST_CHECK int cmd_load_resolved(
 MUST_CHECK int cmd_connect(
     const struct cmd_ctx *ctx, const char *host, struct rpc_client **ret, struct err *e);
 
+/* One question: connects as cmd_connect() does, takes `params` (may be NULL) in any case. */
+MUST_CHECK int cmd_call(const struct cmd_ctx *ctx, const char *method, json_t *params,
+    uint64_t timeout_ms, json_t **ret, struct err *e);
+
 void cmd_print_json(const json_t *j);
 /* For standard output: colours only on a terminal (never with $NO_COLOR or TERM=dumb), lines cut
  * only there. */

@@ -39,9 +39,39 @@ static int choose(const struct cmd_ctx *ctx, const char **ret, struct err *e)
     return n == 1 ? 0 : err_set(e, ERR_USAGE, "one of --leaves, --intermediate, --root");
 }
 
+/* One look. A host that has only begun does not know yet whether a rotation runs: it counts as
+ * one that does not answer, and the next look asks anew whoever answers then. */
 static int get_status(struct rotation *a, json_t **ret, struct err *e)
 {
-    return rpc_client_call(a->client, "ca.status", NULL, TIMEOUT_MS, NULL, NULL, ret, e);
+    _cleanup_json_ json_t *status = NULL;
+    int r = a->client ? 0 : cmd_connect(a->ctx, NULL, &a->client, e);
+    if (r >= 0)
+        r = rpc_client_call(a->client, "ca.status", NULL, TIMEOUT_MS, NULL, NULL, &status, e);
+    if (r >= 0 && !json_opt_bool(status, "known", false))
+        r = err_set(e, ERR_UNAVAILABLE, "the host that answers has not heard the state store yet");
+    if (r >= 0) {
+        *ret = json_incref(status);
+        return 0;
+    }
+    rpc_client_free(a->client);
+    a->client = NULL;
+    return r;
+}
+
+static void until_next_look(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, NULL);
+}
+
+static int first_status(struct rotation *a, json_t **ret, struct err *e)
+{
+    uint64_t patience = clock_boot_ms() + TIMEOUT_MS;
+    for (;;) {
+        int r = get_status(a, ret, e);
+        if (r != ERR_UNAVAILABLE || clock_boot_ms() > patience || clock_boot_ms() > a->until_ms)
+            return r;
+        until_next_look();
+    }
 }
 
 static int find_folder(struct rotation *a, struct err *e)
@@ -149,38 +179,27 @@ static void tell(const struct rotation *a, const json_t *r, char last[512])
     str_copy(last, 512, text);
 }
 
-static int reconnect(struct rotation *a, struct err *e)
-{
-    rpc_client_free(a->client);
-    a->client = NULL;
-    return cmd_connect(a->ctx, NULL, &a->client, e);
-}
-
 static int watch(struct rotation *a, json_t **ret, struct err *e)
 {
     char last[512] = "";
     for (;;) {
         struct err why = {0};
         json_t *status = NULL;
-        int r = a->client ? get_status(a, &status, &why) : reconnect(a, &why);
-        if (r >= 0 && status && !json_is_object(json_object_get(status, "rotation"))) {
+        int r = get_status(a, &status, &why); /* a control that restarts: another one answers */
+        if (r < 0)
+            str_copy(last, sizeof last, why.message);
+        else if (!json_is_object(json_object_get(status, "rotation"))) {
             *ret = status;
             return 0;
-        }
-        if (status)
+        } else
             tell(a, json_object_get(status, "rotation"), last);
         json_decref(status);
-        if (r < 0) { /* a control that restarts: another one answers */
-            rpc_client_free(a->client);
-            a->client = NULL;
-            snprintf(last, sizeof last, "%s", why.message);
-        }
         if (clock_boot_ms() > a->until_ms) {
             err_set(e, ERR_TIMEOUT, "the rotation is not done yet; %s", last);
             err_fix(e, "it goes on; run the same command again to wait for it");
             return ERR_TIMEOUT;
         }
-        nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, NULL);
+        until_next_look();
     }
 }
 
@@ -229,7 +248,7 @@ static int place_root(const struct rotation *a, const json_t *status, struct err
 static int rotate(struct rotation *a, struct err *e)
 {
     _cleanup_json_ json_t *status = NULL, *after = NULL;
-    int r = get_status(a, &status, e);
+    int r = first_status(a, &status, e);
     if (r < 0)
         return r;
     str_copy(a->platform, sizeof a->platform, json_opt_str(status, "platform", ""));

@@ -109,13 +109,8 @@ static void print(const struct cmd_ctx *ctx, const json_t *status)
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    struct rpc_client *c;
     _cleanup_json_ json_t *status = NULL;
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r < 0)
-        return r;
-    r = rpc_client_call(c, "ca.status", NULL, TIMEOUT_MS, NULL, NULL, &status, e);
-    rpc_client_free(c);
+    int r = cmd_call(ctx, "ca.status", NULL, TIMEOUT_MS, &status, e);
     if (r < 0)
         return r;
     if (ctx->json)
@@ -136,7 +131,8 @@ const struct cmd cmd_ca_status = {
             "store has a root and an intermediate of its own.\n\n"
             "A certificate that is late has less than a quarter of its life left, because renewing "
             "it has failed; the reason stands beside it.\n\n"
-            "JSON: {platform, now_ms, roots: [{of, id, subject, not_after_ms}], intermediates, "
+            "JSON: {platform, known (false: the host that answers has just begun and has not heard "
+            "the state store), now_ms, roots: [{of, id, subject, not_after_ms}], intermediates, "
             "hosts: [{host, heard, holder, holds, leaves: [{name, kind, state, issued_ms, "
             "not_after_ms, renewed_ms, issuer, error}]}], rotation, last, gate}.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},

@@ -78,6 +78,8 @@ static int run(struct cmd_ctx *ctx, struct err *e)
         show(result);
     if (json_opt_bool(result, "equal", false))
         return 0;
+    if (ctx->json)
+        return 1;
     err_set(e, ERR_FAILED, "a replica is not equal to the source");
     err_fix(e, "keep the evidence; then seed that replica anew: `mcp data seed %s`", d.database);
     return e->code;

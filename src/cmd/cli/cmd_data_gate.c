@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cli/cmd.h"
+#include "cmd/cli/priv.h"
 
 #include "base/clock/clock.h"
 #include "base/str/str.h"
@@ -8,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -75,17 +75,6 @@ static void serve_until_told(struct gate_cmd *c)
     }
 }
 
-static int open_signals(struct err *e)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigprocmask(SIG_BLOCK, &set, NULL); /* before threads are made */
-    int fd = signalfd(-1, &set, SFD_CLOEXEC);
-    return fd < 0 ? err_errno(e, errno, "signals") : fd;
-}
-
 static int read_options(const struct cmd_ctx *ctx, struct gate_serve_config *c,
     struct gate_place *listen, int *fd, struct err *e)
 {
@@ -134,7 +123,7 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     int r = read_options(ctx, &config, &listen, &c.policy_fd, e);
     if (r < 0)
         return r;
-    _cleanup_close_ int signals = open_signals(e);
+    _cleanup_close_ int signals = cmd_stop_open(0, e);
     if (signals < 0)
         return signals;
     c.signals = signals;

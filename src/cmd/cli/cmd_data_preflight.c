@@ -51,7 +51,7 @@ static int run(struct cmd_ctx *ctx, struct err *e)
         show(result, cmd_flag(ctx, "all"));
     if (json_opt_bool(result, "passed", false))
         return 0;
-    return err_set(e, ERR_REFUSED, "not all points are good");
+    return ctx->json ? 3 : err_set(e, ERR_REFUSED, "not all points are good");
 }
 
 const struct cmd cmd_data_preflight = {

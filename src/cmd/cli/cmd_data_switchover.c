@@ -17,30 +17,45 @@ struct moving {
     const char *database;
     int64_t id;
     uint64_t until_ms;
-    char told[32];
+    size_t told; /* steps */
 };
 
 static int call(struct moving *m, const char *method, json_t *params, json_t **ret, struct err *e)
 {
-    struct rpc_client *c = NULL;
-    int r = cmd_connect(m->ctx, NULL, &c, e);
-    if (r < 0) {
-        json_decref(params);
-        return r;
-    }
-    r = rpc_client_call(c, method, params, CALL_MS, NULL, NULL, ret, e);
-    rpc_client_free(c);
-    return r;
+    return cmd_call(m->ctx, method, params, CALL_MS, ret, e);
 }
 
+/* What is done in a step, and at which of the two hosts. */
+static const struct {
+    const char *step, *text;
+    bool at_target;
+} steps[] = {
+    {"hold", "lets statements wait at its gate", false},
+    {"freeze", "becomes read-only", false},
+    {"equal", "applies the last transaction", true},
+    {"promote", "becomes the source", true},
+    {"release", "sends away what waits", false},
+    {"reverse", "follows the new source", false},
+    {"undo", "goes on as the source", false},
+};
+
+static void tell_step(const json_t *change, const json_t *step)
+{
+    const char *name = json_opt_str(step, "step", "?");
+    size_t i = 0;
+    while (i < ARRAY_SIZE(steps) && !str_eq(steps[i].step, name))
+        i++;
+    bool known = i < ARRAY_SIZE(steps), target = known && steps[i].at_target;
+    printf("%6lld ms  %-8s %s %s\n", (long long)json_opt_int(step, "at_ms", 0), name,
+        json_opt_str(change, target ? "to" : "from", "?"), known ? steps[i].text : "");
+}
+
+/* Those that are new since it was asked last. */
 static void tell(struct moving *m, const json_t *change)
 {
-    const char *step = json_opt_str(change, "step", "");
-    if (m->ctx->json || str_eq(step, m->told))
-        return;
-    str_copy(m->told, sizeof m->told, step);
-    const char *why = json_opt_str(change, "why", "");
-    printf("%s%s%s\n", step, *why ? ": " : "", why);
+    const json_t *list = json_object_get(change, "steps");
+    for (; !m->ctx->json && m->told < json_array_size(list); m->told++)
+        tell_step(change, json_array_get(list, m->told));
     fflush(stdout);
 }
 
@@ -56,6 +71,8 @@ static int wait_end(struct moving *m, json_t **ret, struct err *e)
                      *ended = json_object_get(doc, "last");
         if (r >= 0 && json_opt_int(change, "id", 0) == m->id)
             tell(m, change);
+        if (r >= 0 && json_opt_int(ended, "id", 0) == m->id)
+            tell(m, ended);
         if (r >= 0 && json_opt_int(ended, "id", 0) >= m->id) {
             *ret = json_deep_copy(ended);
             return 0;
@@ -71,13 +88,15 @@ static int wait_end(struct moving *m, json_t **ret, struct err *e)
 static int show_end(struct moving *m, const json_t *ended, struct err *e)
 {
     const char *outcome = json_opt_str(ended, "outcome", "?");
-    if (m->ctx->json)
+    bool done = str_eq(outcome, "done");
+    if (m->ctx->json) {
         cmd_print_json(ended);
-    if (str_eq(outcome, "done")) {
-        if (!m->ctx->json)
-            printf("%s is the source of %s now; writes waited %lld ms\n",
-                json_opt_str(ended, "to", "?"), m->database,
-                (long long)json_opt_int(ended, "pause_ms", 0));
+        return done ? 0 : 1;
+    }
+    if (done) {
+        printf("%s is the source of %s now; writes waited %lld ms\n",
+            json_opt_str(ended, "to", "?"), m->database,
+            (long long)json_opt_int(ended, "pause_ms", 0));
         return 0;
     }
     err_set(e, ERR_FAILED, "the switchover was %s: %s", outcome, json_opt_str(ended, "why", "?"));
@@ -88,19 +107,20 @@ static int show_end(struct moving *m, const json_t *ended, struct err *e)
     return ERR_FAILED;
 }
 
-static int show_obstacles(struct moving *m, const json_t *answer)
+static int show_obstacles(struct moving *m, const json_t *answer, struct err *e)
 {
     const json_t *list = json_object_get(answer, "obstacles");
-    size_t i;
+    size_t i, n = json_array_size(list);
     json_t *text;
-    if (m->ctx->json)
+    if (m->ctx->json) {
         cmd_print_json(answer);
-    else if (!json_array_size(list))
+        return n ? 3 : 0;
+    }
+    if (!n)
         printf("nothing stands in the way; nothing was done\n");
     json_array_foreach (list, i, text)
-        if (!m->ctx->json)
-            printf("%s\n", json_string_value(text));
-    return json_array_size(list) ? ERR_REFUSED : 0;
+        printf("%s\n", json_string_value(text));
+    return n ? err_set(e, ERR_REFUSED, "it would be refused") : 0;
 }
 
 static int run(struct cmd_ctx *ctx, struct err *e)
@@ -120,10 +140,14 @@ static int run(struct cmd_ctx *ctx, struct err *e)
         "dry_run", (int)dry_run, "hold_ms", (json_int_t)hold_ms);
     int r = params ? call(&m, "data.switchover", params, &answer, e)
                    : err_set(e, ERR_USAGE, "names are UTF-8");
+    if ((r == ERR_UNAVAILABLE || r == ERR_TIMEOUT)
+        && !*e->fix) /* asked, perhaps, of a control that died */
+        err_fix(e, "it may have begun all the same: `mcp data status %s --json` says in `change`",
+            m.database);
     if (r < 0)
         return r;
     if (dry_run)
-        return show_obstacles(&m, answer) < 0 ? err_set(e, ERR_REFUSED, "it would be refused") : 0;
+        return show_obstacles(&m, answer, e);
     m.until_ms = clock_boot_ms() + wait_ms;
     m.id = json_opt_int(json_object_get(answer, "document"), "changes", 0);
     r = wait_end(&m, &ended, e);
@@ -142,7 +166,7 @@ const struct cmd cmd_data_switchover = {
         "Refused while something stands in the way: a source that is not writable, a target that "
         "does not replicate or is behind by more than failover.max_lag, findings.\n\n"
         "JSON: id, from, to, outcome (done, undone, partial), why, gtid, pause_ms (how long writes "
-        "waited), begun_ms, ended_ms; with --dry-run obstacles[], document.",
+        "waited), begun_ms, ended_ms, steps[] {step, at_ms}; with --dry-run obstacles[], document.",
     .opts = (const struct cmd_opt[]){CMD_OPT_FILE, CMD_OPT_PLATFORM,
         {"to", 0, "REGION", "the region, or the host, of the new source"},
         {"dry-run", 0, NULL, "say what stands in the way, do nothing"},

@@ -11,7 +11,7 @@
 
 #define TIMEOUT_DEFAULT_MS (15u * 60 * 1000)
 #define TIMEOUT_MAX_MS 3600000u
-#define WRITE_TIMEOUT_MS 30000u /* what an etcd without a leader may take, and some */
+#define WRITE_TIMEOUT_MS 540000u /* an etcd without a leader, and a minute for each function of `before` */
 
 struct roll {
     struct cmd_ctx *ctx;

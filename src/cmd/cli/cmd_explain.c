@@ -22,11 +22,13 @@ static void add_region(struct table *t, const json_t *region)
     const char *state = json_opt_str(region, "state", "");
     bool is_down = str_eq(state, "down");
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(region, "name", ""));
+    bool is_away = json_is_object(json_object_get(region, "away"));
     table_cell(t,
-        is_down               ? TABLE_BAD
+        is_down || is_away    ? TABLE_BAD
         : str_eq(state, "up") ? TABLE_GOOD
                               : TABLE_PLAIN,
-        "%s%s", state, json_opt_bool(region, "held", false) ? " (held)" : "");
+        "%s%s%s", state, json_opt_bool(region, "held", false) ? " (held)" : "",
+        is_away ? " (away)" : "");
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(region, "since", ""));
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(region, "own", ""));
     join(json_object_get(region, "down_by"), "", &down);
@@ -73,19 +75,12 @@ static int run(struct cmd_ctx *ctx, struct err *e)
         err_fix(e, "give the address of a client: --from 203.0.113.7");
         return ERR_USAGE;
     }
-    struct rpc_client *c;
     _cleanup_json_ json_t *answer = NULL;
     json_t *params = json_pack("{s:s,s:s,s:s}", "name", ctx->operands[0], "type",
         ctx->n_operands > 1 ? ctx->operands[1] : "A", "from", from);
     if (!params)
         return err_set(e, ERR_USAGE, "the words are no UTF-8");
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r < 0) {
-        json_decref(params);
-        return r;
-    }
-    r = rpc_client_call(c, "explain.dns", params, ANSWER_TIMEOUT_MS, NULL, NULL, &answer, e);
-    rpc_client_free(c);
+    int r = cmd_call(ctx, "explain.dns", params, ANSWER_TIMEOUT_MS, &answer, e);
     if (r < 0)
         return r;
     if (ctx->json)
@@ -108,11 +103,12 @@ const struct cmd cmd_explain_dns = {
             "on a platform of two "
             "regions), and more than half of those whose own network works. HELD means that it is "
             "down and still "
-            "answered, because most regions of the name failed at once.\n\n"
+            "answered, because most regions of the name failed at once. AWAY means that "
+            "somebody steers users away from it: `mcp steer list`.\n\n"
             "TYPE is A unless given.\n\n"
             "JSON: name, type, from, country, list, order[] (regions), answer[] (addresses), ttl, "
-            "because, regions[] "
-            "{name, state, since, why, held, own, down_by[], up_by[], need, eligible, heard}.",
+            "because, regions[] {name, state, since, why, held, away {by, why}, own, down_by[], "
+            "up_by[], need, eligible, heard}.",
     .opts = (const struct cmd_opt[]){{"from", 0, "IP", "the client's address"}, CMD_OPT_FILE,
         CMD_OPT_PLATFORM, CMD_OPT_JSON, {0}},
     .min_operands = 1,

@@ -54,13 +54,8 @@ static void print(const struct cmd_ctx *ctx, const json_t *list)
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    struct rpc_client *c = NULL;
     _cleanup_json_ json_t *answer = NULL;
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r < 0)
-        return r;
-    r = rpc_client_call(c, "host.list", NULL, CALL_MS, NULL, NULL, &answer, e);
-    rpc_client_free(c);
+    int r = cmd_call(ctx, "host.list", NULL, CALL_MS, &answer, e);
     if (r < 0)
         return r;
     if (ctx->json)

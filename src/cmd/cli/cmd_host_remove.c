@@ -7,16 +7,11 @@
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    struct rpc_client *c = NULL;
     _cleanup_json_ json_t *answer = NULL;
     _cleanup_free_ char *by = cmd_who();
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r >= 0)
-        r = rpc_client_call(c, "host.remove",
-            json_pack("{s:s,s:b,s:s}", "host", ctx->operands[0], "force", cmd_flag(ctx, "force"),
-                "by", by),
-            CALL_MS, NULL, NULL, &answer, e);
-    rpc_client_free(c);
+    json_t *params = json_pack(
+        "{s:s,s:b,s:s}", "host", ctx->operands[0], "force", cmd_flag(ctx, "force"), "by", by);
+    int r = cmd_call(ctx, "host.remove", params, CALL_MS, &answer, e);
     if (r < 0)
         return r;
     if (ctx->json)

@@ -20,19 +20,15 @@ static void print(const json_t *t)
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    struct rpc_client *c = NULL;
     _cleanup_json_ json_t *answer = NULL;
     uint64_t ttl_ms = 0;
     int r = cmd_opt_duration(ctx, "ttl", &ttl_ms, e);
-    if (r >= 0)
-        r = cmd_connect(ctx, NULL, &c, e);
     if (r < 0)
         return r;
     json_t *params = json_pack("{s:s?}", "host", cmd_opt(ctx, "as"));
     if (ttl_ms)
         json_object_set_new(params, "ttl_ms", json_integer((json_int_t)ttl_ms));
-    r = rpc_client_call(c, "host.token", params, CALL_MS, NULL, NULL, &answer, e);
-    rpc_client_free(c);
+    r = cmd_call(ctx, "host.token", params, CALL_MS, &answer, e);
     if (r < 0)
         return r;
     if (ctx->json)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cli/cmd_lab.h"
 
+#include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "cmd/cli/priv.h"
 
@@ -62,7 +63,8 @@ int cmd_lab_read(const struct cmd_ctx *ctx, struct lab **ret, struct err *e)
     return r < 0 ? r : lab_read(name, ret, e);
 }
 
-void cmd_lab_print_hosts(
+/* "off: hk1, hk2 (12 ms)", or the JSON of it. */
+static void print_hosts(
     const struct cmd_ctx *ctx, const char *state, const json_t *hosts, uint64_t took_ms)
 {
     _cleanup_json_ json_t *names = json_array();
@@ -82,4 +84,21 @@ void cmd_lab_print_hosts(
     _cleanup_json_ json_t *j =
         json_pack("{s:s,s:O,s:I}", "state", state, "hosts", names, "took_ms", (json_int_t)took_ms);
     cmd_print_json(j);
+}
+
+int cmd_lab_hosts(struct cmd_ctx *ctx,
+    int (*act)(struct lab *l, const json_t *hosts, struct err *e), const char *state, struct err *e)
+{
+    _cleanup_lab_ struct lab *l = NULL;
+    _cleanup_json_ json_t *hosts = NULL;
+    int r = cmd_lab_open(ctx, &l, e);
+    if (r >= 0)
+        r = lab_select(l, ctx->operands[0], &hosts, e);
+    uint64_t start = clock_boot_ms();
+    if (r >= 0)
+        r = act(l, hosts, e);
+    if (r < 0)
+        return r;
+    print_hosts(ctx, state, hosts, clock_boot_ms() - start);
+    return 0;
 }

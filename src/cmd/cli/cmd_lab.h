@@ -13,6 +13,7 @@ MUST_CHECK int cmd_lab_name_of_file(const char *file, char **ret, struct err *e)
 /* Opens it with its lock, for changing, or for reading. */
 MUST_CHECK int cmd_lab_open(const struct cmd_ctx *ctx, struct lab **ret, struct err *e);
 MUST_CHECK int cmd_lab_read(const struct cmd_ctx *ctx, struct lab **ret, struct err *e);
-/* "off: hk1, hk2 (12 ms)", or the JSON of it. */
-void cmd_lab_print_hosts(
-    const struct cmd_ctx *ctx, const char *state, const json_t *hosts, uint64_t took_ms);
+/* Does `act` to the hosts that the operand names, and says that they are in `state` now. */
+MUST_CHECK int cmd_lab_hosts(struct cmd_ctx *ctx,
+    int (*act)(struct lab *l, const json_t *hosts, struct err *e), const char *state,
+    struct err *e);

@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cli/cmd_lab.h"
 
-#include "base/clock/clock.h"
+static int switch_on(struct lab *l, const json_t *hosts, struct err *e)
+{
+    return lab_power_on(l, hosts, true, e);
+}
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    _cleanup_lab_ struct lab *l = NULL;
-    _cleanup_json_ json_t *hosts = NULL;
-    int r = cmd_lab_open(ctx, &l, e);
-    if (r >= 0)
-        r = lab_select(l, ctx->operands[0], &hosts, e);
-    if (r < 0)
-        return r;
-    uint64_t start = clock_boot_ms();
-    r = lab_power_on(l, hosts, true, e);
-    if (r < 0)
-        return r;
-    cmd_lab_print_hosts(ctx, "on", hosts, clock_boot_ms() - start);
-    return 0;
+    return cmd_lab_hosts(ctx, switch_on, "on", e);
 }
 
 const struct cmd cmd_lab_heal = {

@@ -11,15 +11,7 @@
 static int call(
     struct cmd_ctx *ctx, const char *method, json_t *params, json_t **ret, struct err *e)
 {
-    struct rpc_client *c;
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r < 0) {
-        json_decref(params);
-        return r;
-    }
-    r = rpc_client_call(c, method, params, TIMEOUT_MS, NULL, NULL, ret, e);
-    rpc_client_free(c);
-    return r;
+    return cmd_call(ctx, method, params, TIMEOUT_MS, ret, e);
 }
 
 /* ---- add ---- */

@@ -6,6 +6,7 @@
 #include "base/base64/base64.h"
 #include "base/file/file.h"
 #include "base/secret/secret.h"
+#include "domain/secret/made.h"
 #include "domain/secret/secret.h"
 
 #include <errno.h>
@@ -117,6 +118,16 @@ static json_t *params_of(
     return params;
 }
 
+static int finish(const struct cmd_ctx *ctx, const json_t *answer)
+{
+    if (ctx->json)
+        cmd_print_json(answer);
+    else
+        printf("secret %s is version %lld\n", ctx->operands[0],
+            (long long)json_opt_int(answer, "version", 0));
+    return 0;
+}
+
 static int send_value(struct cmd_ctx *ctx, const char *method, struct err *e)
 {
     _cleanup_secret_ struct secret *value = NULL;
@@ -141,12 +152,22 @@ static int send_value(struct cmd_ctx *ctx, const char *method, struct err *e)
     rpc_client_free(c);
     if (r < 0 || !params)
         return r < 0 ? r : ERR_USAGE;
-    if (ctx->json)
-        cmd_print_json(answer);
-    else
-        printf("secret %s is version %lld\n", ctx->operands[0],
-            (long long)json_opt_int(answer, "version", 0));
-    return 0;
+    return finish(ctx, answer);
+}
+
+/* The platform makes the value: none is read. */
+static int rotate_made(struct cmd_ctx *ctx, struct err *e)
+{
+    _cleanup_json_ json_t *answer = NULL;
+    _cleanup_free_ char *by = cmd_who();
+    uint64_t overlap_ms = SECRET_OVERLAP_MS;
+    int r = cmd_opt_duration(ctx, "overlap", &overlap_ms, e);
+    if (r < 0)
+        return r;
+    json_t *params = json_pack("{s:s,s:I,s:s}", "name", ctx->operands[0], "overlap_ms",
+        (json_int_t)overlap_ms, "by", by);
+    r = cmd_call(ctx, "secret.rotate", params, ANSWER_TIMEOUT_MS, &answer, e);
+    return r < 0 ? r : finish(ctx, answer);
 }
 
 static int run_set(struct cmd_ctx *ctx, struct err *e)
@@ -156,9 +177,14 @@ static int run_set(struct cmd_ctx *ctx, struct err *e)
 
 static int run_rotate(struct cmd_ctx *ctx, struct err *e)
 {
+    if (model_secret_is_made(ctx->operands[0]))
+        return rotate_made(ctx, e);
     return send_value(ctx, "secret.rotate", e);
 }
 
+#define OVERLAP_OPT                                                                                \
+    {"overlap", 0, "DURATION", "of a database's password: how long the older one is valid beside it "  \
+                               "(default 1h)"},
 #define VALUE_OPTS                                                                                 \
     {"from", 0, "FILE|-", "read the value from a file; -: from standard input"},                   \
         {"trim", 0, NULL, "take one newline off its end"},                                         \
@@ -202,8 +228,14 @@ const struct cmd cmd_secret_rotate = {
         "`on_change: signal` is sent its signal. Hosts that are off take it when they are back.\n\n"
         "The version before is kept until every host that is heard has the new one in place (`mcp "
         "secret list` shows which), then dropped, unless --keep says to keep more.\n\n"
-        "JSON: as of `mcp secret set`.",
-    .opts = (const struct cmd_opt[]){VALUE_OPTS},
+        "A secret data.DATABASE.MODULE is a module's password of a database, which the platform makes: "
+        "no value is read. The new password first waits until the database's source and the replicas "
+        "that follow it take it, then the module's hosts get it; the older one is valid until all of "
+        "them have it and --overlap is over, so that nobody who connects is ever refused. --overlap 0s "
+        "ends it as soon as all have the new one. `mcp secret list` shows the phase: placing, overlap, "
+        "steady.\n\n"
+        "JSON: as of `mcp secret set`; of a database's password also phase.",
+    .opts = (const struct cmd_opt[]){OVERLAP_OPT VALUE_OPTS},
     .min_operands = 1,
     .max_operands = 1,
     .run = run_rotate,

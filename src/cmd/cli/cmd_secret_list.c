@@ -9,17 +9,8 @@
 static int call(const struct cmd_ctx *ctx, const char *method, json_t *params, json_t **ret,
     struct err *e)
 {
-    struct rpc_client *c;
-    if (!params)
-        return err_set(e, ERR_USAGE, "the words are no UTF-8");
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r < 0) {
-        json_decref(params);
-        return r;
-    }
-    r = rpc_client_call(c, method, params, ANSWER_TIMEOUT_MS, NULL, NULL, ret, e);
-    rpc_client_free(c);
-    return r;
+    return params ? cmd_call(ctx, method, params, ANSWER_TIMEOUT_MS, ret, e)
+                  : err_set(e, ERR_USAGE, "the words are no UTF-8");
 }
 
 static void join(const json_t *list, struct str *out)
@@ -65,7 +56,10 @@ static void add_secret(struct table *t, const json_t *s)
     _cleanup_str_ struct str text = STR_INIT;
     bool behind;
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(s, "name", ""));
-    table_cell(t, TABLE_PLAIN, "%lld", (long long)json_opt_int(s, "version", 0));
+    const char *phase = json_opt_str(s, "phase", "steady");
+    bool steady = str_eq(phase, "steady");
+    table_cell(t, TABLE_PLAIN, "%lld%s%s%s", (long long)json_opt_int(s, "version", 0),
+        steady ? "" : " (", steady ? "" : phase, steady ? "" : ")");
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(s, "created", ""));
     table_cell(t, TABLE_PLAIN, "%s", json_opt_str(s, "by", ""));
     join(json_object_get(s, "grants"), &text);
@@ -191,7 +185,8 @@ void cmd_secret_warn(const struct cmd_ctx *ctx, struct rpc_client *c, const stru
     struct err ignored;
     bool any = false;
     for (size_t i = 0; i < m->n_modules; i++)
-        any |= m->modules[i].n_secrets > 0;
+        for (size_t k = 0; k < m->modules[i].n_secrets; k++)
+            any |= !m->modules[i].secrets[k].made;
     if (!any || ctx->json
         || rpc_client_call(c, "secret.list", NULL, ANSWER_TIMEOUT_MS, NULL, NULL, &list, &ignored)
                < 0)
@@ -200,6 +195,8 @@ void cmd_secret_warn(const struct cmd_ctx *ctx, struct rpc_client *c, const stru
         for (size_t k = 0; k < m->modules[i].n_secrets; k++) {
             const char *name = m->modules[i].secrets[k].name, *module = m->modules[i].name;
             const json_t *s = find_secret(list, name);
+            if (m->modules[i].secrets[k].made)
+                continue;
             if (!s)
                 fprintf(stderr,
                     "mcp: warning: module %s waits for secret %s, which is not set: `mcp secret "

@@ -7,13 +7,9 @@
 
 static int run(struct cmd_ctx *ctx, struct err *e)
 {
-    struct rpc_client *c = NULL;
     _cleanup_json_ json_t *answer = NULL;
-    int r = cmd_connect(ctx, NULL, &c, e);
-    if (r >= 0)
-        r = rpc_client_call(c, "state.move", json_pack("{s:s}", "to", ctx->operands[0]), CALL_MS,
-            NULL, NULL, &answer, e);
-    rpc_client_free(c);
+    int r = cmd_call(
+        ctx, "state.move", json_pack("{s:s}", "to", ctx->operands[0]), CALL_MS, &answer, e);
     if (r < 0)
         return r;
     if (ctx->json)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cli/cmd_lab.h"
+#include "cmd/cli/priv.h"
 
 #include "base/file/file.h"
 #include "cmd/cli/traffic_view.h"
 #include "domain/model/model.h"
 #include "service/traffic/traffic.h"
 
-#include <signal.h>
 #include <sys/signalfd.h>
 
 #define PEM_MAX 65536u
 
-enum { PROGRESS_NONE, PROGRESS_LINE, PROGRESS_PLAIN, PROGRESS_JSONL };
+enum { PROGRESS_NONE, PROGRESS_LINE, PROGRESS_PLAIN, PROGRESS_JSONL, PROGRESS_EVENTS };
 
 struct setup { /* the configuration and what it borrows */
     struct traffic_config config;
@@ -19,6 +19,7 @@ struct setup { /* the configuration and what it borrows */
     struct model *model;
     struct str ca;
     char *name;
+    unsigned clients; /* of each country */
     int progress;
     bool line_open; /* the terminal's last line is one of progress */
 };
@@ -72,6 +73,27 @@ static bool find_buyer(const struct setup *s, const char *country, struct ip_add
     return false;
 }
 
+/* A country's buyers: its first address, and those that follow it in its range. */
+static int add_country(
+    struct setup *s, const char *country, const struct ip_addr *first, struct err *e)
+{
+    const char *text =
+        json_string_value(json_object_get(json_object_get(s->buyers, "ranges"), country));
+    struct ip_prefix range;
+    int r = add_buyer(&s->config, country, first, e);
+    if (r < 0 || s->clients == 1)
+        return r;
+    if (!text || !ip_prefix_parse(text, &range))
+        return err_set(e, ERR_USAGE, "--clients: the lab's buyers in %s have no range", country);
+    for (unsigned k = 1; r >= 0 && k < s->clients; k++) {
+        struct ip_addr a;
+        r = ip_prefix_nth(&range, 1 + k, &a)
+                ? add_buyer(&s->config, country, &a, e)
+                : err_set(e, ERR_USAGE, "--clients: %s in lab.clients has room for %u", country, k);
+    }
+    return r;
+}
+
 static int add_chosen(struct setup *s, const char *list, struct err *e)
 {
     _cleanup_free_ char *words = xstrdup(list);
@@ -83,7 +105,7 @@ static int add_chosen(struct setup *s, const char *list, struct err *e)
             err_fix(e, "lab.clients declares them, as in {KR: 198.51.100.0/28}");
             return ERR_USAGE;
         }
-        int r = add_buyer(&s->config, country, &address, e);
+        int r = add_country(s, country, &address, e);
         if (r < 0)
             return r;
     }
@@ -99,7 +121,7 @@ static int add_all(struct setup *s, struct err *e)
         return add_buyer(&s->config, "", &address, e);
     json_object_foreach (json_object_get(s->buyers, "buyers"), country, text) {
         int r = ip_parse(json_string_value(text), &address)
-                    ? add_buyer(&s->config, country, &address, e)
+                    ? add_country(s, country, &address, e)
                     : err_set(e, ERR_INVALID, "the lab's buyer in %s has no address", country);
         if (r < 0)
             return r;
@@ -189,10 +211,10 @@ static int read_progress(const struct cmd_ctx *ctx, struct setup *s, struct err 
 {
     const char *text = cmd_opt(ctx, "progress");
     s->progress = ctx->json ? PROGRESS_NONE : ctx->terminal ? PROGRESS_LINE : PROGRESS_PLAIN;
-    if (text && strcmp(text, "jsonl") != 0)
-        return err_set(e, ERR_USAGE, "--progress is jsonl");
+    if (text && strcmp(text, "jsonl") != 0 && strcmp(text, "events") != 0)
+        return err_set(e, ERR_USAGE, "--progress is jsonl or events");
     if (text)
-        s->progress = PROGRESS_JSONL;
+        s->progress = *text == 'e' ? PROGRESS_EVENTS : PROGRESS_JSONL;
     return 0;
 }
 
@@ -211,28 +233,33 @@ static int read_options(const struct cmd_ctx *ctx, struct setup *s, struct err *
         r = opt_count(ctx, "connections", TRAFFIC_CONNECTIONS_MAX, &c->connections, e);
     if (r >= 0)
         r = opt_count(ctx, "in-flight", TRAFFIC_IN_FLIGHT_MAX, &c->in_flight, e);
+    s->clients = 1;
+    if (r >= 0)
+        r = opt_count(ctx, "clients", TRAFFIC_BUYERS_MAX, &s->clients, e);
     return r < 0 ? r : read_progress(ctx, s, e);
 }
 
 /* Ctrl-C and SIGTERM end the orders, not the comparison. */
 static int open_stop(struct setup *s, struct err *e)
 {
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGINT);
-    sigaddset(&stop, SIGTERM);
-    sigprocmask(SIG_BLOCK, &stop, NULL);
-    s->config.stop_fd = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
-    return s->config.stop_fd < 0 ? err_set(e, ERR_SYSTEM, "signalfd") : 0;
+    s->config.stop_fd = cmd_stop_open(SFD_NONBLOCK, e);
+    return MIN(s->config.stop_fd, 0);
 }
 
 /* -- telling ----------------------------------------------------------------------------------- */
+
+static void on_event(void *ctx, const json_t *event)
+{
+    _cleanup_free_ char *text = json_text(event);
+    puts(text);
+    fflush(stdout);
+}
 
 static void on_second(void *ctx, const json_t *second)
 {
     struct setup *s = ctx;
     _cleanup_str_ struct str line = STR_INIT;
-    if (s->progress == PROGRESS_JSONL) {
+    if (s->progress >= PROGRESS_JSONL) {
         _cleanup_free_ char *text = json_text(second);
         str_add(&line, text);
     } else {
@@ -249,7 +276,7 @@ static void print_report(const struct cmd_ctx *ctx, struct setup *s, json_t *rep
 {
     if (s->line_open)
         fputs("\n", stdout);
-    if (s->progress == PROGRESS_JSONL) {
+    if (s->progress >= PROGRESS_JSONL) {
         json_object_set_new(report, "phase", json_string("report"));
         _cleanup_free_ char *text = json_text(report);
         puts(text);
@@ -290,6 +317,7 @@ static int go(struct cmd_ctx *ctx, bool only_compare, struct err *e)
     if (r < 0)
         return r;
     s.config.progress = s.progress == PROGRESS_NONE ? NULL : on_second;
+    s.config.event = s.progress == PROGRESS_EVENTS ? on_event : NULL;
     s.config.ctx = &s;
     r = only_compare ? traffic_compare(&s.config, &report, e) : traffic_run(&s.config, &report, e);
     if (report && (r >= 0 || !ctx->json))
@@ -313,7 +341,8 @@ static int run_compare(struct cmd_ctx *ctx, struct err *e)
         {"name", 0, "NAME", "of the api (api. and the platform's domain)"},                        \
         {"here", 0, NULL, "from this machine's own network, not a lab's client"},                  \
         {"ca", 0, "FILE", "trust these certificates (default: the lab's, else this machine's)"},   \
-        {"progress", 0, "jsonl", "print one JSON object a second, and the report as the last"},    \
+        {"progress", 0, "jsonl|events",                                                            \
+            "print one JSON object a second (and each acknowledgement), the report as the last"},  \
         CMD_OPT_FILE, CMD_OPT_PLATFORM, CMD_OPT_JSON
 
 const struct cmd cmd_traffic = {
@@ -343,6 +372,7 @@ const struct cmd cmd_traffic = {
         "and duplicated are null when it could not be compared.",
     .opts = (const struct cmd_opt[]){{"rate", 0, "N", "orders a second, of all countries (10)"},
         {"duration", 0, "DURATION", "how long orders are placed (default: until Ctrl-C)"},
+        {"clients", 0, "N", "buyers of each country, each with its own name answers (1)"},
         {"reads", 0, "SHARE", "reads of an earlier order for each order (0)"},
         {"connections", 0, "N", "at most that many at work (128)"},
         {"in-flight", 0, "N", "at most that many orders sent and not answered (1000)"},

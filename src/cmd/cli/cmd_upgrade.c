@@ -3,6 +3,7 @@
 
 #include "base/clock/clock.h"
 #include "base/digest/digest.h"
+#include "base/rnd/rnd.h"
 #include "base/rpc/rpc.h"
 #include "base/spawn/spawn.h"
 #include "base/str/str.h"
@@ -14,6 +15,7 @@
 #define CALL_MS 15000u
 #define POLL_MS 300
 #define PROBE_MS 5000u
+#define AGAIN_MS 30000u /* a control that was killed has a successor by then */
 #define TIMEOUT_DEFAULT_MS 1800000u
 
 struct upgrade {
@@ -21,6 +23,8 @@ struct upgrade {
     json_t *params; /* of upgrade.plan and upgrade.start */
     uint64_t until_ms;
     json_t *told; /* {host: state} */
+    bool reached; /* the platform runs */
+    char id[17]; /* of the upgrade that this command began */
 };
 
 static int call(struct upgrade *u, const char *method, json_t *params, json_t **ret, struct err *e)
@@ -31,8 +35,29 @@ static int call(struct upgrade *u, const char *method, json_t *params, json_t **
         json_decref(params);
         return r;
     }
+    u->reached = true;
     r = rpc_client_call(c, method, params, CALL_MS, NULL, NULL, ret, e);
     rpc_client_free(c);
+    return r;
+}
+
+/* Begins it, takes `params`. Who is asked may end before the answer: the next one is told by the
+ * id that this is the same upgrade. */
+static int begin(struct upgrade *u, const char *method, json_t *params, struct err *e)
+{
+    uint64_t bits, until = clock_boot_ms() + AGAIN_MS;
+    rnd_bytes(&bits, sizeof bits);
+    snprintf(u->id, sizeof u->id, "%016llx", (unsigned long long)bits);
+    json_object_set_new(params, "id", json_string(u->id));
+    int r;
+    for (;;) {
+        _cleanup_json_ json_t *answer = NULL;
+        r = call(u, method, json_incref(params), &answer, e);
+        if (r != ERR_UNAVAILABLE || !u->reached || clock_boot_ms() >= until)
+            break;
+        poll(NULL, 0, POLL_MS);
+    }
+    json_decref(params);
     return r;
 }
 
@@ -169,8 +194,9 @@ static int wait_end(struct upgrade *u, json_t **ret, struct err *e)
         _cleanup_json_ json_t *status = NULL;
         int r = call(u, "upgrade.status", NULL, &status, &last);
         json_t *doc = r < 0 ? NULL : json_object_get(status, "upgrade");
-        if (!json_is_object(doc))
-            doc = NULL; /* that control has just begun */
+        /* That control has just begun, or has not heard of this upgrade yet. */
+        if (!json_is_object(doc) || !str_eq(json_opt_str(doc, "id", u->id), u->id))
+            doc = NULL;
         if (doc)
             tell_changes(u, doc);
         if (doc && !str_eq(json_opt_str(doc, "state", ""), "running")) {
@@ -207,23 +233,21 @@ static int finish(struct upgrade *u, struct err *e)
 
 static int run_to(struct upgrade *u, const char *path, struct err *e)
 {
-    _cleanup_json_ json_t *answer = NULL;
     int r = read_file(u, path, e);
     if (r < 0 || cmd_flag(u->ctx, "dry-run"))
         return r < 0 ? r : show_plan(u, e);
     r = upload(u, path, e);
     if (r >= 0)
-        r = call(u, "upgrade.start", json_incref(u->params), &answer, e);
+        r = begin(u, "upgrade.start", json_incref(u->params), e);
     return r < 0 ? r : finish(u, e);
 }
 
 static int run_rollback(struct upgrade *u, struct err *e)
 {
-    _cleanup_json_ json_t *answer = NULL;
     _cleanup_free_ char *by = cmd_who();
     json_t *params = json_pack("{s:s,s:s*,s:s}", "by", by, "host", cmd_opt(u->ctx, "host"),
         "version", "the binary before");
-    int r = params ? call(u, "upgrade.rollback", params, &answer, e)
+    int r = params ? begin(u, "upgrade.rollback", params, e)
                    : err_set(e, ERR_USAGE, "the host's name is not UTF-8");
     return r < 0 ? r : finish(u, e);
 }

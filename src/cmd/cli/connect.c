@@ -216,3 +216,17 @@ int cmd_connect(const struct cmd_ctx *ctx, const char *host, struct rpc_client *
 {
     return as_root(find_and_connect(ctx, host, ret, e), e);
 }
+
+int cmd_call(const struct cmd_ctx *ctx, const char *method, json_t *params, uint64_t timeout_ms,
+    json_t **ret, struct err *e)
+{
+    struct rpc_client *c;
+    int r = cmd_connect(ctx, NULL, &c, e);
+    if (r < 0) {
+        json_decref(params);
+        return r;
+    }
+    r = rpc_client_call(c, method, params, timeout_ms, NULL, NULL, ret, e);
+    rpc_client_free(c);
+    return r;
+}

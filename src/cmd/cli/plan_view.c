@@ -75,7 +75,8 @@ static void print_group(
 void cmd_plan_print(const struct cmd_ctx *ctx, const struct plan *p, size_t max)
 {
     static const char *const groups[] = {
-        "hosts", "data", "modules", "routes", "calls", "routing", "lab"};
+        "hosts", "data", "modules", "routes", "calls", "routing", "alarms",
+        "lab"};
     struct table_style style = cmd_style(ctx);
     size_t counts[PLAN_REFUSE + 1] = {0}, left = max;
     style.width = 0; /* a reason that is cut is none */

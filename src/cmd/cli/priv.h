@@ -26,8 +26,18 @@ void cmd_overview(const struct cmd *const *table, const char *group, struct str 
 /* {"error": {...}}, with "details" when there are any (borrowed). */
 json_t *cmd_error_json(const struct err *e, json_t *details);
 
+/* SIGTERM and SIGINT come to this descriptor from now on: called before threads are made. `flags`: 0, SFD_NONBLOCK. */
+MUST_CHECK int cmd_stop_open(int flags, struct err *e);
+
 /* "ann@laptop": for the timeline and for who looks at revisions. */
 char *cmd_who(void);
+
+/* For commands with --watch and --json: what is asked, and its form for people. Asked anew each
+ * second, over a connection of its own, so that another host is asked when that one dies. */
+typedef int (*cmd_ask_fn)(const struct cmd_ctx *ctx, json_t **ret, struct err *e);
+typedef void (*cmd_show_fn)(const struct cmd_ctx *ctx, const json_t *answer, struct str *out);
+MUST_CHECK int cmd_look(
+    const struct cmd_ctx *ctx, cmd_ask_fn ask, cmd_show_fn show, struct err *e);
 
 extern const char cmd_init_template[]; /* what `mcp init` writes */
 /* The words typed after `mcp`, the last one unfinished, to candidates: one a line, "word" or

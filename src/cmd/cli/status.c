@@ -53,10 +53,18 @@ const char *cmd_age(int64_t since_wall_ms, int64_t now_wall_ms, char out[CMD_AGE
     return out;
 }
 
+/* Ready, and not admitted: it waits. */
 static bool is_standby(const json_t *unit)
 {
-    return str_eq(json_opt_str(unit, "state", ""), "pending")
-           && str_starts(json_opt_str(unit, "reason", ""), "standby");
+    return str_eq(json_opt_str(unit, "state", ""), "ready")
+           && json_opt_bool(unit, "standby", false) && !json_opt_bool(unit, "admitted", true);
+}
+
+/* Was active until another region took over. */
+static bool is_put_aside(const json_t *unit)
+{
+    return str_eq(json_opt_str(unit, "state", ""), "ready") && !is_standby(unit)
+           && !json_opt_bool(unit, "admitted", true);
 }
 
 static bool unit_is_fine(const json_t *unit)
@@ -136,6 +144,28 @@ static void add_store(const json_t *status, const struct table_style *style, str
     str_add(out, "; as host ");
     table_mark_text(out, style, TABLE_PLAIN, json_opt_str(status, "asked_host", "?"));
     str_add(out, " sees it\n");
+}
+
+/* Whether each database would fail over by itself now, and if not, why and what helps. */
+static void add_failover(const json_t *status, const struct table_style *style, struct str *out)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach (json_object_get(status, "failover"), i, row) {
+        bool armed = json_opt_bool(row, "armed", false);
+        str_add(out, "failover ");
+        table_mark_text(out, style, TABLE_PLAIN, json_opt_str(row, "database", "?"));
+        str_add(out, ": ");
+        table_mark_text(out, style, armed ? TABLE_GOOD : TABLE_WARN, armed ? "ARMED" : "DISARMED");
+        str_add(out, ", ");
+        table_mark_text(out, style, TABLE_PLAIN, json_opt_str(row, "state", "?"));
+        if (!armed) {
+            _cleanup_free_ char *why = xasprintf("; %s: %s (%s)", json_opt_str(row, "rule", "?"),
+                json_opt_str(row, "text", "?"), json_opt_str(row, "value", "?"));
+            table_mark_text(out, style, TABLE_PLAIN, why);
+        }
+        str_add_ch(out, '\n');
+    }
 }
 
 static void add_alarms(const json_t *status, const struct table_style *style, struct str *out)
@@ -315,6 +345,8 @@ static void add_units(
         cell_text(&t, row, "host");
         if (is_standby(row))
             table_cell(&t, TABLE_DIM, "standby");
+        else if (is_put_aside(row))
+            table_cell(&t, TABLE_WARN, "not admitted");
         else
             cell_state(&t, row);
         table_cell(&t, TABLE_PLAIN, "%s", cmd_age(json_opt_int(row, "since_ms", 0), now, age));
@@ -329,6 +361,7 @@ void cmd_status_format(
 {
     add_ready(status, style, out);
     add_store(status, style, out);
+    add_failover(status, style, out);
     add_alarms(status, style, out);
     add_regions(status, style, out);
     add_names(status, now_wall_ms, style, out);

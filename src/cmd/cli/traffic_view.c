@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cli/traffic_view.h"
 
+#define LOST_SHOWN 20u
+
 #define GAP_SHOWN_MS 1000 /* shorter ones are between one order and the next */
 
 static long long number(const json_t *o, const char *key)
@@ -102,7 +104,8 @@ static void add_comparison(const json_t *report, const struct table_style *style
     size_t i;
     json_t *key;
     json_array_foreach (json_object_get(report, "lost_keys"), i, key)
-        str_addf(out, "%s %s\n", i ? "          " : "lost keys ", json_string_value(key));
+        if (i < LOST_SHOWN)
+            str_addf(out, "%s %s\n", i ? "          " : "lost keys ", json_string_value(key));
 }
 
 static void add_countries(const json_t *countries, const struct table_style *style, struct str *out)

@@ -7,6 +7,7 @@
  *   gateway  spiffe://P/edge/H: the edge towards modules              public hosts
  *   module   spiffe://P/module/M                                      hosts that run an instance
  *   data     mcp-data, spiffe://P/data/H with H's addresses           hosts that a database names
+ *   mesh     spiffe://P/mesh/H: the ends of databases                 every host, with databases
  *
  * The asker's name is what its certificate proved, never what it says. Issuing keys are held by the
  * members of the state store; where there are none (one host, SQLite) by that host.
@@ -25,7 +26,16 @@
 
 struct arena;
 
-enum leaf_kind { LEAF_HOST, LEAF_STATE, LEAF_EDGE, LEAF_GATEWAY, LEAF_MODULE, LEAF_DATA, LEAF_KINDS };
+enum leaf_kind {
+    LEAF_HOST,
+    LEAF_STATE,
+    LEAF_EDGE,
+    LEAF_GATEWAY,
+    LEAF_MODULE,
+    LEAF_DATA,
+    LEAF_MESH,
+    LEAF_KINDS
+};
 const char *leaf_kind_name(enum leaf_kind k);
 int leaf_kind_parse(const char *name); /* -1: no kind */
 

@@ -12,7 +12,7 @@
 #define DATA_NAME "mcp-data" /* by which servers know each other */
 
 static const char *const kinds[LEAF_KINDS] = {
-    "host", "state", "edge", "gateway", "module", "data"};
+    "host", "state", "edge", "gateway", "module", "data", "mesh"};
 
 const char *leaf_kind_name(enum leaf_kind k)
 {
@@ -155,10 +155,12 @@ static int fill(const struct capolicy_facts *f, const struct model_host *h, cons
     struct arena *a, struct capolicy_leaf *ret, struct err *e)
 {
     static const char *const words[LEAF_KINDS] = {
-        "host", "control", NULL, "edge", "module", "data"};
+        "host", "control", NULL, "edge", "module", "data", "mesh"};
     bool is_module = ret->kind == LEAF_MODULE;
     if ((ret->kind == LEAF_EDGE || ret->kind == LEAF_GATEWAY) && !h->is_public)
         return err_set(e, ERR_REFUSED, "host %s is not public: it has no edge", h->name);
+    if (ret->kind == LEAF_MESH && !f->model->n_databases)
+        return err_set(e, ERR_REFUSED, "no database is declared: meshes need no certificate");
     if (is_module && (!module || !runs(f, h, module)))
         return err_set(e, ERR_REFUSED, "no instance of module %s is placed on host %s",
             module ? module : "(none)", h->name);

@@ -15,7 +15,8 @@ const struct model_host *compile_place(const struct model *m, const struct model
     const struct model_region *region, unsigned n);
 
 /* [unit]: the servers of databases whose documents (docs: {database: document}) have that host as a
- * member. Their names begin with: */
+ * member. "spec" of each is the same on all hosts of a database with equal settings. Their names
+ * begin with: */
 #define COMPILE_ENGINE_PREFIX "db-"
 json_t *compile_engines(const struct model *m, const json_t *docs, const char *host);
 

@@ -24,15 +24,20 @@ static void engine_of(const struct model_database *db, const struct model_member
         .memory_bytes = db->limits.memory_bytes,
         .connections = db->connections,
         .semi_sync = db->replication.mode == DATA_SEMI_SYNC,
+        .backups = db->backup.directory,
     };
 }
 
-/* What all members of the database have alike: equal settings, equal name. */
-static void generation_of(const struct model_database *db, char ret[DIGEST_SIZE])
+/* What all members of the database have alike: equal settings, equal name. Where backups lie is
+ * nothing to start a server anew for. A version that starts
+ * servers in another way makes another name as well. */
+static void generation_of(const json_t *unit, char ret[DIGEST_SIZE])
 {
-    _cleanup_free_ char *text = xasprintf("%u %llu %u %u %d", db->port,
-        (unsigned long long)db->limits.memory_bytes, db->limits.cpu_milli, db->connections,
-        db->replication.mode);
+    static const char *const own[] = {"server_id", "domain_id", "address", "backups"};
+    _cleanup_json_ json_t *alike = json_deep_copy(unit);
+    for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+        json_object_del(json_object_get(alike, "engine"), own[i]);
+    _cleanup_free_ char *text = json_text(alike);
     digest_mem(text, strlen(text), ret);
 }
 
@@ -63,8 +68,8 @@ static json_t *unit_of(const struct model_database *db, const struct model_membe
         .stop_timeout_ms = STOP_MS,
         .engine = &engine};
     char generation[DIGEST_SIZE];
-    generation_of(db, generation);
     json_t *j = unit_spec_format(&spec);
+    generation_of(j, generation);
     json_object_set_new(j, "spec", json_string(generation));
     return j;
 }

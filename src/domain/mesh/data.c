@@ -75,6 +75,21 @@ static int read_readers(struct reader *r, const json_t *callers, struct mesh_dat
     return 0;
 }
 
+/* "10.9.0.5:3306": nothing is looked up here. */
+static int read_address(struct reader *r, const char *text, struct mesh_database *db)
+{
+    char address[IP_TEXT_SIZE + 2] = "";
+    const char *colon = strrchr(text, ':');
+    size_t n = colon ? (size_t)(colon - text) : 0;
+    unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
+    if (n && n < sizeof address)
+        memcpy(address, text, n);
+    if (!n || !port || port > UINT16_MAX || !ip_parse(address, &db->address))
+        return mesh_wrong(r, "the address of a server", db->name);
+    db->address_port = (uint16_t)port;
+    return 0;
+}
+
 static int read_database(struct reader *r, const json_t *j, struct mesh_database *db)
 {
     const char *name, *socket = json_opt_str(j, "socket", NULL);
@@ -89,8 +104,15 @@ static int read_database(struct reader *r, const json_t *j, struct mesh_database
     db->name = arena_strdup(r->a, name);
     db->port = (uint16_t)port;
     db->socket = socket ? arena_strdup(r->a, socket) : NULL;
+    if (socket && *socket != '/') {
+        db->socket = "";
+        k = read_address(r, socket, db);
+    }
+    if (k < 0)
+        return k;
     db->hold_until_ms = MAX(json_opt_int(j, "hold_until_ms", 0), 0);
     db->writable = json_opt_bool(j, "writable", true);
+    db->leased = json_opt_bool(j, "leased", false);
     db->connections = number_of(j, "connections", CONNECTIONS);
     db->share = number_of(j, "share", db->connections);
     k = read_source(r, json_object_get(j, "source"), db);

@@ -16,9 +16,13 @@
  *    "databases": [{"name": "trade", "epoch": 3, "port": 3306, "connections": 200,
  *      "source": {"host": "hk1", "addresses": ["10.20.0.11"]} or null,
  *      "share": 100, "replicas": [{"host": "seoul1", "addresses": ["10.40.0.11"]}],
- *      "hold_until_ms": null, "writable": true,
- *      "socket": "/var/lib/mcp/data/trade/run/db.sock" or null,
+ *      "hold_until_ms": null, "writable": true, "leased": true,
+ *      "socket": "/var/lib/mcp/data/trade/run/db.sock" or null, or "10.9.0.5:3306" of a server that
+ *      others run,
  *      "callers": {"api": {"access": "write"}}}]}
+ *
+ * A caller with "waits": "why" is a unit that is not admitted: whatever it calls is refused with those
+ * words, and what it has open is ended when it comes to wait.
  *
  * Targets are ready instances, nearest first; "last": true marks one that takes no new calls but
  * still answers to its name (mesh_targets_settle()). A target of this host is reached at its own
@@ -52,6 +56,7 @@ struct mesh_caller {
     struct ip_addr address;
     const char *unit;
     const struct mesh_module *module; /* never NULL */
+    const char *waits; /* why it may call nobody now; NULL: it may */
 };
 
 struct mesh_target {
@@ -101,8 +106,11 @@ struct mesh_database {
     const struct mesh_place *replicas; /* to be read from, nearest first */
     size_t n_replicas;
     int64_t hold_until_ms; /* wall; 0: it is not held */
-    const char *socket;    /* of the member here; NULL: none */
+    const char *socket;    /* of the member here; NULL: none. "": others run it, at: */
+    struct ip_addr address;
+    uint16_t address_port;
     bool writable;         /* the member here, if it is the source */
+    bool leased;           /* its source acknowledges writes under a lease only */
     unsigned connections;  /* that one member takes */
     unsigned share;        /* of them, of one module */
     const struct mesh_reader *readers; /* by module */

@@ -139,6 +139,8 @@ static int read_callers(struct reader *r, const json_t *callers)
         struct mesh_caller *c = &v[n++];
         c->module = mesh_view_module(r->v, json_opt_str(j, "module", ""));
         c->unit = arena_strdup(r->a, json_opt_str(j, "unit", ""));
+        const char *waits = json_opt_str(j, "waits", "");
+        c->waits = *waits ? arena_strdup(r->a, waits) : NULL;
         if (!c->module || !ip_parse(address, &c->address))
             return mesh_wrong(r, "a caller", address);
     }

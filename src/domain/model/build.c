@@ -347,6 +347,67 @@ static void build_secrets(const struct decl_module *from, struct model *m, struc
     to->n_secrets = from->secrets.n;
 }
 
+static const char *const rights[] = {"dns:SteerAway", "dns:SteerBack"};
+
+const char *function_right_name(enum function_right r)
+{
+    ASSERT((size_t)r < ARRAY_SIZE(rights));
+    return rights[r];
+}
+
+bool function_right_parse(const char *name, enum function_right *ret)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rights); i++)
+        if (!strcmp(rights[i], name)) {
+            *ret = (enum function_right)i;
+            return true;
+        }
+    return false;
+}
+
+static struct model_function function_of(const struct decl_function *from, struct model *m)
+{
+    const struct decl_module *as = &from->as;
+    const struct schema_text *may = from->may.v;
+    struct model_function f = {.deadline_ms = from->deadline_ms,
+        .as = {.name = from->head.key.s,
+            .image = as->image.s,
+            .command = words_of(m, &as->command),
+            .env = env_of(m, &as->env),
+            .probe = {.kind = PROBE_NONE},
+            .limits = {as->limits.memory_bytes, (unsigned)as->limits.cpu_milli,
+                (unsigned)as->limits.pids}}};
+    build_egress(as, m, &f.as);
+    build_secrets(as, m, &f.as);
+    for (size_t i = 0; i < from->may.n; i++) {
+        enum function_right right;
+        if (function_right_parse(may[i].s, &right))
+            f.may |= 1u << right;
+    }
+    return f;
+}
+
+/* Before who names them. */
+static void build_functions(const struct decl *d, struct model *m)
+{
+    const struct decl_function *from = d->functions.v;
+    struct model_function *v = NEW_ARRAY(m, struct model_function, d->functions.n);
+    for (size_t i = 0; i < d->functions.n; i++)
+        v[i] = function_of(&from[i], m);
+    m->functions = v;
+    m->n_functions = d->functions.n;
+}
+
+const struct model_function *const *decl_build_functions_of(
+    const struct model *m, const struct schema_list *list)
+{
+    const struct schema_text *names = list->v;
+    const struct model_function **v = NEW_ARRAY(m, const struct model_function *, list->n + 1);
+    for (size_t i = 0; i < list->n; i++)
+        v[i] = model_find_function(m, names[i].s);
+    return v;
+}
+
 static void build_modules(const struct decl *d, struct model *m)
 {
     const struct decl_module *from = d->modules.v;
@@ -365,6 +426,8 @@ static void build_modules(const struct decl *d, struct model *m)
                 (unsigned)from[i].limits.pids},
             .stop_timeout_ms = from[i].stop_timeout_ms,
             .rollout = rollout_of(&from[i].rollout),
+            .before = decl_build_functions_of(m, &from[i].before),
+            .after = decl_build_functions_of(m, &from[i].after),
         };
         build_routes(&from[i], m, to);
         build_instances(&from[i], m, to);
@@ -384,7 +447,9 @@ void decl_build(const struct decl *d, struct model *m)
     build_hosts(d, m);
     build_lab(d, m);
     build_routing(d, m);
+    build_functions(d, m);
     decl_build_data(d, m);
     build_modules(d, m);
+    decl_build_alarms(d, m);
     m->tree = schema_json(&decl_schema, d);
 }

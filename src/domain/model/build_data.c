@@ -2,7 +2,10 @@
 /* Databases of the checked declaration as the model, and each module's needs of one as one grant. */
 #include "domain/model/priv.h"
 
+#include <signal.h>
+
 /* Threads of an engine beside one for each connection: InnoDB's, replication's, the data role's. */
+#define LEASE_MS 15000u
 #define THREADS_MORE 128u
 
 static const char *const *texts_of(const struct model *m, const struct schema_list *list)
@@ -51,14 +54,24 @@ static struct model_replication replication_of(const struct decl_replication *r)
         .retention_ms = r->retention_ms,
         .lag_objective_ms = r->lag_objective_ms,
         .read_only_check_ms = r->read_only_check_ms,
+        .disk_full = r->disk_full.s,
     };
+}
+
+static struct model_failover failover_of(const struct decl_failover *f)
+{
+    return (struct model_failover){.declared = f->automatic || f->lease_ms,
+        .automatic = f->automatic,
+        .lease_ms = f->lease_ms ? f->lease_ms : LEASE_MS,
+        .max_lag_ms = f->max_lag_ms,
+        .cooldown_ms = f->cooldown_ms,
+        .drill_max_age_ms = f->drill_max_age_ms};
 }
 
 static void build_database(
     const struct decl *d, struct model *m, const struct decl_database *from,
     struct model_database *to)
 {
-    const struct decl_failover *f = &from->failover;
     *to = (struct model_database){
         .name = from->head.key.s,
         .engine = (enum data_engine)from->engine,
@@ -70,12 +83,16 @@ static void build_database(
             (unsigned)from->connections + THREADS_MORE},
         .connections = (unsigned)from->connections,
         .replication = replication_of(&from->replication),
-        .failover = {f->automatic, f->lease_ms, f->max_lag_ms, f->cooldown_ms,
-            f->drill_max_age_ms},
+        .failover = failover_of(&from->failover),
         .backup = {from->backup.schedule.s, from->backup.keep_ms, from->backup.directory.s},
         .tls = from->tls,
         .secret = from->managed ? NULL : from->secret.s,
     };
+    to->failover.before = decl_build_functions_of(m, &from->failover.before);
+    to->failover.after = decl_build_functions_of(m, &from->failover.after);
+    to->failover.fence = from->managed ? DATA_FENCE_NONE : (enum data_fence)from->failover.fence.by;
+    if (to->failover.fence == DATA_FENCE_FUNCTION)
+        to->failover.fence_function = model_find_function(m, from->failover.fence.function.s);
     build_members(d, m, from, to);
 }
 
@@ -134,12 +151,33 @@ static bool build_grant(struct model *m, const struct decl_module *from,
     return any;
 }
 
+/* A file for each database that the module needs and has an account in, behind those it declares. */
+static void add_credentials(struct model *m, struct model_module *to)
+{
+    struct model_secret *v = arena_alloc(m->arena, (to->n_secrets + to->n_grants + 1) * sizeof *v);
+    if (to->n_secrets)
+        memcpy(v, to->secrets, to->n_secrets * sizeof *v);
+    for (size_t i = 0; i < to->n_grants; i++) {
+        const struct model_database *db = to->grants[i].database;
+        if (model_database_has_accounts(db))
+            v[to->n_secrets++] = (struct model_secret){.name = arena_printf(m->arena,
+                                                           MODEL_CREDENTIAL_PREFIX "%s.%s", db->name, to->name),
+                .file = db->name,
+                .mode = 0400,
+                .on_change = SECRET_WATCH,
+                .signal = SIGHUP,
+                .made = true};
+    }
+    to->secrets = v;
+}
+
 void decl_build_grants(const struct decl_module *from, struct model *m, struct model_module *to)
 {
     struct model_grant *v = arena_alloc(m->arena, (m->n_databases + 1) * sizeof *v);
     for (size_t i = 0; i < m->n_databases; i++)
         to->n_grants += build_grant(m, from, &m->databases[i], &v[to->n_grants]);
     to->grants = v;
+    add_credentials(m, to);
 }
 
 void decl_build_data(const struct decl *d, struct model *m)

@@ -23,6 +23,9 @@ void decl_sort(struct decl *d)
     sort_list(&d->hosts, sizeof(struct decl_host));
     sort_list(&d->modules, sizeof(struct decl_module));
     sort_list(&d->data, sizeof(struct decl_database));
+    sort_list(&d->alarms, sizeof(struct decl_alarm));
+    sort_list(&d->notify, sizeof(struct decl_notify));
+    sort_list(&d->functions, sizeof(struct decl_function));
     sort_list(&d->lab.clients, sizeof(struct decl_client));
     sort_list(&d->routing.nameservers, sizeof(struct decl_nameserver));
     sort_list(&d->routing.countries, sizeof(struct decl_country));
@@ -32,6 +35,9 @@ void decl_sort(struct decl *d)
         sort_list(&modules[i].regions, sizeof(struct decl_instances));
         sort_list(&modules[i].env, sizeof(struct decl_env));
     }
+    struct decl_function *functions = d->functions.v;
+    for (size_t i = 0; i < d->functions.n; i++)
+        sort_list(&functions[i].as.env, sizeof(struct decl_env));
     struct decl_database *databases = d->data.v;
     for (size_t i = 0; i < d->data.n; i++) {
         sort_list(&databases[i].hosts, sizeof(struct decl_data_host));

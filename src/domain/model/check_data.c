@@ -9,6 +9,8 @@ static const char *const taken_names[] = {"mysql", "sys", "test", "rw", "ro"};
 /* Others of the host's listeners on its private address (ARCHITECTURE.md, "Ports of a host"). */
 static const int64_t taken_ports[] = {2379, 2380, 3128, 7400, 7401, 7402, 7403, 7404, 7405};
 
+#define REGIONS_TO_DECIDE 3u /* the two that it is about, and a witness */
+
 bool model_database_name_valid(const char *name)
 {
     size_t len = strlen(name);
@@ -60,6 +62,14 @@ const char *model_check_schedule(const char *text)
         if (str_starts(text, days[i]) && text[3] == ' ')
             return is_time(text + 4) ? NULL : expected;
     return expected;
+}
+
+const char *model_check_disk_full(const char *text)
+{
+    static const char sacrifice[] = "sacrifice:";
+    if (!strcmp(text, "keep") || (str_starts(text, sacrifice) && text[sizeof sacrifice - 1]))
+        return NULL;
+    return "keep or sacrifice:REGION";
 }
 
 const char *model_check_directory(const char *text)
@@ -235,6 +245,11 @@ static void check_external(struct checker *c, const struct decl_database *db)
                             "database %s has no member in region %s", db->head.key.s,
                             v[i].region.s),
                 "add the region to `replicas`, or remove this address");
+    if (yaml_map_get(at, "schema"))
+        problem_fix(schema_problem(c->p, schema_at(&db->head, "schema"),
+                        "the tables of servers that others run are theirs: `schema` is for those "
+                        "that the platform runs"),
+            "remove it");
     const struct decl_replica *replicas = db->replicas.v;
     for (size_t i = 0; i <= db->replicas.n; i++) {
         const struct schema_text *region = i ? &replicas[i - 1].region : &db->source;
@@ -274,6 +289,67 @@ static void check_replication(struct checker *c, const struct decl_database *db)
             "lengthen `max_lag` or shorten `lag_objective`");
 }
 
+static const char *region_of_member(const struct decl *d, size_t i)
+{
+    const struct schema_text *members = d->state.members.v;
+    const struct decl_host *host = decl_find_host(d, members[i].s);
+    return host ? host->region.s : NULL;
+}
+
+static size_t regions_with_a_member(const struct decl *d)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->state.members.n; i++) {
+        const char *region = region_of_member(d, i);
+        size_t k = 0;
+        while (k < i && !str_eq(region_of_member(d, k), region))
+            k++;
+        n += region && k == i;
+    }
+    return n;
+}
+
+/* What nobody could ever prove is refused before it is relied on. */
+static void check_automatic(struct checker *c, const struct decl_database *db)
+{
+    const struct yaml_node *at = schema_at(&db->failover.head, "auto");
+    size_t regions = regions_with_a_member(c->d);
+    if (!db->failover.automatic || !db->failover.head.at)
+        return;
+    if (!db->managed && db->failover.fence.by == DATA_FENCE_NONE)
+        problem_fix(schema_problem(c->p, at,
+                        "database %s: nobody can prove that a server which others run has stopped "
+                        "writing, so no replica is promoted by itself",
+                        db->head.key.s),
+            "declare how it is proven by `failover.fence`, or write `auto: false`; `mcp failover --to REGION` "
+            "does it by hand");
+    else if (regions < REGIONS_TO_DECIDE)
+        problem_fix(schema_problem(c->p, at,
+                        "database %s cannot fail over by itself: the state store has members in %zu "
+                        "of the %u regions that it takes, and of two sites neither knows whether "
+                        "the other is dead or only cut off",
+                        db->head.key.s, regions, REGIONS_TO_DECIDE),
+            "give `state.members` a host in a third region, or write `auto: false`: then `mcp "
+            "failover --to REGION` does it by hand");
+}
+
+static void check_fence(struct checker *c, const struct decl_database *db)
+{
+    const struct decl_fence *f = &db->failover.fence;
+    const struct yaml_node *at = schema_at(&f->head, "by");
+    if (f->by != DATA_FENCE_NONE && db->managed)
+        problem_fix(schema_problem(c->p, at,
+                        "`fence` is for servers that others run: those of database %s stop by their lease",
+                        db->head.key.s),
+            "remove it");
+    else if (f->by == DATA_FENCE_FUNCTION && !f->function.s)
+        problem_fix(schema_problem(c->p, at, "which function fences database %s?", db->head.key.s),
+            "add `function: NAME`, one of `functions`");
+    else if (f->by != DATA_FENCE_FUNCTION && f->function.s)
+        problem_fix(schema_problem(c->p, f->function.at, "`function` goes with `by: function`"),
+            "write `by: function`, or remove it");
+}
+
 static void check_database(struct checker *c, const struct decl_database *db)
 {
     if (!db->head.at)
@@ -296,6 +372,8 @@ static void check_database(struct checker *c, const struct decl_database *db)
     else
         check_external(c, db);
     check_replication(c, db);
+    check_fence(c, db);
+    check_automatic(c, db);
 }
 
 /* The keys that go with each kind of need; anything else beside it is a slip. */
@@ -371,7 +449,9 @@ static void check_events_need(
         return;
     bool publish = n->events == EVENTS_PUBLISH;
     const char *with = publish ? "key" : "queue", *not = publish ? "queue" : "key";
-    if (!c->d->events.outbox.s)
+    if (c->d->events.outbox.s)
+        check_secret_file(c, m, &c->d->events.outbox);
+    else
         problem_fix(schema_problem(c->p, schema_at(&n->head, "events"),
                         "module %s needs events, but no database carries any", m->head.key.s),
             "add `events: {outbox: DATABASE}`");

@@ -82,6 +82,11 @@ bool model_secret_name_valid(const char *name)
     return true;
 }
 
+bool model_secret_is_made(const char *name)
+{
+    return str_starts(name, MODEL_CREDENTIAL_PREFIX);
+}
+
 const char *model_check_secret(const char *text)
 {
     return model_secret_name_valid(text) ? NULL : MODEL_SECRET_NAME_EXPECTED;
@@ -92,6 +97,12 @@ static void check_secrets(struct checker *c, const struct decl_module *m)
     const struct decl_secret *v = m->secrets.v;
     for (size_t i = 0; i < m->secrets.n; i++) {
         const char *file = v[i].file.s ? v[i].file.s : v[i].name.s;
+        if (v[i].name.s && model_secret_is_made(v[i].name.s))
+            problem_fix(schema_problem(c->p, v[i].name.at,
+                            "secrets that begin with " MODEL_CREDENTIAL_PREFIX
+                            " are the platform's: passwords of databases"),
+                "say `needs: [{data: DATABASE, tables: [TABLE]}]`: the file /run/secrets/DATABASE "
+                "comes with it");
         for (size_t k = 0; file && k < i; k++) {
             const char *other = v[k].file.s ? v[k].file.s : v[k].name.s;
             if (other && !strcmp(file, other))
@@ -99,6 +110,58 @@ static void check_secrets(struct checker *c, const struct decl_module *m)
                                 "two secrets of module %s are the file %s", m->head.key.s, file),
                     "remove one, or give it another `file`");
         }
+    }
+}
+
+void decl_check_functions_exist(struct checker *c, const struct schema_list *list)
+{
+    const struct schema_text *names = list->v;
+    for (size_t i = 0; i < list->n && !c->d->functions.at; i++)
+        problem_fix(schema_problem(c->p, names[i].at, "unknown function \"%s\"", names[i].s),
+            "declare it: `functions: {%s: {image: oci:PATH}}`", names[i].s);
+    for (size_t i = 0; i < list->n && c->d->functions.at; i++)
+        if (!decl_find(&c->d->functions, sizeof(struct decl_function), names[i].s))
+            decl_unknown(
+                c, "function", &names[i], &c->d->functions, sizeof(struct decl_function));
+}
+
+/* Functions and modules are one space of names: secrets are granted by it, and the way out. */
+static void check_function(struct checker *c, const struct decl_function *f)
+{
+    const struct schema_text *key = &f->head.key;
+    struct decl_module as = f->as;
+    as.head.key = *key;
+    check_secrets(c, &as);
+    if (decl_find(&c->d->modules, sizeof(struct decl_module), key->s))
+        problem_fix(schema_problem(c->p, key->at, "%s is a module and a function", key->s),
+            "choose another name for one of them");
+    if (!strcmp(key->s, "egress"))
+        problem_fix(schema_problem(c->p, key->at, "egress.mcp.internal is the way out"),
+            "choose another name");
+}
+
+const char *model_check_may(const char *text)
+{
+    enum function_right ignored;
+    return function_right_parse(text, &ignored) ? NULL : "dns:SteerAway or dns:SteerBack";
+}
+
+void decl_check_functions(struct checker *c)
+{
+    const struct decl_function *functions = c->d->functions.v;
+    const struct decl_module *modules = c->d->modules.v;
+    const struct decl_database *databases = c->d->data.v;
+    for (size_t i = 0; i < c->d->functions.n; i++)
+        check_function(c, &functions[i]);
+    for (size_t i = 0; i < c->d->modules.n; i++) {
+        decl_check_functions_exist(c, &modules[i].before);
+        decl_check_functions_exist(c, &modules[i].after);
+    }
+    for (size_t i = 0; i < c->d->data.n; i++) {
+        decl_check_functions_exist(c, &databases[i].failover.before);
+        decl_check_functions_exist(c, &databases[i].failover.after);
+        struct schema_text fence = databases[i].failover.fence.function;
+        decl_check_functions_exist(c, &(struct schema_list){&fence, fence.s ? 1 : 0, fence.at});
     }
 }
 

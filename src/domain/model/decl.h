@@ -112,8 +112,9 @@ struct decl_route {
     struct schema_head head;
     struct schema_list names; /* schema_text */
     struct schema_text path;
-    int auth;
+    int auth; /* enum route_auth */
 };
+extern const struct schema_row decl_route_row; /* one route of a module's `route:` */
 
 struct decl_canary {
     struct schema_head head;
@@ -176,12 +177,21 @@ struct decl_replication {
     uint64_t heartbeat_ms;
     int recovery; /* enum data_recovery */
     uint64_t retention_ms, lag_objective_ms, read_only_check_ms;
+    struct schema_text disk_full;
+};
+
+struct decl_fence {
+    struct schema_head head;
+    int by; /* enum data_fence */
+    struct schema_text function;
 };
 
 struct decl_failover {
     struct schema_head head;
+    struct decl_fence fence;
     bool automatic;
     uint64_t lease_ms, max_lag_ms, cooldown_ms, drill_max_age_ms;
+    struct schema_list before, after; /* schema_text */
 };
 
 struct decl_backup {
@@ -238,6 +248,34 @@ struct decl_module {
     struct schema_list needs;   /* decl_need */
     struct schema_list secrets; /* decl_secret */
     struct schema_list egress;  /* schema_text */
+    struct schema_list before, after; /* schema_text: functions around a rollout */
+};
+
+struct decl_function {
+    struct schema_head head;
+    struct decl_module as; /* image, command, env, limits, secrets, egress of it */
+    uint64_t deadline_ms;
+    struct schema_list may; /* schema_text */
+};
+
+struct decl_alarm {
+    struct schema_head head;
+    struct schema_text when, clear, run;
+    uint64_t for_ms, clear_for_ms, repeat_ms;
+    int severity;              /* enum alarm_severity, -1 wrong */
+    struct schema_list notify; /* schema_text */
+};
+
+struct decl_slack {
+    struct schema_head head;
+    struct schema_text url_secret, channel, username;
+};
+
+struct decl_notify {
+    struct schema_head head;
+    struct decl_slack slack;
+    bool builtin;
+    int severity;
 };
 
 struct decl {
@@ -251,10 +289,16 @@ struct decl {
     struct schema_list modules; /* decl_module */
     struct schema_list data;    /* decl_database */
     struct decl_events events;
+    struct schema_list alarms; /* decl_alarm */
+    struct schema_list notify; /* decl_notify */
+    struct schema_list functions; /* decl_function */
 };
 
 extern const struct schema_row decl_schema;        /* the whole file */
+extern const struct schema_row decl_function_ref;
 extern const struct schema_row decl_database_name; /* schema_data.c: `data`, `events`, `needs` */
 extern const struct schema_row decl_database_item;
 extern const struct schema_row decl_events_rows[];
 extern const struct schema_row decl_need_item;
+extern const struct schema_row decl_alarm_name, decl_alarm_item; /* schema_alarms.c */
+extern const struct schema_row decl_notify_item;

@@ -47,6 +47,8 @@ static bool parse_decl(
     decl_check_routing(&c);
     decl_check_modules(&c);
     decl_check_data(&c);
+    decl_check_alarms(&c);
+    decl_check_functions(&c);
     return p->total == 0;
 }
 
@@ -128,11 +130,24 @@ const struct model_module *model_find_module(const struct model *m, const char *
                         : NULL;
 }
 
+const struct model_function *model_find_function(const struct model *m, const char *name)
+{
+    return m->n_functions
+               ? bsearch(name, m->functions, m->n_functions, sizeof *m->functions, compare_names)
+               : NULL;
+}
+
 const struct model_database *model_find_database(const struct model *m, const char *name)
 {
     return m->n_databases
                ? bsearch(name, m->databases, m->n_databases, sizeof *m->databases, compare_names)
                : NULL;
+}
+
+const struct model_notify *model_find_notify(const struct model *m, const char *name)
+{
+    return m->n_notify ? bsearch(name, m->notify, m->n_notify, sizeof *m->notify, compare_names)
+                       : NULL;
 }
 
 const struct model_member *model_database_member(const struct model_database *db, const char *host)
@@ -141,6 +156,45 @@ const struct model_member *model_database_member(const struct model_database *db
         if (!strcmp(db->members[i].host->name, host))
             return &db->members[i];
     return NULL;
+}
+
+/* MySQL 9 keeps no hash that its clients' libraries could all log in by. */
+bool model_database_has_accounts(const struct model_database *db)
+{
+    return db->managed || db->engine == DATA_MARIADB;
+}
+
+/* "10.9.0.5:3306", "[fd00::5]:3306"; not a name. */
+static bool is_address(const char *endpoint)
+{
+    char text[IP_TEXT_SIZE + 2] = "";
+    struct ip_addr ignored;
+    bool brackets = *endpoint == '[';
+    const char *end = brackets ? strchr(endpoint, ']') : strrchr(endpoint, ':');
+    size_t n = end ? (size_t)(end - endpoint) - brackets : 0;
+    if (n < sizeof text)
+        memcpy(text, endpoint + brackets, n);
+    return n && ip_parse(text, &ignored);
+}
+
+/* What goes through a gate is read there: with TLS inside it cannot be, and the mesh speaks none to
+ * the server. Names of servers are not looked up on the way of a connection. */
+bool model_database_has_ends(const struct model_database *db)
+{
+    bool all = db->managed || !db->tls;
+    for (size_t i = 0; i < db->n_members && !db->managed; i++)
+        all &= is_address(db->members[i].external);
+    return all;
+}
+
+uint64_t model_lease_ms(const struct model_database *db)
+{
+    return db->managed && db->failover.declared && db->n_members > 1 ? db->failover.lease_ms : 0;
+}
+
+bool model_fails_over(const struct model_database *db)
+{
+    return model_lease_ms(db) || (db->failover.fence != DATA_FENCE_NONE && db->n_members > 1);
 }
 
 const struct model_grant *model_grant(

@@ -177,14 +177,18 @@ struct model_secret { /* one that a module asks for */
     unsigned mode;    /* 0400, 0440 or 0444 */
     enum secret_change on_change;
     int signal; /* SECRET_SIGNAL */
+    bool made;  /* by the platform: its password of a database */
 };
 
-#define MODEL_SECRETS_MAX 64 /* of one module */
-#define MODEL_SECRET_NAME_MAX 64
+#define MODEL_SECRETS_MAX 64 /* that one module declares */
+#define MODEL_SECRET_NAME_MAX 96
+/* Of secrets that the platform makes: "data.<database>.<module>". Nobody else's begins so. */
+#define MODEL_CREDENTIAL_PREFIX "data."
 #define MODEL_SECRET_NAME_EXPECTED                                                                 \
-    "a secret's name: at most 64 letters, digits, dots, dashes and underscores, the first a "      \
+    "a secret's name: at most 96 letters, digits, dots, dashes and underscores, the first a "      \
     "letter or a digit"
 bool model_secret_name_valid(const char *name); /* also what a file of one may be called */
+bool model_secret_is_made(const char *name);    /* by the platform */
 const char *secret_change_name(enum secret_change c);
 
 /* ---- data: databases and who may do what in them */
@@ -197,6 +201,7 @@ enum events_need { EVENTS_PUBLISH, EVENTS_CONSUME };
 
 #define MODEL_DATABASES_MAX 32
 #define MODEL_MEMBERS_MAX 16 /* of one database */
+#define MODEL_SECRET_FILES_MAX (MODEL_SECRETS_MAX + MODEL_DATABASES_MAX) /* of one module */
 #define MODEL_DATABASE_NAME_MAX 32 /* small letters and digits: a schema's name without quotes */
 #define MODEL_CONNECTIONS_MAX 10000
 
@@ -216,11 +221,20 @@ struct model_replication {
     uint64_t retention_ms;       /* of binary logs */
     uint64_t lag_objective_ms;
     uint64_t read_only_check_ms; /* between two checks that replicas refuse writes */
+    const char *disk_full;       /* "keep" or "sacrifice:REGION" */
 };
 
+/* How it is proven that a server which others run takes no writes. */
+enum data_fence { DATA_FENCE_NONE, DATA_FENCE_STATEMENT, DATA_FENCE_FUNCTION };
+
 struct model_failover {
+    bool declared; /* its source needs a lease in order to write */
     bool automatic;
     uint64_t lease_ms, max_lag_ms, cooldown_ms, drill_max_age_ms;
+    /* Run before its point of no return, and afterwards; NULL-terminated. */
+    const struct model_function *const *before, *const *after;
+    enum data_fence fence; /* of external servers */
+    const struct model_function *fence_function; /* DATA_FENCE_FUNCTION */
 };
 
 struct model_backup {
@@ -278,6 +292,46 @@ struct model_module {
     size_t n_egress;
     const struct model_secret *secrets; /* in the order of the declaration */
     size_t n_secrets;
+    /* Run before a deployment of it begins, and after its rollout; NULL-terminated. */
+    const struct model_function *const *before, *const *after;
+};
+
+#define MODEL_FUNCTIONS_MAX 256
+#define MODEL_FUNCTION_DEADLINE_MS_MAX 60000
+
+enum function_right { FUNCTION_STEER_AWAY, FUNCTION_STEER_BACK, FUNCTION_RIGHTS };
+const char *function_right_name(enum function_right r); /* "dns:SteerAway" */
+bool function_right_parse(const char *name, enum function_right *ret);
+
+/* A container that runs once. `as` has its name, image, command, env, limits, secrets and egress,
+ * nothing of all else that a module has, and stands in no list of modules. */
+struct model_function {
+    struct model_module as; /* first: found by its name */
+    uint64_t deadline_ms;
+    unsigned may; /* 1 << enum function_right */
+};
+
+/* ---- alarms */
+
+#define MODEL_ALARMS_MAX 256
+#define MODEL_NOTIFY_MAX 16
+
+struct model_notify { /* who is told: a webhook in Slack's form */
+    const char *name;
+    const char *url_secret; /* the secret that holds its URL */
+    const char *channel, *username; /* NULL: as the webhook has it */
+    bool builtin; /* of built-in alarms too */
+    int severity; /* of which it is told, from this on: enum alarm_severity */
+};
+
+struct model_alarm {
+    const char *name;
+    const char *when, *clear; /* expressions (domain/alarm/rule.h); clear NULL: not `when` */
+    uint64_t for_ms, clear_for_ms, repeat_ms;
+    int severity; /* enum alarm_severity */
+    const char *const *notify;
+    size_t n_notify;
+    const char *run; /* a function; NULL: none */
 };
 
 struct model {
@@ -296,7 +350,13 @@ struct model {
     size_t n_modules;
     const struct model_database *databases; /* by name */
     size_t n_databases;
+    const struct model_function *functions; /* by name; none's is a module's */
+    size_t n_functions;
     const struct model_database *outbox; /* carries events; NULL: none */
+    const struct model_alarm *alarms; /* declared ones, by name */
+    size_t n_alarms;
+    const struct model_notify *notify; /* by name */
+    size_t n_notify;
     json_t *tree; /* canonical: the declaration with defaults, the content of a revision */
 };
 
@@ -315,11 +375,21 @@ void model_free(struct model *m); /* NULL is fine */
 const struct model_region *model_find_region(const struct model *m, const char *name);
 const struct model_host *model_find_host(const struct model *m, const char *name);
 const struct model_module *model_find_module(const struct model *m, const char *name);
+/* The lease that its source needs in order to write; 0: it needs none. */
+uint64_t model_lease_ms(const struct model_database *db);
+/* Is it watched for failover? It has a lease, or a fence is declared for it, and somebody to take over. */
+bool model_fails_over(const struct model_database *db);
+const struct model_function *model_find_function(const struct model *m, const char *name);
 const struct model_database *model_find_database(const struct model *m, const char *name);
+const struct model_notify *model_find_notify(const struct model *m, const char *name);
 /* The member on that host; NULL: it has none. */
 const struct model_member *model_database_member(
     const struct model_database *db, const char *host);
 /* What the module may do in the database; NULL: nothing. */
+/* Modules' accounts and passwords in it are the platform's to make. */
+bool model_database_has_accounts(const struct model_database *db);
+/* Modules reach it by the ends rw and ro. */
+bool model_database_has_ends(const struct model_database *db);
 const struct model_grant *model_grant(
     const struct model_module *module, const struct model_database *db);
 const char *data_engine_name(enum data_engine engine);

@@ -10,11 +10,13 @@ const char *model_check_image(const char *text);
 const char *model_check_env_name(const char *text);
 const char *model_check_prefix(const char *text);
 const char *model_check_egress(const char *text);
+const char *model_check_may(const char *text);
 const char *model_check_wave(const char *text);
 const char *model_check_secret(const char *text);
 const char *model_check_database(const char *text);
 const char *model_check_table(const char *text);
 const char *model_check_schedule(const char *text);
+const char *model_check_disk_full(const char *text);
 const char *model_check_directory(const char *text);
 
 /* An account's name in MariaDB has 80 characters, in MySQL 32; ours are both's. */
@@ -40,6 +42,10 @@ void decl_check(struct checker *c);         /* regions, hosts, state, lab */
 void decl_check_routing(struct checker *c); /* lists, records, geo */
 void decl_check_modules(struct checker *c);
 void decl_check_data(struct checker *c);
+void decl_check_alarms(struct checker *c);
+/* Each of these names is a declared function's. */
+void decl_check_functions_exist(struct checker *c, const struct schema_list *list);
+void decl_check_functions(struct checker *c);
 /* Where a database's member of that region stands; NULL: the region has no host. */
 const struct decl_host *decl_database_host(
     const struct decl *d, const struct decl_database *db, const char *region);
@@ -71,4 +77,7 @@ extern const char *const model_secret_signals[]; /* by decl_secret.signal */
 /* After all checks: cannot fail. */
 void decl_build(const struct decl *d, struct model *m);
 void decl_build_data(const struct decl *d, struct model *m); /* after regions and hosts */
+void decl_build_alarms(const struct decl *d, struct model *m);
+const struct model_function *const *decl_build_functions_of(
+    const struct model *m, const struct schema_list *list); /* NULL-terminated */
 void decl_build_grants(const struct decl_module *from, struct model *m, struct model_module *to);

@@ -32,6 +32,9 @@ static const struct schema_row reference_item = {
     "HOST:PORT", SCHEMA_STRING, .check = schema_check_host_port};
 static const struct schema_row dns_item = {"NAME", SCHEMA_STRING, .check = schema_check_dns_name};
 
+const struct schema_row decl_function_ref = {
+    "FUNCTION", SCHEMA_NAME, .max = MODEL_NAME_MAX};
+
 static const struct schema_row region_rows[] = {
     {"duty", SCHEMA_ENUM, offsetof(struct decl_region, duty), .words = duties, .def = "serving",
         .prose = "What the region is for. Exactly one region is main, at most one is dr (disaster "
@@ -252,7 +255,7 @@ static const struct schema_row route_rows[] = {
             "the edge raises an alarm."},
     {0},
 };
-static const struct schema_row route_item = {
+const struct schema_row decl_route_row = {
     "ROUTE", SCHEMA_STRUCT, .rows = route_rows, .example = "{names: [example.com], path: /}"};
 static const struct schema_row canary_rows[] = {
     {"weight", SCHEMA_INT, offsetof(struct decl_canary, weight), .min = 1, .max = 90, .def = "10",
@@ -291,7 +294,9 @@ static const struct schema_row instances_rows[] = {
         .def = "0", .prose = "Instances that run."},
     {"standby", SCHEMA_INT, offsetof(struct decl_instances, standby), .max = MODEL_INSTANCES_MAX,
         .def = "0",
-        .prose = "Instances that stand ready and are admitted when the region takes over."},
+        .prose = "Instances that run, are ready, and take and make no calls until they are admitted: "
+                 "by the promotion of a database into their region, or when none of the module's "
+                 "instances has been ready in the main region for 15 s."},
     {0},
 };
 static const struct schema_row instances_item = {"COUNT", SCHEMA_STRUCT, .rows = instances_rows,
@@ -355,7 +360,7 @@ static const struct schema_row module_rows[] = {
         .prose = "How its instances are replaced when the module changes. Regions follow each "
                  "other: those with duty dr first, then serving, main last. What fails is undone "
                  "by itself."},
-    {"route", SCHEMA_LIST, offsetof(struct decl_module, route), .one = true, .item = &route_item,
+    {"route", SCHEMA_LIST, offsetof(struct decl_module, route), .one = true, .item = &decl_route_row,
         .item_size = sizeof(struct decl_route), .max = 64,
         .example = "{names: [example.com], path: /}",
         .prose = "What the edge passes to it. Several routes stand in a list."},
@@ -382,10 +387,55 @@ static const struct schema_row module_rows[] = {
                  "HTTP_PROXY and HTTPS_PROXY name in its environment: NAME or *.NAME (every name "
                  "below), on ports 80 and 443, or NAME:PORT. Without it nothing outside is "
                  "reachable."},
+    {"before", SCHEMA_LIST, offsetof(struct decl_module, before), .one = true,
+        .item = &decl_function_ref, .item_size = sizeof(struct schema_text), .max = 8,
+        .example = "[smoke-test]",
+        .prose = "Functions that run, one after the other, before a `mcp deploy` of it begins. One "
+                 "that fails refuses the deployment."},
+    {"after", SCHEMA_LIST, offsetof(struct decl_module, after), .one = true,
+        .item = &decl_function_ref, .item_size = sizeof(struct schema_text), .max = 8,
+        .example = "[announce]", .prose = "Functions that run after it has been rolled out."},
     {0},
 };
 static const struct schema_row module_item = {"MODULE", SCHEMA_STRUCT, .rows = module_rows,
     .example = "{image: oci:images/api, regions: {each: 1}}"};
+
+static const struct schema_row function_name = {"FUNCTION", SCHEMA_NAME, .max = MODEL_NAME_MAX};
+static const struct schema_row may_item = {"ACTION", SCHEMA_STRING, .check = model_check_may};
+static const struct schema_row function_rows[] = {
+    {"image", SCHEMA_STRING, offsetof(struct decl_function, as.image), .check = model_check_image,
+        .max = 1024, .required = true, .example = "oci:images/page-oncall",
+        .prose = "As a module's. Every host keeps it, so that any of them can run the function."},
+    {"command", SCHEMA_LIST, offsetof(struct decl_function, as.command), .item = &word_item,
+        .item_size = sizeof(struct schema_text), .min = 1, .max = 256,
+        .example = "[/bin/page, --loud]", .prose = "Runs instead of the image's own command."},
+    {"env", SCHEMA_MAP, offsetof(struct decl_function, as.env), .name = &env_name,
+        .item = &env_item, .item_size = sizeof(struct decl_env), .max = 256,
+        .example = "{LOG_LEVEL: info}",
+        .prose = "Environment, on top of the image's own. Never a secret."},
+    {"deadline", SCHEMA_DURATION, offsetof(struct decl_function, deadline_ms), .min = 500,
+        .max = MODEL_FUNCTION_DEADLINE_MS_MAX, .def = "30s",
+        .prose = "A run that has not ended after this time is killed, and has failed."},
+    {"limits", SCHEMA_STRUCT, offsetof(struct decl_function, as.limits), .rows = limits_rows,
+        .def = "{}", .example = "{memory: 64MiB, cpu: 0.5, pids: 32}",
+        .prose = "What one run may use."},
+    {"secrets", SCHEMA_LIST, offsetof(struct decl_function, as.secrets), .item = &secret_item,
+        .item_size = sizeof(struct decl_secret), .max = MODEL_SECRETS_MAX, .example = "[pager_key]",
+        .prose = "As a module's: `mcp secret grant SECRET FUNCTION` lets it have them."},
+    {"egress", SCHEMA_LIST, offsetof(struct decl_function, as.egress), .one = true,
+        .item = &egress_item, .item_size = sizeof(struct schema_text), .max = 256,
+        .example = "[pager.example]",
+        .prose = "As a module's: the names outside of the platform that it may reach."},
+    {"may", SCHEMA_LIST, offsetof(struct decl_function, may), .item = &may_item,
+        .item_size = sizeof(struct schema_text), .max = 16,
+        .example = "[dns:SteerAway, dns:SteerBack]",
+        .prose = "What it may ask of the platform over the socket /run/mcp/platform.sock. Nothing "
+                 "else is answered, and whatever else it asks is in the audit log."},
+    {"principal", SCHEMA_LATER},
+    {0},
+};
+static const struct schema_row function_item = {"FUNCTION", SCHEMA_STRUCT, .rows = function_rows,
+    .example = "{image: oci:images/page-oncall, deadline: 5s}"};
 
 static const struct schema_row rows[] = {
     {"platform", SCHEMA_NAME, offsetof(struct decl, platform), .max = MODEL_PLATFORM_MAX,
@@ -433,9 +483,23 @@ static const struct schema_row rows[] = {
     {"store", SCHEMA_LATER},
     {"cdn", SCHEMA_LATER},
     {"delivery", SCHEMA_LATER},
-    {"functions", SCHEMA_LATER},
-    {"alarms", SCHEMA_LATER},
-    {"notify", SCHEMA_LATER},
+    {"functions", SCHEMA_MAP, offsetof(struct decl, functions), .name = &function_name,
+        .item = &function_item, .item_size = sizeof(struct decl_function),
+        .max = MODEL_FUNCTIONS_MAX,
+        .example = "{page-oncall: {image: oci:images/page-oncall, deadline: 5s}}",
+        .prose = "Containers that run once when something happens: an alarm, a step of a failover, "
+                 "a deployment, `mcp functions run`. Each gets what happened as JSON on its standard "
+                 "input."},
+    {"alarms", SCHEMA_MAP, offsetof(struct decl, alarms), .name = &decl_alarm_name,
+        .item = &decl_alarm_item, .item_size = sizeof(struct decl_alarm), .max = MODEL_ALARMS_MAX,
+        .example = "{api-errors: {when: \"route.api.error_rate > 5%\", for: 15s, notify: ops}}",
+        .prose = "What people are told of, and what functions are started for, when it is so for "
+                 "some time. Databases, routes, hosts, disks and certificates have alarms without "
+                 "a word here: `mcp alarms` lists them."},
+    {"notify", SCHEMA_MAP, offsetof(struct decl, notify), .name = &decl_alarm_name,
+        .item = &decl_notify_item, .item_size = sizeof(struct decl_notify), .max = MODEL_NOTIFY_MAX,
+        .example = "{ops: {slack: {url_secret: slack_webhook, channel: \"#ops\"}}}",
+        .prose = "Whom alarms tell."},
     {"drills", SCHEMA_LATER},
     {0},
 };

@@ -89,14 +89,33 @@ static const struct schema_row replication_rows[] = {
     {"read_only_check", SCHEMA_DURATION, offsetof(struct decl_replication, read_only_check_ms),
         .min = 1000, .max = DAY_MS, .def = "60s",
         .prose = "How often each replica is proven to refuse writes."},
+    {"disk_full", SCHEMA_STRING, offsetof(struct decl_replication, disk_full),
+        .check = model_check_disk_full, .max = 100, .def = "keep",
+        .example = "\"sacrifice:ap-seoul\"",
+        .prose = "What is done with binary logs when a disk is over 90 % full. keep: those that a "
+                 "replica still needs stay. sacrifice:REGION: those that only the replica of that "
+                 "region needs go, and it has to be seeded anew."},
+    {0},
+};
+static const char *const fences[] = {"none", "statement", "function", NULL};
+static const struct schema_row fence_rows[] = {
+    {"by", SCHEMA_ENUM, offsetof(struct decl_fence, by), .words = fences, .def = "none",
+        .prose = "statement: it is made read-only, sessions are ended, and a new session reads back that a write "
+                 "is refused. function: `function` does it, and by ending with 0 says that no write is possible "
+                 "any more."},
+    {"function", SCHEMA_STRING, offsetof(struct decl_fence, function), .example = "isolate-trade",
+        .prose = "One of `functions`; its input has `database`, `id`, `epoch`, `source`, `address`, and `rehearsal` "
+                 "where nothing is to be done but to find out that it could."},
     {0},
 };
 static const struct schema_row failover_rows[] = {
     {"auto", SCHEMA_BOOL, offsetof(struct decl_failover, automatic), .def = "false",
         .prose = "Whether a replica is promoted by itself when the source is lost."},
     {"lease", SCHEMA_DURATION, offsetof(struct decl_failover, lease_ms), .min = 5000,
-        .max = 10 * 60000, .def = "15s",
-        .prose = "How long a source may write without proving that it is the source."},
+        .max = 10 * 60000, .example = "15s",
+        .prose = "How long a source may write without proving that it is the source; 15s where `auto` "
+                 "is true. With neither there is no lease: a source that is cut off goes on writing, "
+                 "and no failover takes its place."},
     {"max_lag", SCHEMA_DURATION, offsetof(struct decl_failover, max_lag_ms), .max = DAY_MS,
         .def = "10s", .prose = "A replica further behind than this is not promoted by itself."},
     {"cooldown", SCHEMA_DURATION, offsetof(struct decl_failover, cooldown_ms), .max = 7 * DAY_MS,
@@ -104,6 +123,17 @@ static const struct schema_row failover_rows[] = {
     {"drill_max_age", SCHEMA_DURATION, offsetof(struct decl_failover, drill_max_age_ms),
         .min = HOUR_MS, .max = 366ull * DAY_MS, .def = "30d",
         .prose = "Automatic failover needs a drill that passed within this time."},
+    {"before", SCHEMA_LIST, offsetof(struct decl_failover, before), .one = true,
+        .item = &decl_function_ref, .item_size = sizeof(struct schema_text), .max = 8,
+        .example = "[check-bank]",
+        .prose = "Functions that run before a failover's point of no return. One that fails, or is "
+                 "not done by its deadline, blocks the failover."},
+    {"after", SCHEMA_LIST, offsetof(struct decl_failover, after), .one = true,
+        .item = &decl_function_ref, .item_size = sizeof(struct schema_text), .max = 8,
+        .example = "[page-oncall]", .prose = "Functions that run after it."},
+    {"fence", SCHEMA_STRUCT, offsetof(struct decl_failover, fence), .rows = fence_rows,
+        .prose = "How a source that others run is kept from writing before another is promoted. Servers of the "
+                 "platform have their lease for that."},
     {0},
 };
 static const struct schema_row backup_rows[] = {

@@ -107,6 +107,8 @@ static const char *secrets_text(struct differ *d, const struct model_module *m)
     const char *text = NULL;
     for (size_t i = 0; i < m->n_secrets; i++) {
         const struct model_secret *s = &m->secrets[i];
+        if (s->made)
+            continue; /* follows from its needs */
         bool plain = !strcmp(s->file, s->name) && s->mode == 0400 && s->on_change == SECRET_WATCH;
         const char *one = plain ? s->name
                                 : arena_printf(d->scratch, "%s (file %s, mode %04o, %s)", s->name,

@@ -108,8 +108,11 @@ struct plan *plan_make(const struct plan_side *from, const struct plan_side *to)
     plan_diff_modules(&d, false);
     plan_diff_routes(&d, false);
     plan_diff_calls(&d, false);
+    plan_diff_functions(&d, false);
     plan_diff_routing(&d);
+    plan_diff_alarms(&d);
     plan_diff_lab(&d);
+    plan_diff_functions(&d, true);
     plan_diff_calls(&d, true);
     plan_diff_routes(&d, true);
     plan_diff_modules(&d, true);

@@ -20,7 +20,7 @@ enum plan_verb {
 struct plan_action {
     enum plan_verb verb;
     const char
-        *group; /* "hosts", "modules", "routes", "calls", "data", "routing", "lab": how people see
+        *group; /* "hosts", "modules", "routes", "calls", "data", "routing", "alarms", "lab": how people see
                    them together */
     const char *subject; /* "module api in ap-seoul" */
     const char *reason;  /* what changed, old → new */

@@ -37,8 +37,10 @@ const char *plan_regions(struct arena *a, const struct model_region_list *list);
 
 void plan_diff_hosts(struct differ *d, bool removals); /* regions, hosts, state members */
 void plan_diff_modules(struct differ *d, bool removals);
+void plan_diff_functions(struct differ *d, bool removals);
 void plan_diff_routes(struct differ *d, bool removals);
 void plan_diff_calls(struct differ *d, bool removals); /* needs, egress */
 void plan_diff_data(struct differ *d, bool removals);
+void plan_diff_alarms(struct differ *d);
 void plan_diff_routing(struct differ *d);
 void plan_diff_lab(struct differ *d);

@@ -109,5 +109,6 @@ json_t *replication_doc_move(const json_t *json, const char *host)
     json_t *doc = json_deep_copy(json);
     json_object_set_new(doc, "source", json_string(host));
     json_object_set_new(doc, "epoch", json_integer(json_opt_int(doc, "epoch", 1) + 1));
+    json_object_del(doc, "sync"); /* sync.h: nobody acknowledges to the new one yet */
     return doc;
 }

@@ -7,7 +7,7 @@
  *    "members": [{"host": "hk1", "region": "ap-hongkong", "address": "10.20.0.11", "port": 3306,
  *      "server_id": 1, "domain_id": 1, "delay_ms": 0}, ...],
  *    "changes": 4, "change": {"kind": "switchover", "id": 4, ...} | null,
- *    "last": {"id": 3, "outcome": "done" | "undone" | "partial", ...} | null}
+ *    "sync": {"hosts", "try"} (sync.h), "last": {"id": 3, "outcome": "done" | "undone" | "partial", ...} | null}
  *
  * The epoch starts at 1 and only rises. server_id and domain_id are one number, given once and
  * never used again: what an old member wrote keeps its name. A change is what moves the source, one

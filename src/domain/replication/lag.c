@@ -50,15 +50,22 @@ static int64_t received_at(const struct lag *l, uint64_t seq)
     return lo == 0 || lo == l->n_positions ? -1 : l->positions[lo].wall_us;
 }
 
-/* A clock has jumped and the offset was not measured since. */
-static bool is_off(const struct lag *l)
+bool lag_jumped(const struct lag *l)
 {
     return l->jumped_ms && l->measured_ms <= l->jumped_ms;
 }
 
+uint64_t lag_waiting_us(const struct lag *l, uint64_t applied_seq, int64_t wall_us)
+{
+    size_t i = l->n_positions;
+    while (i && l->positions[i - 1].seq > applied_seq)
+        i--;
+    return i < l->n_positions ? (uint64_t)MAX(wall_us - l->positions[i].wall_us, 0) : 0;
+}
+
 static void add_figure(struct lag *l, int64_t us)
 {
-    if (is_off(l))
+    if (lag_jumped(l))
         return;
     l->window[l->next_window] = us;
     l->next_window = (l->next_window + 1) % LAG_WINDOW;
@@ -136,7 +143,7 @@ static int by_size(const void *a, const void *b)
 static bool is_uncertain(const struct lag *l, uint64_t boot_us)
 {
     return !l->measured || l->error_us > LAG_ERROR_MAX_US
-           || is_off(l)
+           || lag_jumped(l)
            || boot_us / 1000 > l->measured_ms + LAG_OFFSET_AGE_MS;
 }
 

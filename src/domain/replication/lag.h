@@ -66,4 +66,8 @@ void lag_received(struct lag *l, uint64_t seq, int64_t wall_us);
 void lag_shows(struct lag *l, const struct lag_row *row, int64_t wall_us, uint64_t boot_us);
 /* About once a second: time has passed, a row or not. */
 void lag_tick(struct lag *l, int64_t wall_us, uint64_t boot_us);
+/* How long the oldest transaction behind applied_seq that was received waits; 0: none does. */
+uint64_t lag_waiting_us(const struct lag *l, uint64_t applied_seq, int64_t wall_us);
+/* A clock has jumped, and the offset was not measured since. */
+bool lag_jumped(const struct lag *l);
 void lag_read(const struct lag *l, int64_t wall_us, uint64_t boot_us, struct lag_figures *ret);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PROMOTE_AGAIN_MS 4000u /* at most: until it is done nobody takes writes */
+
 static const char *const state_names[] = {
     [REPLICATION_STARTING] = "starting",
     [REPLICATION_FORMING] = "forming",
@@ -33,6 +35,8 @@ static const char *const op_names[REPLICATION_OPS] = {
     [REPLICATION_OP_FORM] = "make accounts and tables",
     [REPLICATION_OP_ATTACH] = "attach to the source",
     [REPLICATION_OP_ATTACH_CURRENT] = "attach to the new source",
+    [REPLICATION_OP_SYNC] = "let commits wait for a replica",
+    [REPLICATION_OP_UNSYNC] = "let commits wait for no replica",
     [REPLICATION_OP_START] = "start replication",
     [REPLICATION_OP_RESTART_IO] = "restart the receiving thread",
     [REPLICATION_OP_REBUILD] = "rebuild the relay log",
@@ -40,6 +44,8 @@ static const char *const op_names[REPLICATION_OPS] = {
     [REPLICATION_OP_REFILL] = "refill from the vault",
     [REPLICATION_OP_RESEED] = "reseed",
     [REPLICATION_OP_EVIDENCE] = "keep the evidence",
+    [REPLICATION_OP_RESCUE] = "save what its successor lacks",
+    [REPLICATION_OP_FLASHBACK] = "undo what its successor lacks",
 };
 
 const char *replication_op_name(enum replication_op op)
@@ -54,7 +60,7 @@ void replication_node_init(struct replication_node *n)
 
 void replication_node_save(const struct replication_node *n, struct replication_saved *ret)
 {
-    *ret = (struct replication_saved){n->frozen, n->freeze_id, n->freeze_epoch};
+    *ret = (struct replication_saved){n->frozen, n->freeze_id, n->freeze_epoch, n->told_epoch};
 }
 
 void replication_node_restore(struct replication_node *n, const struct replication_saved *s)
@@ -62,6 +68,7 @@ void replication_node_restore(struct replication_node *n, const struct replicati
     n->frozen = s->frozen;
     n->freeze_id = s->freeze_id;
     n->freeze_epoch = s->freeze_epoch;
+    n->told_epoch = s->told_epoch;
 }
 
 bool replication_node_refuses(const struct replication_node *n, uint64_t epoch, uint64_t id)
@@ -77,10 +84,11 @@ static bool is_frozen(const struct replication_node *n)
     return n->frozen && !(n->guards_off & REPLICATION_OFF_FREEZE);
 }
 
-/* The server has seen a later epoch than the view: the view is of the past. */
+/* The server has seen a later epoch than the view, or another view has told one: it is of the past. */
 static bool is_outdated(const struct replication_node *n)
 {
-    return n->sample.epoch > n->view.epoch && !(n->guards_off & REPLICATION_OFF_EPOCH);
+    return MAX(n->sample.epoch, n->told_epoch) > n->view.epoch
+           && !(n->guards_off & REPLICATION_OFF_EPOCH);
 }
 
 static bool is_source(const struct replication_node *n)
@@ -93,21 +101,47 @@ static bool is_fresh(const struct replication_node *n, uint64_t now_ms)
     return now_ms < n->fresh_until_ms || (n->guards_off & REPLICATION_OFF_FRESH);
 }
 
+static bool is_leased(const struct replication_node *n, uint64_t now_ms)
+{
+    bool holds = n->lease_epoch == n->view.epoch && now_ms < n->lease_until_ms;
+    return !n->view.leased || holds || (n->guards_off & REPLICATION_OFF_LEASE);
+}
+
 bool replication_node_may_write(const struct replication_node *n, uint64_t now_ms)
 {
-    return n->known && n->sampled && is_source(n) && is_fresh(n, now_ms) && !is_frozen(n);
+    return n->known && n->sampled && is_source(n) && is_fresh(n, now_ms) && !is_frozen(n)
+           && is_leased(n, now_ms);
+}
+
+uint64_t replication_node_write_until(const struct replication_node *n, uint64_t now_ms)
+{
+    uint64_t until_ms = n->view.leased ? MIN(n->fresh_until_ms, n->lease_until_ms)
+                                       : n->fresh_until_ms;
+    return replication_node_may_write(n, now_ms) ? until_ms : 0;
 }
 
 static bool must_not_write(const struct replication_node *n, uint64_t now_ms)
 {
     bool replica = n->view.duty == REPLICATION_REPLICA
                    && !(n->guards_off & REPLICATION_OFF_REPLICA);
-    return !n->sample.read_only && (replica || is_outdated(n) || is_frozen(n));
+    bool lapsed = n->view.duty == REPLICATION_SOURCE && n->lease_told && !is_leased(n, now_ms);
+    return !n->sample.read_only && (replica || is_outdated(n) || is_frozen(n) || lapsed);
 }
 
 static bool evidence(const struct replication_node *n, uint64_t now_ms)
 {
     return n->evidence_due;
+}
+
+static bool rescues(const struct replication_node *n, uint64_t now_ms)
+{
+    return n->rescue == RESCUE_DUE && n->view.duty == REPLICATION_REPLICA && n->sample.read_only;
+}
+
+static bool flashes_back(const struct replication_node *n, uint64_t now_ms)
+{
+    return n->rescue == RESCUE_SAVED && n->view.duty == REPLICATION_REPLICA && !n->view.manual
+           && n->sample.read_only && !is_outdated(n);
 }
 
 static bool still_follows(const struct replication_node *n, uint64_t now_ms)
@@ -126,6 +160,16 @@ static bool lacks_form(const struct replication_node *n, uint64_t now_ms)
            && (n->formed != n->view.form || n->formed_epoch != n->view.epoch);
 }
 
+static bool lacks_sync(const struct replication_node *n, uint64_t now_ms)
+{
+    return replication_node_may_write(n, now_ms) && n->view.sync && !n->sample.sync;
+}
+
+static bool has_sync(const struct replication_node *n, uint64_t now_ms)
+{
+    return replication_node_may_write(n, now_ms) && !n->view.sync && n->sample.sync;
+}
+
 static bool may_open(const struct replication_node *n, uint64_t now_ms)
 {
     return replication_node_may_write(n, now_ms) && n->sample.read_only;
@@ -134,7 +178,7 @@ static bool may_open(const struct replication_node *n, uint64_t now_ms)
 static bool shall_follow(const struct replication_node *n)
 {
     return n->view.duty == REPLICATION_REPLICA && !is_outdated(n) && n->view.source
-           && n->view.tls_ready && !n->needs_seed && n->sample.read_only;
+           && n->view.tls_ready && !n->needs_seed && !n->seeding && n->sample.read_only;
 }
 
 /* What is not empty and never had a source or an epoch came from elsewhere: nobody knows what of the
@@ -154,9 +198,23 @@ static bool rejoins(const struct replication_node *n, uint64_t now_ms)
     return shall_follow(n) && !n->sample.as_wanted && was_source(n);
 }
 
+static bool is_new(const struct replication_node *n)
+{
+    return n->sample.empty && !n->sample.attached;
+}
+
 static bool attaches(const struct replication_node *n, uint64_t now_ms)
 {
-    return shall_follow(n) && !n->sample.as_wanted && !was_source(n) && !is_foreign(n);
+    bool lacks_start = is_new(n) && n->view.source_log != REPLICATION_LOG_WHOLE;
+    return shall_follow(n) && !n->sample.as_wanted && !was_source(n) && !is_foreign(n)
+           && !lacks_start;
+}
+
+static bool wants_seed(const struct replication_node *n, uint64_t now_ms)
+{
+    bool missing = n->needs_seed || (is_new(n) && n->view.source_log == REPLICATION_LOG_CUT);
+    return missing && n->view.duty == REPLICATION_REPLICA && !is_outdated(n) && n->view.tls_ready
+           && !n->view.manual && !n->seeding && n->sample.read_only && now_ms >= n->seed_retry_ms;
 }
 
 /* Somebody has looked at what was stopped. */
@@ -172,10 +230,15 @@ static const struct {
 } rules[] = {
     {must_not_write, REPLICATION_OP_READ_ONLY},
     {evidence, REPLICATION_OP_EVIDENCE},
+    {rescues, REPLICATION_OP_RESCUE},
+    {flashes_back, REPLICATION_OP_FLASHBACK},
     {still_follows, REPLICATION_OP_PROMOTE},
+    {has_sync, REPLICATION_OP_UNSYNC},
+    {lacks_sync, REPLICATION_OP_SYNC},
     {lacks_epoch, REPLICATION_OP_EPOCH},
     {lacks_form, REPLICATION_OP_FORM},
     {may_open, REPLICATION_OP_WRITABLE},
+    {wants_seed, REPLICATION_OP_RESEED},
     {rejoins, REPLICATION_OP_ATTACH_CURRENT},
     {attaches, REPLICATION_OP_ATTACH},
     {tries_again, REPLICATION_OP_START},
@@ -202,8 +265,13 @@ static enum replication_op climb(struct replication_node *n, uint64_t now_ms, st
     if (!shall_follow(n) || !n->sample.as_wanted)
         return REPLICATION_NOTHING;
     enum ladder_act act = ladder_step(&n->ladder, &p, &n->sample.threads, now_ms, rnd);
-    if (act == LADDER_ACT_FREEZE)
+    if (act == LADDER_ACT_FREEZE) {
         n->evidence_due = true;
+        if (was_source(n) && n->ladder.held == LADDER_DIVERGED)
+            n->rescue = RESCUE_DUE;
+    }
+    if (act == LADDER_ACT_RESEED)
+        n->needs_seed = true;
     return ladder_ops[act];
 }
 
@@ -239,9 +307,11 @@ static void begin(struct replication_node *n, enum replication_op op, struct rep
 static const char *source_why(const struct replication_node *n, uint64_t now_ms)
 {
     if (is_outdated(n))
-        return "this server has seen a later epoch than the document names";
+        return "a later epoch than the document names has been here";
     if (is_frozen(n))
         return "no writes until the change that is under way is over";
+    if (!is_leased(n, now_ms))
+        return "its lease has ended: the right to write could not be proven to the state store in time";
     if (!is_fresh(n, now_ms))
         return "the state store has not confirmed just now that this is the source";
     return "";
@@ -264,6 +334,8 @@ static enum replication_state replica_state(
 {
     const struct ladder_look *t = &n->sample.threads;
     *why = "";
+    if (n->seeding)
+        return REPLICATION_SEEDING;
     if (n->needs_seed || is_foreign(n)) {
         *why = n->needs_seed ? "the source no longer has what this replica needs: it needs a seed"
                              : "it holds data that are not the source's: it needs a seed";
@@ -278,15 +350,21 @@ static enum replication_state replica_state(
     if (n->sample.as_wanted && t->io == LADDER_IO_YES && t->sql)
         return REPLICATION_REPLICATING;
     if (is_outdated(n))
-        *why = "this server has seen a later epoch than the document names";
+        *why = "a later epoch than the document names has been here";
     else if (!n->view.tls_ready)
         *why = "its certificates have not come yet";
+    else if (is_new(n) && n->view.source_log == REPLICATION_LOG_UNKNOWN)
+        *why = "the source has not said yet whether its logs reach back to the start";
     return REPLICATION_STOPPED;
 }
 
 static enum replication_state state_of(
     const struct replication_node *n, uint64_t now_ms, const char **why)
 {
+    if (n->seeding) {
+        *why = "";
+        return REPLICATION_SEEDING;
+    }
     if (n->silent_ms && n->sampled && now_ms - n->silent_ms >= REPLICATION_SILENT_MS) {
         *why = n->why;
         return REPLICATION_UNREACHABLE;
@@ -328,21 +406,25 @@ static void judge(struct replication_node *n, enum ladder_step before, uint64_t 
 
 /* ---- events */
 
-static void on_view(struct replication_node *n, const struct replication_view *v, uint64_t now_ms)
+/* Returns whether it has told a later epoch. */
+static bool on_view(struct replication_node *n, const struct replication_view *v, uint64_t now_ms)
 {
+    bool later = v->epoch > n->told_epoch;
     bool moved = !n->known || n->view.epoch != v->epoch || n->view.source != v->source;
     if (moved) {
         ladder_reset(&n->ladder);
         n->needs_seed = n->evidence_due = false;
-        n->failures = 0;
+        n->rescue = RESCUE_NONE;
+        n->failures = n->seed_failures = 0;
+        n->seed_retry_ms = 0;
         n->failed_op = REPLICATION_NOTHING;
         n->stale = true; /* "as wanted" was said of another source */
     }
     n->view = *v;
     n->known = true;
-    n->fresh_until_ms = v->fresh ? now_ms + REPLICATION_FRESH_MS : n->fresh_until_ms;
-    if (!v->fresh)
-        n->fresh_until_ms = 0;
+    n->fresh_until_ms = v->fresh_ms ? now_ms + MIN(v->fresh_ms, REPLICATION_FRESH_MS) : 0;
+    n->told_epoch = MAX(n->told_epoch, v->epoch);
+    return later;
 }
 
 /* Lifted by the end of its change, or by an epoch that came after it. */
@@ -355,6 +437,19 @@ static bool lift(struct replication_node *n)
     return true;
 }
 
+/* Undone: it follows like any other. Not, or not wholly: it is replaced, for it is saved. */
+static void on_rescued(struct replication_node *n, enum replication_op op, bool ok)
+{
+    if (op == REPLICATION_OP_RESCUE && ok)
+        n->rescue = RESCUE_SAVED;
+    if (op != REPLICATION_OP_FLASHBACK)
+        return;
+    n->rescue = RESCUE_NONE;
+    n->needs_seed = !ok;
+    if (ok)
+        ladder_reset(&n->ladder);
+}
+
 static void on_done(struct replication_node *n, const struct replication_event *ev, uint64_t now_ms,
     struct rnd *rnd, struct replication_actions *out)
 {
@@ -363,13 +458,12 @@ static void on_done(struct replication_node *n, const struct replication_event *
     n->ops++;
     if (op == REPLICATION_OP_EVIDENCE)
         n->evidence_due = !ev->ok && n->failures < LADDER_LIMITED_TRIES;
+    on_rescued(n, op, ev->ok);
     if (!ev->ok) {
         n->failures = n->failed_op == op ? n->failures + 1 : 1;
         n->failed_op = op;
-        n->retry_ms =
-            now_ms + ladder_wait_ms(n->failures, LADDER_WAIT_MIN_MS, LADDER_WAIT_MAX_MS, rnd);
-        if (op == REPLICATION_OP_RESEED)
-            n->needs_seed = true;
+        uint64_t most_ms = op == REPLICATION_OP_PROMOTE ? PROMOTE_AGAIN_MS : LADDER_WAIT_MAX_MS;
+        n->retry_ms = now_ms + ladder_wait_ms(n->failures, LADDER_WAIT_MIN_MS, most_ms, rnd);
         char why[REPLICATION_WHY_SIZE];
         snprintf(why, sizeof why, "cannot %s: %s", op_names[op], ev->text ? ev->text : "");
         set_why(n, why, out);
@@ -406,18 +500,58 @@ static void on_unreachable(struct replication_node *n, const char *text, uint64_
     set_why(n, text ? text : "", out);
 }
 
+/* A call that comes late, of a change before the one that it is frozen for, must not end that. */
 static void on_freeze(struct replication_node *n, const struct replication_event *ev)
 {
+    if (n->frozen && ev->id < n->freeze_id && ev->epoch <= n->freeze_epoch)
+        return;
     n->frozen = true;
     n->freeze_id = ev->id;
     n->freeze_epoch = ev->epoch;
+}
+
+/* Another server's data from now on, or the same as before. */
+static void on_seeded(struct replication_node *n, const struct replication_event *ev,
+    uint64_t now_ms, struct rnd *rnd, struct replication_actions *out)
+{
+    n->seeding = false;
+    n->stale = true;
+    n->ops++; /* what was seen before counts no more */
+    n->formed = 0;
+    out->report = true;
+    if (ev->ok) {
+        ladder_reset(&n->ladder);
+        n->needs_seed = n->evidence_due = false;
+        n->failures = n->seed_failures = 0;
+        n->failed_op = REPLICATION_NOTHING;
+        set_why(n, "", out);
+        return;
+    }
+    n->seed_retry_ms = now_ms
+                       + ladder_wait_ms(++n->seed_failures, REPLICATION_SEED_MIN_MS,
+                           LADDER_SLOW_MAX_MS, rnd);
+    char why[REPLICATION_WHY_SIZE];
+    snprintf(why, sizeof why, "not seeded: %s", ev->text ? ev->text : "");
+    n->failures++;
+    n->failed_op = REPLICATION_OP_RESEED;
+    set_why(n, why, out);
+}
+
+/* One of an epoch that is over says nothing of this one. */
+static void on_lease(struct replication_node *n, const struct replication_event *ev)
+{
+    if (ev->epoch < n->lease_epoch)
+        return;
+    n->lease_told = true;
+    n->lease_epoch = ev->epoch;
+    n->lease_until_ms = ev->until_ms;
 }
 
 static void on_follow(struct replication_node *n)
 {
     ladder_reset(&n->ladder);
     n->needs_seed = n->evidence_due = false;
-    n->retry_ms = 0;
+    n->retry_ms = n->seed_retry_ms = 0;
     n->asked = true;
 }
 
@@ -428,8 +562,8 @@ void replication_node_step(struct replication_node *n, const struct replication_
     *out = (struct replication_actions){0};
     switch (ev->kind) {
     case REPLICATION_EV_VIEW:
-        on_view(n, ev->view, now_ms);
-        out->save = lift(n);
+        out->save = on_view(n, ev->view, now_ms);
+        out->save |= lift(n);
         break;
     case REPLICATION_EV_SAMPLE:
         on_sample(n, ev);
@@ -451,8 +585,18 @@ void replication_node_step(struct replication_node *n, const struct replication_
     case REPLICATION_EV_FOLLOW:
         on_follow(n);
         break;
+    case REPLICATION_EV_SEEDING:
+        out->report = !n->seeding;
+        n->seeding = true;
+        break;
+    case REPLICATION_EV_SEEDED:
+        on_seeded(n, ev, now_ms, rnd, out);
+        break;
     case REPLICATION_EV_IDENTITY:
         ladder_hurry(&n->ladder);
+        break;
+    case REPLICATION_EV_LEASE:
+        on_lease(n, ev);
         break;
     case REPLICATION_EV_TICK:
         break;

@@ -4,6 +4,7 @@
 #include "base/str/str.h"
 #include "domain/replication/doc.h"
 #include "domain/replication/switchover.h"
+#include "domain/replication/sync.h"
 #include "domain/revision/revision.h"
 
 static json_t *member_json(const struct replication_member *m)
@@ -23,10 +24,11 @@ static json_t *members_json(const struct replication_doc *d)
 
 static json_t *replication_json(const struct model_replication *r)
 {
-    return json_pack("{s:s,s:I,s:s,s:I,s:I,s:I}", "mode", data_mode_name(r->mode), "heartbeat_ms",
+    return json_pack("{s:s,s:I,s:s,s:I,s:I,s:I,s:s}", "mode", data_mode_name(r->mode), "heartbeat_ms",
         (json_int_t)r->heartbeat_ms, "recovery", data_recovery_name(r->recovery),
         "binlog_retention_ms", (json_int_t)r->retention_ms, "lag_objective_ms",
-        (json_int_t)r->lag_objective_ms, "read_only_check_ms", (json_int_t)r->read_only_check_ms);
+        (json_int_t)r->lag_objective_ms, "read_only_check_ms", (json_int_t)r->read_only_check_ms,
+        "disk_full", r->disk_full ? r->disk_full : "keep");
 }
 
 static json_t *schema_json(const struct model_database *db, const json_t *files)
@@ -39,6 +41,12 @@ static json_t *schema_json(const struct model_database *db, const json_t *files)
                 list, json_pack("{s:s,s:s}", "name", db->schema[i], "digest", digest));
     }
     return list;
+}
+
+static json_t *backup_json(const struct model_backup *b)
+{
+    return json_pack("{s:s?,s:I,s:s}", "schedule", b->schedule, "keep_ms", (json_int_t)b->keep_ms,
+        "directory", b->directory);
 }
 
 /* How the data role reaches its server: ours by the folder it lives in, others by name. */
@@ -74,6 +82,18 @@ static json_t *database_json(
         schema_json(db, in->files), "accounts", accounts ? accounts : json_null(), "tls_ready",
         (int)in->tls_ready);
     ASSERT(j);
+    json_object_set_new(j, "backup", backup_json(&db->backup));
+    if (model_lease_ms(db))
+        json_object_set_new(j, "lease_ms", json_integer((json_int_t)model_lease_ms(db)));
+    json_object_set_new(j, "sync", json_boolean(sync_waits(doc)));
+    if (in->source_log && self != d.source)
+        json_object_set_new(
+            j, "source_log", json_string(in->source_log(in->ctx, db->name, d.source->host)));
+    /* Its server may be fenced from another host: nobody makes it writable again meanwhile. */
+    bool leaves = str_eq(json_opt_str(d.change, "kind", ""), "failover")
+                  && str_eq(json_opt_str(d.change, "from", ""), self->host);
+    if (!db->managed && self == d.source && leaves)
+        json_object_set_new(j, "held", json_true());
     add_reach(j, db, in);
     return j;
 }

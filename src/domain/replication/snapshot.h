@@ -18,6 +18,10 @@ struct snapshot_input {
     const json_t *accounts;
     /* {secret's name: {"user", "password"}} for external servers; NULL: none known. */
     const json_t *credentials;
+    /* Do the source's logs reach back to the start: "whole", "cut", or "unknown" where nobody has
+     * said yet. NULL: not told. */
+    const char *(*source_log)(void *ctx, const char *database, const char *source);
+    void *ctx;
 };
 
 /* [{"name", "engine", "managed", "epoch", "duty", ...}]: a database whose document is not (yet) there, or

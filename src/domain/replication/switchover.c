@@ -15,7 +15,7 @@ static const struct switchover_stage {
     enum where where;
     uint64_t limit_ms;   /* of this step; 0: the hold's, from the beginning of the change */
     const char *outcome; /* when the step is left for the end */
-} steps[] = {
+} stages[] = {
     {"hold", "freeze", "undo", "undo", SWITCHOVER_HOLD, AT_FROM, 0, NULL},
     {"freeze", "equal", "undo", "undo", SWITCHOVER_FREEZE, AT_FROM, 0, NULL},
     {"equal", "promote", "undo", "undo", SWITCHOVER_EQUAL, AT_TO, 0, NULL},
@@ -29,10 +29,11 @@ static const struct switchover_stage {
 
 static const struct switchover_stage *find_step(const char *name)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
-        if (str_eq(steps[i].name, name))
-            return &steps[i];
-    return &steps[ARRAY_SIZE(steps) - 1]; /* a newer version's step: nothing is better than undo */
+    for (size_t i = 0; i < ARRAY_SIZE(stages); i++)
+        if (str_eq(stages[i].name, name))
+            return &stages[i];
+    return &stages[ARRAY_SIZE(stages)
+                   - 1]; /* a newer version's step: nothing is better than undo */
 }
 
 bool switchover_holds(const json_t *change)
@@ -124,10 +125,10 @@ json_t *switchover_begin(
     int64_t id = json_opt_int(doc, "changes", 0) + 1;
     json_object_set_new(new, "changes", json_integer(id));
     json_object_set_new(new, "change",
-        json_pack("{s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s}", "kind", "switchover", "id",
+        json_pack("{s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:[{s:s,s:i}]}", "kind", "switchover", "id",
             (json_int_t)id, "from", json_opt_str(doc, "source", ""), "to", to, "step", "hold",
             "step_ms", (json_int_t)wall_ms, "begun_ms", (json_int_t)wall_ms, "hold_ms",
-            (json_int_t)hold_ms, "by", by));
+            (json_int_t)hold_ms, "by", by, "steps", "step", "hold", "at_ms", 0));
     return new;
 }
 
@@ -150,6 +151,16 @@ static json_t *end(const struct turn *t, const char *outcome, const char *why)
     return new;
 }
 
+/* When each step began, for people. */
+static void add_step(json_t *change, const char *step, int64_t wall_ms)
+{
+    json_t *steps = json_object_get(change, "steps");
+    if (json_is_array(steps) && json_array_size(steps) < ARRAY_SIZE(stages))
+        json_array_append_new(
+            steps, json_pack("{s:s,s:I}", "step", step, "at_ms",
+                       (json_int_t)(wall_ms - json_opt_int(change, "begun_ms", wall_ms))));
+}
+
 static json_t *enter(const struct turn *t, const char *step, const char *why)
 {
     bool moves = str_eq(step, "promote") && !str_eq(t->step->name, "promote");
@@ -158,6 +169,7 @@ static json_t *enter(const struct turn *t, const char *step, const char *why)
     json_t *change = json_object_get(new, "change");
     json_object_set_new(change, "step", json_string(step));
     json_object_set_new(change, "step_ms", json_integer(t->wall_ms));
+    add_step(change, step, t->wall_ms);
     if (str_eq(step, "reverse")) /* the writes go on: what is left is housekeeping */
         json_object_set_new(change, "pause_ms",
             json_integer(t->wall_ms - json_opt_int(change, "begun_ms", t->wall_ms)));
@@ -171,6 +183,14 @@ static json_t *go(const struct turn *t, const char *step, const char *why)
     if (step && str_eq(step, t->step->name))
         return json_incref(t->doc);
     return step ? enter(t, step, why) : end(t, t->step->outcome, why);
+}
+
+static json_t *too_late(const struct turn *t)
+{
+    char why[160];
+    snprintf(why, sizeof why, "%s did not do its step, %s, in time",
+        json_opt_str(t->change, t->step->where == AT_FROM ? "from" : "to", "?"), t->step->name);
+    return go(t, t->step->late, why);
 }
 
 static bool is_late(const struct turn *t)
@@ -234,7 +254,7 @@ json_t *switchover_step(json_t *doc, struct switchover_run *run, const struct sw
     if (ev->kind == SWITCHOVER_ANSWER && ev->id == id && ev->act == t.step->act && run->asked)
         return answered(&t, run, ev, now_ms);
     if (is_late(&t))
-        return go(&t, t.step->late, "it took too long");
+        return too_late(&t);
     if (run->asked || now_ms < run->again_ms)
         return json_incref(doc);
     run->asked = true;

@@ -3,7 +3,7 @@
  * (doc.h), whose `change` is the journal:
  *
  *   {"kind": "switchover", "id", "from", "to", "step", "step_ms", "begun_ms", "hold_ms", "by",
- *    "gtid", "pause_from_ms", "why"}
+ *    "gtid", "pause_ms", "why", "steps": [{"step", "at_ms" (since begun_ms)}, ...]}
  *
  *   hold -> freeze -> equal -> promote -> release -> reverse -> (ended: done)
  *      \       \        \-> undo -> (ended: undone)        \-> (ended: partial)

@@ -40,6 +40,10 @@ int revision_each_file(const struct model *m, int (*fn)(void *ctx, const char *k
         const char *key = revision_image_key(m->modules[i].image);
         r = key ? fn(ctx, key) : 0;
     }
+    for (size_t i = 0; i < m->n_functions && r >= 0; i++) {
+        const char *key = revision_image_key(m->functions[i].as.image);
+        r = key ? fn(ctx, key) : 0;
+    }
     return r;
 }
 

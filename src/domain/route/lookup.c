@@ -22,7 +22,7 @@ const struct route_name *route_find_name(
         if (!strncmp(n->name, name, len) && n->name[len] == '\0')
             return n;
     }
-    return NULL;
+    return s->any;
 }
 
 const struct route_rule *route_find_rule(const struct route_name *n, const char *path, size_t len)

@@ -16,6 +16,7 @@
  * identity: "absent" says that nobody can verify tokens on this platform: routes with auth jwt are
  * served all the same, and the edge raises an alarm in its status, metrics and the timeline.
  * Anything else (default "present"): such a route answers 401 until its token can be checked.
+ * A route's name "*" stands for every name that has no routes of its own.
  * http: "redirect": port 80 sends to https (308); "serve": it serves like 443.
  *
  * "endpoints" to the edge: {"endpoints": {...}, "seq": N} replaces that member and nothing else, and
@@ -89,6 +90,7 @@ struct route_snapshot {
     const struct route_certificate *certificates;
     size_t n_certificates;
     size_t n_open_jwt;     /* routes with auth jwt that are served without it: identity is absent */
+    const struct route_name *any; /* "*"; NULL: a name without routes is not served */
     const uint32_t *table; /* name hash -> index + 1; a power of two long */
     size_t table_size;
 };

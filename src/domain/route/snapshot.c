@@ -181,12 +181,14 @@ static int count_names(struct build *b, const json_t *routes)
         int r = json_get_str(j, "name", &name, b->e);
         if (r < 0)
             return err_wrap(b->e, "routes[%zu]", i);
-        if (!name_ok(name))
+        if (!name_ok(name) && !str_eq(name, "*"))
             return err_set(
                 b->e, ERR_INVALID, "routes[%zu]: '%s' is not a name in lower case", i, name);
         get_name(b, name)->n_rules++;
     }
     for (i = 0; i < b->s->n_names; i++) {
+        if (str_eq(b->names[i].name, "*"))
+            b->s->any = &b->names[i];
         b->names[i].rules = arena_alloc(b->arena, b->names[i].n_rules * sizeof *b->names[i].rules);
         b->names[i].n_rules = 0;
     }

@@ -151,6 +151,7 @@ struct step {
 struct aim { /* what shall become of a module in a region */
     struct module_view *m;
     unsigned active, standby;
+    unsigned marked; /* of the active, those that are marked standby: they are admitted here */
     struct generation goal;
     struct generation fill; /* what takes the place of a lost old one; spec NULL: none */
     enum rollout_strategy strategy;
@@ -217,6 +218,7 @@ void rollout_conclude(struct step *st, struct module_view *m);
 const struct model_instances *module_wanted(
     const struct model_module *m, const struct model_region *r); /* never NULL */
 bool region_silent(const struct step *st, const char *region);
+bool step_is_admitted(const struct step *st, const char *module, const char *region);
 void step_note(struct step *st, const char *module, const char *cause, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 void step_due(struct step *st, uint64_t at_ms);

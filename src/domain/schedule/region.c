@@ -8,6 +8,12 @@
 /* The first start and this many more have failed: it is the instance, not bad luck. */
 #define RESTARTS_BAD 2
 
+/* Admitted where they are, standbys are like all others. */
+static bool is_idle(const struct aim *aim, const struct instance *i)
+{
+    return i->standby && !aim->marked;
+}
+
 static enum instance_kind kind_of(const struct step *st, const struct placement *p,
     const struct aim *aim, const struct instance *i)
 {
@@ -16,7 +22,7 @@ static enum instance_kind kind_of(const struct step *st, const struct placement 
         return KIND_LOST;
     if (i->drain)
         return KIND_DRAIN;
-    if (i->standby)
+    if (is_idle(aim, i))
         return KIND_STANDBY;
     if (h->seen->drained)
         return KIND_LEAVING;
@@ -68,7 +74,7 @@ static void sort_out(struct step *st, struct placement *p, const struct aim *aim
         t->old += i->kind == KIND_OLD;
         t->leaving += i->kind == KIND_LEAVING;
         t->draining += i->kind == KIND_DRAIN;
-        t->lost += i->kind == KIND_LOST && !i->standby && !i->drain;
+        t->lost += i->kind == KIND_LOST && !is_idle(aim, i) && !i->drain;
         if (i->kind != KIND_GOOD)
             continue;
         t->ready += i->proven;
@@ -115,6 +121,15 @@ static bool admit(struct placement *p, const struct aim *aim)
     return true;
 }
 
+/* Should it be a standby again when the admission ends? */
+static bool is_marked_next(const struct placement *p, const struct aim *aim)
+{
+    unsigned n = 0;
+    for (int k = aim->m->first; k >= 0; k = p->v[k].next)
+        n += !p->v[k].gone && p->v[k].kind == KIND_GOOD && p->v[k].standby;
+    return n < aim->marked;
+}
+
 static void create(struct step *st, struct placement *p, const struct aim *aim, unsigned n,
     int weight, struct tally *t)
 {
@@ -124,11 +139,13 @@ static void create(struct step *st, struct placement *p, const struct aim *aim, 
             t->good++;
             continue;
         }
+        bool marked = is_marked_next(p, aim);
         int k = step_create(st, p, aim->m, &aim->goal, false, why);
         if (k < 0) {
             lacks(p, aim, n, why, t);
             return;
         }
+        p->v[k].standby = marked;
         p->v[k].weight = weight;
         t->good++;
     }
@@ -250,7 +267,7 @@ static void forget_lost(
         struct instance *i = &p->v[k];
         if (i->gone || i->kind != KIND_LOST)
             continue;
-        if (!i->drain && !i->standby && keep && !st->s->guard_off[GUARD_KEEP]) {
+        if (!i->drain && !is_idle(aim, i) && keep && !st->s->guard_off[GUARD_KEEP]) {
             keep--;
             snprintf(i->reason, sizeof i->reason, "%s is silent, and no other host can take it",
                 i->host);

@@ -151,13 +151,19 @@ static bool present(const struct step *st, const struct module_view *m, const ch
     return false;
 }
 
+bool step_is_admitted(const struct step *st, const char *module, const char *region)
+{
+    return str_eq(json_opt_str(st->in->admitted, module, NULL), region);
+}
+
 static bool has_others(
     const struct step *st, const struct module_view *m, const char *region, const char *generation)
 {
     const struct placement *p = placement_find(st->s, region);
+    bool admitted = step_is_admitted(st, m->model->name, region);
     for (size_t k = 0; p && k < p->n; k++)
-        if (!strcmp(p->v[k].module, m->model->name) && !p->v[k].standby && !p->v[k].drain
-            && strcmp(p->v[k].spec, generation) != 0)
+        if (!strcmp(p->v[k].module, m->model->name) && (admitted || !p->v[k].standby)
+            && !p->v[k].drain && strcmp(p->v[k].spec, generation) != 0)
             return true;
     return false;
 }
@@ -165,7 +171,9 @@ static bool has_others(
 static void take_turn(struct step *st, struct module_view *m, const struct model_region *r)
 {
     struct part *part = deploy_part(m->deploy, r->name);
-    bool canary = m->deploy->strategy == ROLLOUT_CANARY && module_wanted(m->model, r)->active
+    const struct model_instances *w = module_wanted(m->model, r);
+    bool serves = w->active || (w->standby && step_is_admitted(st, m->model->name, r->name));
+    bool canary = m->deploy->strategy == ROLLOUT_CANARY && serves
                   && has_others(st, m, r->name, m->deploy->to);
     part->state = canary ? PART_CANARY : PART_RUNNING;
     part->canary_at = 0;
@@ -190,6 +198,8 @@ void rollout_gate(struct step *st, struct module_view *m)
         }
         part = part ? part : deploy_part(d, r->name);
         part->wanted = w->active;
+        if (step_is_admitted(st, m->model->name, r->name))
+            part->wanted += w->standby;
         if (part->state == PART_DONE || region_silent(st, r->name))
             continue;
         if (part->state != PART_WAITING)
@@ -219,9 +229,11 @@ void rollout_aim(
 {
     const struct model_instances *w = module_wanted(m->model, r);
     struct deploy *d = m->deploy;
+    bool admitted = step_is_admitted(st, m->model->name, r->name);
     *ret = (struct aim){.m = m,
-        .active = w->active,
-        .standby = w->standby,
+        .active = w->active + (admitted ? w->standby : 0),
+        .standby = admitted ? 0 : w->standby,
+        .marked = admitted ? w->standby : 0,
         .goal = m->wanted,
         .strategy = m->model->rollout.strategy};
     if (!d && m->held)

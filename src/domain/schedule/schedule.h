@@ -19,6 +19,9 @@
  *      "regions": {"ap-seoul": {"state":"waiting|running|done|…", "ready":1, "wanted":2}},
  *      "refused": ["<generation>", …] }      what failed is not tried again until another apply asks
  *
+ * A standby is started like any other; who is admitted says domain/admit. Where a module's standbys
+ * are, they are replaced like active ones, by new instances that are marked like them.
+ *
  * "run": started, and in service once ready (edges and mesh take ready units only). "drain": still
  * running, but edges and mesh of the region must leave it; gone from the document: the agent stops it.
  * A drained instance goes when every host of the region that is heard and has an edge or mesh has
@@ -57,6 +60,7 @@ struct schedule_input {
     int64_t revision;
     const char *by;
     int64_t epoch; /* of the leader; written into placements */
+    const json_t *admitted; /* {"api": "ap-seoul"}: whose standbys are admitted, where (domain/admit) */
     const struct schedule_host *hosts;
     size_t n_hosts;
 };
@@ -89,10 +93,9 @@ MUST_CHECK int schedule_units(
 /* The generation of a module as a revision declares it: digest of its unit spec without name. */
 MUST_CHECK int schedule_generation(const struct model *m, const json_t *files,
     const struct model_module *module, json_t **ret_spec, char ret[DIGEST_SIZE], struct err *e);
-/* Takes requests: neither drained nor standby, and weight 0 is an instance that waits for its turn. */
-bool schedule_serves(const json_t *instance);
-/* {"api": true}: the modules of which some instance shall serve in the placement's region. */
-json_t *schedule_awaited(const json_t *placement);
+/* Takes requests if it is admitted (domain/admit): not drained, and weight 0 is an instance that waits
+ * for its turn. */
+bool schedule_runs(const json_t *instance);
 /* {"deployments": [deploy documents, running first, then newest]}: of `mcp deploy status --json`. */
 json_t *schedule_status(const json_t *docs);
 

@@ -2,6 +2,8 @@
 #include "domain/secret/secret.h"
 
 #include "base/str/str.h"
+#include "domain/secret/made.h"
+#include "domain/secret/priv.h"
 
 static json_t *versions_of(const json_t *doc)
 {
@@ -49,7 +51,7 @@ int secret_doc_check(const json_t *doc, struct err *e)
     return 0;
 }
 
-static void add_history(json_t *doc, const struct secret_change_note *note, json_t *what)
+void secret_history_add(json_t *doc, const struct secret_change_note *note, json_t *what)
 {
     json_t *old = json_object_get(doc, "history");
     json_t *list = json_is_array(old) ? json_copy(old) : json_array();
@@ -82,7 +84,7 @@ int secret_doc_add(const json_t *old, const char *name, const char *value, json_
     json_object_set_new(doc, "next", json_integer((json_int_t)v + 1));
     if (keep || !json_object_get(doc, "keep"))
         json_object_set_new(doc, "keep", json_integer(keep ? keep : 1));
-    add_history(doc, note, json_sprintf("version %lld set", (long long)v));
+    secret_history_add(doc, note, json_sprintf("version %lld set", (long long)v));
     if (json_array_size(list) > SECRET_VERSIONS_MAX) {
         json_decref(doc);
         err_set(e, ERR_LIMIT, "%s has %d versions already, and some host has not taken the newest",
@@ -130,7 +132,7 @@ int secret_doc_grant(const json_t *old, const char *module, bool granted,
     }
     json_t *doc = json_copy((json_t *)old);
     json_object_set_new(doc, "grants", list);
-    add_history(doc, note,
+    secret_history_add(doc, note,
         json_sprintf(granted ? "granted to module %s" : "taken from module %s", module));
     *ret = doc;
     return 0;
@@ -186,7 +188,8 @@ json_t *secret_doc_for_host(const json_t *doc, const char *host)
     json_t *list = versions_of(doc);
     for (size_t i = json_array_size(list); i-- > 0;) {
         json_t *version = json_array_get(list, i);
-        if (json_object_get(json_object_get(version, "keys"), host))
+        if (!json_opt_bool(version, "waits", false)
+            && json_object_get(json_object_get(version, "keys"), host))
             return version;
     }
     return NULL;
@@ -208,6 +211,25 @@ static bool stands_in(const struct model_module *module, const struct model_regi
     return false;
 }
 
+/* Any control may come to lead, and who leads tells of alarms. */
+static bool tells_by(const struct model *m, const char *name)
+{
+    for (size_t i = 0; i < m->n_notify; i++)
+        if (str_eq(m->notify[i].url_secret, name))
+            return true;
+    return false;
+}
+
+/* It asks servers that others run, and logs in with it. */
+static bool logs_in(const struct model *m, const char *name, const struct model_host *host)
+{
+    for (size_t i = 0; i < m->n_databases; i++)
+        if (str_eq(m->databases[i].secret, name)
+            && model_database_member(&m->databases[i], host->name))
+            return true;
+    return false;
+}
+
 bool secret_host_may(const struct model *m, const json_t *doc, const struct model_host *host)
 {
     if (!model_has_etcd(m))
@@ -216,12 +238,18 @@ bool secret_host_may(const struct model *m, const json_t *doc, const struct mode
         if (m->members[i] == host)
             return true;
     const char *name = json_opt_str(doc, "name", "");
+    if (logs_in(m, name, host) || tells_by(m, name))
+        return true;
     for (size_t i = 0; i < m->n_modules; i++) {
         const struct model_module *module = &m->modules[i];
         if (secret_module_asks(module, name) && secret_doc_granted(doc, module->name)
             && stands_in(module, host->region))
             return true;
     }
+    for (size_t i = 0; i < m->n_functions; i++) /* any host may have to run it */
+        if (secret_module_asks(&m->functions[i].as, name)
+            && secret_doc_granted(doc, m->functions[i].as.name))
+            return true;
     return false;
 }
 
@@ -241,6 +269,9 @@ static json_t *asked_by(const struct model *m, const char *name)
     for (size_t i = 0; m && i < m->n_modules; i++)
         if (secret_module_asks(&m->modules[i], name))
             json_array_append_new(list, json_string(m->modules[i].name));
+    for (size_t i = 0; m && i < m->n_functions; i++)
+        if (secret_module_asks(&m->functions[i].as, name))
+            json_array_append_new(list, json_string(m->functions[i].as.name));
     return list;
 }
 
@@ -257,5 +288,7 @@ json_t *secret_doc_show(const json_t *doc, const struct model *m)
         json_is_array(grants) ? json_copy(grants) : json_array(), "hosts", hosts_of(v), "asked_by",
         asked_by(m, name));
     ASSERT(j);
+    if (secret_doc_made(doc))
+        json_object_set_new(j, "phase", json_string(secret_phase_name(secret_doc_phase(doc))));
     return j;
 }

@@ -43,12 +43,13 @@ json_t *secret_doc_pruned(const json_t *old);
 bool secret_doc_granted(const json_t *doc, const char *module);
 int64_t secret_doc_newest(const json_t *doc); /* 0: none */
 json_t *secret_doc_version(const json_t *doc, int64_t v); /* borrowed; NULL: none */
-/* The newest version whose data key is sealed to the host. */
+/* The newest version whose data key is sealed to the host and that does not wait (made.h). */
 json_t *secret_doc_for_host(const json_t *doc, const char *host);
-/* May this host have it: it keeps the state, or instances of a module that asks for it and was
- * granted it may stand in its region. */
+/* May this host have it: it keeps the state, or alarms tell by it, or it logs in to a database with
+ * it, or instances of a module that asks for it and was granted it may stand in its region. */
 bool secret_host_may(const struct model *m, const json_t *doc, const struct model_host *host);
 bool secret_module_asks(const struct model_module *module, const char *name);
 /* What people and programs see: never a box. {"name", "version", "created", "by", "versions": n,
- * "keep", "grants", "hosts": [those that can open the newest], "asked_by": [modules]}. */
+ * "keep", "grants", "hosts": [those that can open the newest], "asked_by": [modules]}; made by the
+ * platform: also "phase". */
 json_t *secret_doc_show(const json_t *doc, const struct model *m);

@@ -173,9 +173,9 @@ static int parse_secrets(struct arena *a, const json_t *obj, struct unit_spec *s
     size_t n = json_array_size(list);
     if (!list)
         return 0;
-    if (!json_is_array(list) || n > MODEL_SECRETS_MAX)
+    if (!json_is_array(list) || n > MODEL_SECRET_FILES_MAX)
         return err_set(
-            e, ERR_INVALID, "\"secrets\" must be a list of at most %d", MODEL_SECRETS_MAX);
+            e, ERR_INVALID, "\"secrets\" must be a list of at most %d", MODEL_SECRET_FILES_MAX);
     struct model_secret *v = arena_alloc(a, (n + 1) * sizeof *v);
     for (size_t i = 0; i < n; i++) {
         int r = parse_secret(json_array_get(list, i), &v[i], e);
@@ -213,6 +213,9 @@ static int parse_engine(struct arena *a, const json_t *obj, struct unit_spec *s,
     g->port = (uint16_t)port;
     g->connections = (unsigned)connections;
     g->semi_sync = json_opt_bool(j, "semi_sync", false);
+    g->backups = json_opt_str(j, "backups", NULL);
+    if (g->backups && *g->backups != '/')
+        return err_set(e, ERR_INVALID, "engine: backups is no absolute path");
     s->engine = g;
     return 0;
 }
@@ -375,10 +378,11 @@ static json_t *format_engine(const struct unit_engine *g)
 {
     char address[IP_TEXT_SIZE];
     ip_format(&g->address, address);
-    return json_pack("{s:s,s:s,s:I,s:I,s:s,s:i,s:I,s:i,s:b}", "kind", "mariadb", "database",
+    return json_pack("{s:s,s:s,s:I,s:I,s:s,s:i,s:I,s:i,s:b,s:s*}", "kind", "mariadb", "database",
         g->database, "server_id", (json_int_t)g->server_id, "domain_id", (json_int_t)g->domain_id,
         "address", address, "port", (int)g->port, "memory_bytes", (json_int_t)g->memory_bytes,
-        "connections", (int)g->connections, "semi_sync", (int)g->semi_sync);
+        "connections", (int)g->connections, "semi_sync", (int)g->semi_sync,
+        "backups", g->backups);
 }
 
 json_t *unit_spec_format(const struct unit_spec *s)

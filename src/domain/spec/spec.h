@@ -40,6 +40,7 @@ struct unit_engine {
     uint64_t memory_bytes;
     unsigned connections;
     bool semi_sync;
+    const char *backups; /* the folder that holds one for its backups; NULL: none */
 };
 
 struct unit_spec {

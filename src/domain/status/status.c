@@ -3,6 +3,7 @@
 
 #include "base/str/str.h"
 #include "base/units/units.h"
+#include "domain/admit/admit.h"
 #include "domain/compile/compile.h"
 #include "domain/schedule/schedule.h"
 
@@ -91,6 +92,24 @@ static void mark_unheard(
     json_object_set_new(unit, "pid", json_integer(0));
 }
 
+/* Does it take calls? What is ready and does not says why. */
+static void mark_admission(const struct status_input *in, size_t host, json_t *unit)
+{
+    const char *module = json_opt_str(unit, "module", "");
+    const struct admit_case c = {.module = model_find_module(in->model, module),
+        .region = in->model->hosts[host].region->name,
+        .standby = json_opt_bool(unit, "standby", false),
+        .doc = json_object_get(in->admissions, module),
+        .fresh = json_opt_bool(in->hosts[host].report, "admit_fresh", true)};
+    if (!c.module || !str_eq(json_opt_str(unit, "kind", NULL), "module"))
+        return;
+    enum admit_answer a = admit_judge(&c);
+    json_object_set_new(unit, "admitted", json_boolean(a == ADMIT_TAKES));
+    if (!*json_opt_str(unit, "reason", ""))
+        json_object_set_new(unit, "reason",
+            json_string(a == ADMIT_TAKES && c.standby ? "standby: admitted" : admit_words(a)));
+}
+
 static json_t *units(const struct status_input *in)
 {
     json_t *out = json_array();
@@ -104,6 +123,7 @@ static json_t *units(const struct status_input *in)
             json_object_set_new(copy, "host", json_string(h->name));
             if (!in->hosts[i].up)
                 mark_unheard(copy, h, &in->hosts[i]);
+            mark_admission(in, i, copy);
             json_array_append_new(out, copy);
         }
     }
@@ -142,11 +162,28 @@ static unsigned engines_not_ready(const json_t *report)
     return n;
 }
 
+/* A database's server that runs with other settings than are declared; NULL: none. */
+static const char *engine_behind(const json_t *report)
+{
+    const char *name;
+    json_t *spec;
+    json_object_foreach (json_object_get(report, "engines"), name, spec) {
+        size_t i;
+        json_t *u;
+        json_array_foreach (json_object_get(report, "units"), i, u)
+            if (str_eq(json_opt_str(u, "name", NULL), name)
+                && !str_eq(json_opt_str(u, "spec", NULL), json_string_value(spec)))
+                return name;
+    }
+    return NULL;
+}
+
 static void host_not_ready(const struct status_input *in, size_t i, struct str *why)
 {
     const struct model_host *h = &in->model->hosts[i];
     const struct status_report *report = &in->hosts[i];
     const char *sep = why->len ? "; " : "";
+    const char *waits = json_opt_str(report->report, "engines_wait", NULL);
     if (!report->up)
         str_addf(why, "%s%s is not heard", sep, h->name);
     else if (json_opt_int(report->report, "revision", 0) != in->revision)
@@ -155,6 +192,9 @@ static void host_not_ready(const struct status_input *in, size_t i, struct str *
     else if (engines_not_ready(report->report))
         str_addf(
             why, "%s%s: %u engines not ready", sep, h->name, engines_not_ready(report->report));
+    else if (engine_behind(report->report))
+        str_addf(why, "%s%s: %s takes new settings%s%s", sep, h->name,
+            engine_behind(report->report), waits ? "; " : "", waits ? waits : "");
 }
 
 /* ---- is what was placed there? */

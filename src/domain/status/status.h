@@ -4,8 +4,8 @@
  * A report is what one control tells the others whenever it changes:
  *   {"host", "revision": N, "roles": [{"name", "pid", "restarts", "since_ms", "pss_bytes"}],
  *    "units": [{"name", "kind", "module", "state", "pid", "restarts", "reason", "address",
- *    "port", "since_ms", "standby"}], "state_store": {"kind", "connected", "reason"},
- *    "alarms": [{"text"}]}
+ *    "port", "since_ms", "standby"}], "admit_fresh": read lately, "state_store": {"kind", "connected", "reason"},
+ *    "alarms": [{"text"}], "engines": {unit: "spec" as declared}, "engines_wait": why not yet}
  */
 #pragma once
 
@@ -33,9 +33,11 @@ struct status_input {
     const struct status_name *names;
     size_t n_names;
     const json_t *docs; /* domain/schedule: placement/… and deploy/…; NULL: none yet */
+    const json_t *admissions; /* {module: document} of domain/admit; NULL: none */
 };
 
-/* The object of `mcp status --json`: platform, revision, ready, regions[], hosts[], units[],
+/* The object of `mcp status --json`: platform, revision, ready, regions[], hosts[], units[] (as reported;
+ * of modules also `admitted`, with the reason when they are not),
  * state_store, names[], alarms[], not_ready (why, "" when ready), asked_host, placements[{region,
  * seq, revision, epoch, instances, drains, lacks}], deployments[]. Keys are never renamed.
  *

@@ -125,6 +125,30 @@ static void freeze(struct steer *s, size_t name, const struct moves *m, struct s
         report_frozen(s, name, m, a);
 }
 
+const json_t *steer_away_from(const struct steer *s, size_t name, size_t region)
+{
+    if (!(s->names[name].away >> region & 1))
+        return NULL;
+    return steer_away_entry(
+        s->away, s->plan->space.regions[region], s->plan->space.names[name], s->wall_ms);
+}
+
+/* Those of `up` that nobody steers away from, or all of them when that would leave none. */
+static uint64_t obey_away(struct steer *s, size_t name, uint64_t up, struct steer_actions *a)
+{
+    struct name_state *ns = &s->names[name];
+    uint64_t serves = s->plan->serves[name];
+    ns->away = steer_away_mask(s->away, s->plan, name, s->wall_ms) & serves;
+    bool kept = (ns->away & up) && !(up & serves & ~ns->away);
+    if (kept != ns->away_kept && __builtin_popcountll(serves) > 1)
+        steer_note(s, a, "alarm", s->plan->space.names[name],
+            kept ? "the last one standing is never withdrawn" : "", "%s",
+            kept ? "it is answered from a region that is steered away from: no other one is up"
+                 : "what is steered away from is left again");
+    ns->away_kept = kept;
+    return kept ? up : up & ~ns->away;
+}
+
 /* The regions to answer from. When none is left the answers stay. */
 static void update_up(struct steer *s, size_t name, const struct moves *m, struct steer_actions *a)
 {
@@ -140,7 +164,7 @@ static void update_up(struct steer *s, size_t name, const struct moves *m, struc
             none ? "the last one standing is never withdrawn" : "", "%s",
             none ? "no region is up: the last known answers stay" : "a region is up again");
     }
-    uint64_t next = none ? ns->up & serves : up & serves;
+    uint64_t next = none ? ns->up & serves : obey_away(s, name, up, a) & serves;
     if (!next)
         next = serves;
     a->save |= next != ns->up;
@@ -189,11 +213,17 @@ static void add_reason(
     const struct steer *s, size_t name, uint8_t from, uint8_t to, struct str *cause)
 {
     const struct target *was = steer_target(s, name, from);
+    const json_t *away = steer_away_from(s, name, from);
     if (cause->len)
         str_add(cause, "; ");
     if (was->concluded == HEALTH_DOWN && !(s->names[name].up >> from & 1)) {
         str_addf(cause, "%s is down, ", s->plan->space.regions[from]);
         steer_print_votes(&was->verdict, cause);
+    } else if (away && !(s->names[name].up >> from & 1)) {
+        str_addf(cause, "%s steers away from %s", json_opt_str(away, "by", "?"),
+            s->plan->space.regions[from]);
+        if (*json_opt_str(away, "why", ""))
+            str_addf(cause, ": %s", json_opt_str(away, "why", ""));
     } else if (s->names[name].up >> from & 1) {
         str_addf(cause, "%s is up", s->plan->space.regions[to]);
     } else {

@@ -12,6 +12,7 @@ void steer_region_state(
         .why = t->why,
         .since_wall_ms = t->since_wall_ms,
         .held = t->held,
+        .away = steer_away_from(s, name, region) != NULL,
         .verdict = t->verdict,
         .own = t->own.class};
 }
@@ -60,9 +61,24 @@ static json_t *region_object(const struct steer *s, size_t name, size_t region)
     clock_format_rfc3339(st.since_wall_ms, stamp);
     if (st.since_wall_ms)
         json_object_set_new(j, "since", json_string(stamp));
+    const json_t *away = steer_away_from(s, name, region);
+    if (away)
+        json_object_set_new(j, "away",
+            json_pack("{s:s,s:s}", "by", json_opt_str(away, "by", "?"), "why",
+                json_opt_str(away, "why", "")));
     if (st.state == HEALTH_DOWN)
         json_object_set_new(j, "why", json_string(health_class_name(st.why)));
     return j;
+}
+
+static void add_away(const struct steer *s, size_t name, size_t region, struct str *out)
+{
+    const json_t *away = steer_away_from(s, name, region);
+    if (!away)
+        return;
+    str_addf(out, ", but %s steers away from it", json_opt_str(away, "by", "?"));
+    if (*json_opt_str(away, "why", ""))
+        str_addf(out, " (%s)", json_opt_str(away, "why", ""));
 }
 
 static void add_state(const struct steer *s, size_t name, size_t region, struct str *out)
@@ -77,6 +93,7 @@ static void add_state(const struct steer *s, size_t name, size_t region, struct 
     steer_region_state(s, name, region, &st);
     if (st.state == HEALTH_UP) {
         str_addf(out, " is up");
+        add_away(s, name, region, out);
         return;
     }
     str_add(out, " is down");
@@ -136,6 +153,8 @@ static void add_because(const struct steer *s, const struct steer_question *q, s
     }
     if (s->names[name].frozen)
         str_add(out, "; its answers are frozen, because most of its regions failed at once");
+    if (s->names[name].away_kept)
+        str_add(out, "; no other region is up, so it is answered all the same");
     if (s->names[name].none_up)
         str_add(out, "; no region is up, so the last known answer stays");
     if (s->alone)

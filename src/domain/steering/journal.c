@@ -33,8 +33,8 @@ json_t *steer_journal_format(const struct steer *s)
     json_t *names = json_object();
     for (size_t n = 0; s->plan && n < s->plan->space.n_names; n++)
         json_object_set_new(names, s->plan->space.names[n], format_name(s, n));
-    return json_pack("{s:i,s:I,s:o}", "format", JOURNAL_FORMAT, "incarnation",
-        (json_int_t)s->incarnation, "names", names);
+    return json_pack("{s:i,s:I,s:o,s:O*}", "format", JOURNAL_FORMAT, "incarnation",
+        (json_int_t)s->incarnation, "names", names, "away", s->away);
 }
 
 static void restore_target(struct steer *s, size_t name, size_t region, const json_t *j)
@@ -84,6 +84,8 @@ void steer_journal_restore(struct steer *s)
         int64_t incarnation = json_opt_int(j, "incarnation", 0);
         if (incarnation > 0 && incarnation < INT64_MAX)
             s->incarnation = MAX(s->incarnation, (uint64_t)incarnation + 1);
+        if (!s->away_told && json_is_object(json_object_get(j, "away")))
+            s->away = json_deep_copy(json_object_get(j, "away"));
         const json_t *names = json_object_get(j, "names");
         for (size_t n = 0; n < s->plan->space.n_names; n++) {
             const json_t *name = json_object_get(names, s->plan->space.names[n]);

@@ -2,7 +2,7 @@
 /* Shared by the files of this folder alone. */
 #pragma once
 
-#include "domain/steering/steering.h"
+#include "domain/steering/away.h"
 
 #define STEER_HOSTS_MAX 256 /* whose views are kept */
 
@@ -28,6 +28,8 @@ struct name_state {
         up; /* regions that answers are chosen from: never empty while any region runs the name */
     bool frozen;
     bool none_up;
+    uint64_t away;  /* regions that somebody steers it away from */
+    bool away_kept; /* ... which is not acted on: no other region is up */
 };
 
 struct list_choice {
@@ -44,6 +46,8 @@ struct steer {
     char host[48], region_name[48];
     struct rnd rnd;
     json_t *journal; /* until the first plan */
+    json_t *away;    /* document of away.h; NULL: none */
+    bool away_told;  /* by an event: newer than what the journal has */
     struct steer_plan *plan;
     uint64_t plan_seq;
     uint64_t plan_ms;            /* when it was taken over */
@@ -92,6 +96,7 @@ struct health_council steer_council(
 
 /* conclude.c: from views to answers. */
 void steer_conclude_name(struct steer *s, size_t name, struct steer_actions *a);
+const json_t *steer_away_from(const struct steer *s, size_t name, size_t region); /* NULL: not */
 void steer_conclude_alone(struct steer *s, struct steer_actions *a);
 
 /* journal.c */

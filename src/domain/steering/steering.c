@@ -41,6 +41,7 @@ void steer_free(struct steer *s)
     if (!s)
         return;
     json_decref(s->journal);
+    json_decref(s->away);
     steer_plan_free(s->plan);
     for (size_t i = 0; i < s->n_hosts; i++)
         health_view_done(&s->hosts[i].view);
@@ -225,7 +226,7 @@ static void conclude(struct steer *s, const struct steer_event *ev, struct steer
         s->conclude_ms = s->settled_ms;
         return;
     }
-    if (ev->kind == STEER_CONFIG || ev->kind == STEER_TICK)
+    if (ev->kind == STEER_CONFIG || ev->kind == STEER_TICK || ev->kind == STEER_AWAY)
         conclude_all(s, a);
     else if (ev->kind == STEER_PROBE && ev->probe.plan_seq == s->plan_seq)
         steer_conclude_name(s, ev->probe.name, a); /* the rest at the next tick */
@@ -253,12 +254,23 @@ static void notice_gap(struct steer *s, uint64_t now_ms)
     s->now_ms = MAX(now_ms, s->now_ms);
 }
 
+static void take_away(struct steer *s, const json_t *doc, struct steer_actions *a)
+{
+    if (s->away_told && json_equal(s->away, doc))
+        return;
+    json_decref(s->away);
+    s->away = json_is_object(doc) ? json_deep_copy(doc) : NULL;
+    s->away_told = a->save = true;
+}
+
 void steer_step(struct steer *s, struct steer_event *ev, uint64_t now_ms, struct steer_actions *a)
 {
     notice_gap(s, now_ms);
     s->wall_ms = ev->wall_ms;
     if (ev->kind == STEER_CONFIG)
         take_plan(s, ev->plan, a);
+    else if (ev->kind == STEER_AWAY)
+        take_away(s, ev->away, a);
     if (!s->plan) {
         if (ev->kind == STEER_VIEW)
             health_view_done(ev->view);

@@ -8,6 +8,7 @@
  * - unknown keeps what was concluded before, also across a restart (the journal answers at once);
  * - when every region of a name is down its answers stay as they were: the last one standing is
  * never withdrawn;
+ * - a region that somebody steers away from (domain/steering/away.h) is left like one that is down;
  * - a region that went is not used again before `up` - 1 intervals have passed;
  * - a name that would lose more than half of its regions within 60 s because their edges say that
  * it does not work is frozen: those losses are not acted on until at most half of its regions say
@@ -74,6 +75,7 @@ enum steer_event_kind {
     STEER_PROBE,     /* a probe that was asked for has ended */
     STEER_REFERENCE, /* one of the references was reached, or none was */
     STEER_VIEW,      /* a view was received */
+    STEER_AWAY,      /* which regions somebody steers away from */
     STEER_TICK,      /* time passed: at wake_ms at the latest */
 };
 
@@ -88,6 +90,7 @@ struct steer_event {
             enum health_class result;
         } probe;
         bool reference;           /* reached */
+        const json_t *away;       /* the document of away.h, borrowed; NULL: there is none */
         struct health_view *view; /* its targets are taken; made for the current plan's space */
     };
 };
@@ -145,6 +148,7 @@ struct steer_region_state {
     enum health_class why;   /* of down */
     int64_t since_wall_ms;   /* 0: never changed */
     bool held;               /* down, not acted on: the name is frozen */
+    bool away;               /* somebody steers this name away from it */
     struct health_verdict verdict;
     enum health_class own; /* this host's last probe */
 };
@@ -163,7 +167,8 @@ struct steer_question {
         *source; /* where the country comes from: "the country database", "routing.geo.overrides" */
 };
 /* {"name", "type", "from", "country", "list", "order": [region], "answer": [text], "ttl",
- * "because", "regions": [{"name", "state", "since", "why", "held", "own", "down_by", "up_by",
- * "need", "eligible", "heard"}]}; because is a sentence: "KR → [ap-seoul, ap-hongkong]; ap-seoul is
- * down since 12:00:03 (3 of 3 observers: timeout) → ap-hongkong". */
+ * "because", "regions": [{"name", "state", "since", "why", "held", "own",
+ * "away" (absent: not; {"by", "why"}), "down_by", "up_by", "need", "eligible", "heard"}]};
+ * because is a sentence: "KR → [ap-seoul, ap-hongkong]; ap-seoul is down since 12:00:03 (3 of 3
+ * observers: timeout) → ap-hongkong". */
 json_t *steer_explain(const struct steer *s, const struct model *m, const struct steer_question *q);

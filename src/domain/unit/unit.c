@@ -155,6 +155,13 @@ uint64_t unit_backoff_ms(unsigned failures)
     return MIN((uint64_t)UNIT_BACKOFF_FIRST_MS << (failures - 2), UNIT_BACKOFF_CAP_MS);
 }
 
+/* What is patient is waited for by all the others: for it the minute's rest is an outage. */
+static uint64_t backoff_of(const struct unit *u)
+{
+    uint64_t ms = u->backoff_off ? 0 : unit_backoff_ms(u->failures);
+    return u->params.patient ? MIN(ms, UNIT_BACKOFF_PATIENT_MS) : ms;
+}
+
 void unit_exit_describe(const struct unit_exit *x, uint64_t memory_bytes, char *out, size_t size)
 {
     char limit[UNITS_TEXT_SIZE];
@@ -236,7 +243,7 @@ static void describe_backoff(struct unit *u, uint64_t delay_ms, struct unit_acti
 
 static void arm_retry(struct unit *u, uint64_t now_ms, struct rnd *rnd, struct unit_actions *out)
 {
-    uint64_t base = u->backoff_off ? 0 : unit_backoff_ms(u->failures);
+    uint64_t base = backoff_of(u);
     uint64_t delay = base + (base ? rnd_below(rnd, base / 4) : 0);
     u->retry_due = u->earliest_start = now_ms + delay;
     describe_backoff(u, delay, out);

@@ -18,7 +18,7 @@
 #define UNIT_NEVER UINT64_MAX
 
 enum unit_state {
-    UNIT_PENDING,  /* not asked to run yet (standby, or the agent has just heard of it) */
+    UNIT_PENDING,  /* not asked to run yet (the agent has just heard of it) */
     UNIT_STARTING, /* START was asked for; not ready yet */
     UNIT_READY,
     UNIT_UNHEALTHY, /* runs, but its probe has failed often enough to take it out of service */
@@ -105,6 +105,7 @@ struct unit {
 /* Restart delays: the first try at once, then 1, 2, 4 ... 60 s, each up to a quarter longer. */
 #define UNIT_BACKOFF_FIRST_MS 1000u
 #define UNIT_BACKOFF_CAP_MS 60000u
+#define UNIT_BACKOFF_PATIENT_MS 8000u /* the cap of what is patient, a database's server */
 #define UNIT_HEALTHY_MS 60000u      /* ready this long: the failures are forgotten */
 #define UNIT_FAILED_RETRY_MS 10000u /* at first; a missing image may have come meanwhile */
 #define UNIT_KILL_AGAIN_MS 5000u

@@ -25,6 +25,20 @@ bool upgrade_running(const json_t *doc)
     return str_eq(json_opt_str(doc, "state", ""), "running");
 }
 
+bool upgrade_has_turn(const json_t *doc, const char *host)
+{
+    size_t i;
+    json_t *entry;
+    if (!upgrade_running(doc))
+        return false;
+    json_array_foreach (json_object_get(doc, "hosts"), i, entry) {
+        const char *state = json_opt_str(entry, "state", "");
+        if (str_eq(json_opt_str(entry, "name", ""), host))
+            return !str_eq(state, "waiting") && !str_eq(state, "done");
+    }
+    return false;
+}
+
 static const struct upgrade_host *find(
     const struct upgrade_host *hosts, size_t n, const char *name)
 {

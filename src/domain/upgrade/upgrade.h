@@ -51,3 +51,5 @@ json_t *upgrade_step(json_t *doc, const struct upgrade_host *hosts, size_t n, in
 /* That host's switch was refused, or could not be done: why. */
 json_t *upgrade_refused(json_t *doc, const char *host, const char *reason, int64_t now_ms);
 bool upgrade_running(const json_t *doc);
+/* It is that host's turn: it has been told to switch, and is neither confirmed nor given up. */
+bool upgrade_has_turn(const json_t *doc, const char *host);

@@ -369,6 +369,9 @@ static void on_status(void *arg, json_t *answer, const struct err *e)
         st = (struct kv_status){.size_bytes = etcd_int(answer, "dbSize"),
             .revision = etcd_revision(answer),
             .has_leader = etcd_int(answer, "leader") != 0,
+            .leads = etcd_int(answer, "leader") != 0
+                     && etcd_int(answer, "leader")
+                            == etcd_int(json_object_get(answer, "header"), "member_id"),
             .quota_alarm = has_alarm(answer)};
     op->fn(op->ctx, &st, e);
     free(op);

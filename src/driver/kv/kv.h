@@ -65,6 +65,7 @@ struct kv_status {
     int64_t size_bytes;
     int64_t revision;
     bool has_leader;  /* always true for SQLite and memory */
+    bool leads;       /* the member that answered leads them */
     bool quota_alarm; /* full: writes are refused until kv_maintain() */
 };
 typedef void (*kv_status_fn)(void *ctx, const struct kv_status *s, const struct err *e);

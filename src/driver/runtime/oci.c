@@ -5,6 +5,10 @@
 #include "base/file/file.h"
 #include "proto/oci/oci.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #define USERS_FILE_MAX (1u * 1024 * 1024)
 
 static int find_user(const struct image *img, struct oci_user *ret, struct err *e)
@@ -30,6 +34,15 @@ static const char *const *args_of(const struct runtime_unit *u, const struct ima
     return list;
 }
 
+/* Nobody else of the host may say anything there. */
+static int give_socket(const struct runtime_unit *u, const struct oci_user *user, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/" RUNTIME_PLATFORM_SOCKET, u->platform_dir);
+    if (chmod(path, 0600) < 0 || chown(path, u->uid_base + user->uid, u->uid_base + user->gid) < 0)
+        return err_errno(e, errno, "give %s to user %u", path, user->uid);
+    return 0;
+}
+
 static int write_config(const struct runtime_host *h, const struct runtime_unit *u,
     const struct image *img, struct err *e)
 {
@@ -43,6 +56,8 @@ static int write_config(const struct runtime_host *h, const struct runtime_unit 
         if (r < 0)
             return r;
     }
+    if (u->platform_dir && give_socket(u, &user, e) < 0)
+        return e->code;
     const char *const defaults[] = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         arena_printf(img->arena, "HOME=%s", user.home),
@@ -60,6 +75,7 @@ static int write_config(const struct runtime_host *h, const struct runtime_unit 
         .uid_base = u->uid_base,
         .cgroup = u->cgroup,
         .secrets = u->secrets_dir,
+        .platform = u->platform_dir,
         .memory_bytes = u->limits.memory_bytes,
         .limit_swap = cgroup_counts_swap(&h->cgroups),
         .cpu_milli = u->limits.cpu_milli,
@@ -88,6 +104,8 @@ static json_t *shim_doc(
         (json_int_t)u->uid_base, "slot", (int)u->slot, "address", address, "gateway", gateway,
         "bits", (int)h->bridge.bits);
     ASSERT(more);
+    if (u->input)
+        json_object_set_new(more, "input", json_string(u->input));
     json_object_update(j, more);
     json_decref(more);
     return j;

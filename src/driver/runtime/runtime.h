@@ -22,6 +22,7 @@
 #define RUNTIME_BRIDGE "mcp0"
 #define RUNTIME_UNITS_DIR "/run/mcp/units"
 #define RUNTIME_SECRETS_DIR "/run/mcp/secrets"
+#define RUNTIME_FUNCTIONS_DIR "/run/mcp/functions"
 #define RUNTIME_LOG_FILES 5
 #define RUNTIME_LOG_FILE_BYTES (20u * 1000 * 1000)
 #define RUNTIME_LOG_RATE 10000 /* lines a second, and as many at once */
@@ -58,8 +59,12 @@ struct runtime_unit {
     unsigned slot;          /* oci: names the unit's end of the cable on the host */
     struct ip_addr address; /* oci */
     const char *secrets_dir; /* oci: shown read-only at /run/secrets; NULL: none */
+    /* oci: a folder with one socket, given to the unit's user and shown at /run/mcp; NULL: none */
+    const char *platform_dir;
+    const char *input; /* oci: a file that is its standard input; NULL: none */
     struct runtime_log log;
 };
+#define RUNTIME_PLATFORM_SOCKET "platform.sock"
 
 struct runtime_ops {
     const char *name;

@@ -41,6 +41,7 @@ static int read_oci(struct shim_spec *s, struct err *e)
         return r;
     if (!ip_parse(address, &s->address) || !ip_parse(gateway, &s->gateway))
         return err_set(e, ERR_INVALID, "\"address\" or \"gateway\" is none");
+    s->input = json_opt_str(s->json, "input", NULL);
     s->uid_base = (uint32_t)uid_base;
     s->slot = (unsigned)slot;
     s->bits = (unsigned)bits;

@@ -15,6 +15,7 @@ struct shim_spec {
     struct cgroup_layout cgroups;
     /* oci */
     const char *runtime, *state;
+    const char *input; /* a file; NULL: none */
     const char **layers; /* bottom first */
     size_t n_layers;
     uint32_t uid_base;

@@ -174,6 +174,8 @@ static void set_options(struct sql_conn *c, const struct sql_target *t)
     mysql_optionsv(c->my, MYSQL_OPT_CONNECT_ATTR_RESET, NULL);
     mysql_optionsv(
         c->my, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", t->program ? t->program : "mcp");
+    if (t->compress)
+        mysql_optionsv(c->my, MYSQL_OPT_COMPRESS, NULL);
     if (!t->socket)
         mysql_optionsv(c->my, MYSQL_OPT_PROTOCOL, &tcp);
 }
@@ -306,6 +308,18 @@ struct sql_stop *sql_conn_stop(const struct sql_conn *c)
 uint64_t sql_conn_id(const struct sql_conn *c)
 {
     return mysql_thread_id(c->my);
+}
+
+pid_t sql_server_pid(const struct sql_conn *c)
+{
+    struct ucred cred;
+    socklen_t size = sizeof cred;
+    int fd = (int)mysql_get_socket(c->my);
+    struct sockaddr_storage peer = {0};
+    socklen_t peer_size = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &peer_size) < 0 || peer.ss_family != AF_UNIX)
+        return 0;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0 ? 0 : cred.pid;
 }
 
 bool sql_lost(const struct sql_conn *c)

@@ -214,6 +214,19 @@ MUST_CHECK int sql_binlog_start(
 /* Everything older than `log` goes. */
 MUST_CHECK int sql_purge_to(struct sql_conn *c, const char *log, struct err *e);
 
+/* ---- binary logs as a replica is sent them; the session is good for nothing else after */
+struct sql_feed {
+    const char *log;   /* MariaDB: from there; "": the oldest that is there */
+    uint32_t position; /* MariaDB: 4: from its beginning */
+    const struct gtid_set *has; /* MySQL: all but these */
+    uint32_t server_id; /* of who asks: unique among all who do */
+    uint64_t heartbeat_ms; /* silence is never longer */
+};
+MUST_CHECK int sql_feed_begin(struct sql_conn *c, const struct sql_feed *f, struct err *e);
+/* The next event, valid until the next call; sql_errno() 1236: it cannot be had. */
+MUST_CHECK int sql_feed_next(
+    struct sql_conn *c, const uint8_t **ret, size_t *ret_len, struct err *e);
+
 #define SQL_SESSIONS_MAX 65536u
 MUST_CHECK int sql_sessions(
     struct sql_conn *c, struct sql_session **ret, size_t *ret_n, struct err *e); /* free() it */

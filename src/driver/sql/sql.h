@@ -17,6 +17,8 @@
 #include "base/secret/secret.h"
 #include "base/str/str.h"
 
+#include <sys/types.h>
+
 struct sql_conn;
 struct sql_stop;
 struct sql_dialect;
@@ -48,7 +50,7 @@ struct sql_tls {
 
 struct sql_target {     /* zeroed members: the default in parentheses */
     const char *socket; /* Unix socket, or: */
-    const char *host;
+    const char *host; /* an address: looking a name up heeds no timeout */
     uint16_t port; /* (3306) */
     const char *user;
     struct secret *password; /* borrowed; NULL: none */
@@ -58,6 +60,7 @@ struct sql_target {     /* zeroed members: the default in parentheses */
     uint64_t read_timeout_ms;    /* (30000) the longest silence of the server in an answer */
     uint64_t write_timeout_ms;   /* (30000) */
     size_t max_packet_bytes;     /* (64 MiB) a row that is longer ends the session */
+    bool compress;               /* (no) what goes over the wire */
     const char *program;         /* ("mcp") shown in the server's processlist attributes */
 };
 struct sql_target *sql_target_copy(const struct sql_target *t); /* deep, the password too */
@@ -94,6 +97,8 @@ const struct sql_dialect *sql_dialect(const struct sql_conn *c); /* driver/sql/d
 struct sql_stop *sql_conn_stop(const struct sql_conn *c);        /* NULL: opened without */
 uint64_t sql_conn_id(const struct sql_conn *c);                  /* CONNECTION_ID() */
 bool sql_lost(const struct sql_conn *c);
+/* Of the server's process, over its Unix socket; 0: it is reached in another way. */
+pid_t sql_server_pid(const struct sql_conn *c);
 /* Of the last call that failed: the server's or library's number (1290, 1950, 2013), 0 when the
  * failure was ours; SQLSTATE. */
 unsigned sql_errno(const struct sql_conn *c);

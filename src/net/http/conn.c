@@ -27,10 +27,15 @@ static void on_conn_timeout(struct timer *timer, enum timer_kind kind)
     struct conn *c = CONTAINER_OF(timer, struct conn, timer);
     if (kind == TIMER_HANDSHAKE)
         http_stat_add(c->t, HTTP_STAT_HANDSHAKE_FAILURES, 1);
-    http_conn_close(c, false);
+    if (c->parent)
+        http_h2_stream_timeout(c);
+    else if (c->h2 && kind == TIMER_IDLE)
+        http_h2_idle(c);
+    else
+        http_conn_close(c, false);
 }
 
-static struct conn *conn_get(struct thread *t)
+struct conn *http_conn_new(struct thread *t)
 {
     struct conn *c = t->free_conns;
     if (c)
@@ -40,6 +45,12 @@ static struct conn *conn_get(struct thread *t)
     *c = (struct conn){.t = t, .tls_version = ""};
     c->s.source.ready = on_conn;
     c->timer.fire = on_conn_timeout;
+    return c;
+}
+
+static struct conn *conn_get(struct thread *t)
+{
+    struct conn *c = http_conn_new(t);
     c->prev = t->conns.prev;
     c->next = &t->conns;
     t->conns.prev->next = c;
@@ -80,10 +91,22 @@ void http_conn_accept(struct thread *t, int fd, const struct sockaddr *from, boo
     http_timer_set(t, &c->timer, tls ? TIMER_HANDSHAKE : TIMER_HEAD);
 }
 
+void http_conn_forget(struct conn *c)
+{
+    http_timer_unset(&c->timer);
+    c->state = CONN_DEAD;
+    if (!c->in_again) { /* an event of this round may still name it */
+        c->next = c->t->dead;
+        c->t->dead = c;
+    }
+}
+
 void http_conn_close(struct conn *c, bool reset)
 {
     struct thread *t = c->t;
     ASSERT(c->state != CONN_DEAD && !c->tx);
+    if (c->h2)
+        http_h2_done(c);
     if (reset) {
         struct linger now = {.l_onoff = 1};
         setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -91,17 +114,12 @@ void http_conn_close(struct conn *c, bool reset)
         ERR_clear_error();
         SSL_shutdown(c->s.ssl);
     }
-    http_timer_unset(&c->timer);
     http_stream_close(t, &c->s);
     c->prev->next = c->next;
     c->next->prev = c->prev;
     t->n_conns--;
     http_stat_add(t, HTTP_STAT_OPEN, (uint64_t)-1);
-    c->state = CONN_DEAD;
-    if (!c->in_again) { /* an event of this round may still name it */
-        c->next = t->dead;
-        t->dead = c;
-    }
+    http_conn_forget(c);
 }
 
 /* Closing with unread bytes would reset the connection, and the client might lose our answer. */
@@ -146,7 +164,10 @@ static bool handshake(struct conn *c)
         http_stat_add(t, HTTP_STAT_HANDSHAKES_RESUMED, (uint64_t)SSL_session_reused(c->s.ssl));
         c->tls_version = http_tls_version_of(c->s.ssl);
         c->state = CONN_HEAD;
-        http_timer_set(t, &c->timer, TIMER_HEAD);
+        if (http_tls_chose_h2(c->s.ssl))
+            http_h2_start(c);
+        else
+            http_timer_set(t, &c->timer, TIMER_HEAD);
         return true;
     }
     int e = SSL_get_error(c->s.ssl, r);
@@ -168,10 +189,34 @@ static void head_to_front(struct conn *c)
     b->start = 0;
 }
 
-/* True: there is a transaction now. */
+/* RFC 9113 section 3.3: a client that knows beforehand. Only on a plain connection, only at its start;
+ * no request of HTTP/1 begins like that. False also while there is less than all of the preface. */
+static bool is_preface(const struct conn *c)
+{
+    return !c->s.ssl && !c->served && http_buf_len(c->s.in) >= H2_PREFACE_LEN
+           && !memcmp(http_buf_at(c->s.in), H2_PREFACE, H2_PREFACE_LEN);
+}
+
+static bool may_be_preface(const struct conn *c)
+{
+    size_t len = http_buf_len(c->s.in);
+    return !c->s.ssl && !c->served && len < H2_PREFACE_LEN
+           && !memcmp(http_buf_at(c->s.in), H2_PREFACE, len);
+}
+
+/* True: there is a transaction now, or another protocol. */
 static bool parse_head(struct conn *c)
 {
     head_to_front(c);
+    if (is_preface(c)) {
+        http_h2_start(c);
+        return true;
+    }
+    if (may_be_preface(c)) {
+        if (c->timer.kind != TIMER_HEAD)
+            http_timer_set(c->t, &c->timer, TIMER_HEAD);
+        return false;
+    }
     struct tx *tx = http_tx_get(c->t);
     int n =
         http_request_parse(http_buf_at(c->s.in), http_buf_len(c->s.in), &c->scanned, &tx->request);
@@ -182,6 +227,7 @@ static bool parse_head(struct conn *c)
         return false;
     }
     http_timer_unset(&c->timer);
+    c->served = true;
     http_tx_start(c, tx, n > 0 ? (size_t)n : 0, n < 0 ? (enum http_reject) - n : HTTP_REJECT_NONE);
     return true;
 }
@@ -225,9 +271,13 @@ void http_conn_run(struct conn *c)
             if (!http_tx_run(c->tx))
                 return;
             break;
+        case CONN_H2:
+            http_h2_run(c);
+            return;
         case CONN_LINGER:
             linger(c);
             return;
+        case CONN_STREAM:
         case CONN_DEAD:
             return;
         }
@@ -236,7 +286,9 @@ void http_conn_run(struct conn *c)
 
 void http_conn_drain(struct conn *c)
 {
-    if (c->state == CONN_BUSY) /* an answer that has not said so must not end the connection */
+    if (c->state == CONN_H2)
+        http_h2_drain(c);
+    else if (c->state == CONN_BUSY) /* an answer that has not said so must not end the connection */
         c->tx->close |= !c->t->drain_idle_ms || !c->tx->answered;
     else if (c->state != CONN_LINGER && !c->t->drain_idle_ms)
         http_conn_close(c, false);
@@ -247,6 +299,8 @@ void http_conn_drain_idle(struct conn *c)
 {
     if (c->state == CONN_HEAD && c->timer.kind == TIMER_IDLE)
         http_conn_close(c, false);
+    else if (c->state == CONN_H2)
+        http_h2_drain(c);
 }
 
 bool http_conn_evict_idle(struct thread *t)

@@ -15,6 +15,7 @@
 
 #include "base/err/err.h"
 #include "base/ip/ip.h"
+#include "proto/h2/h2.h"
 #include "proto/http/http.h"
 
 #include <openssl/ssl.h>
@@ -173,6 +174,8 @@ unsigned http_server_busy(
     X(CONNECT_FAILURES, "upstream connections that could not be made")                             \
     X(RETRIES, "requests sent again")                                                              \
     X(EJECTIONS, "instances left out for a while after a failed connection")                       \
+    X(H2_CONNECTIONS, "connections that speak HTTP/2")                                             \
+    H2_EVENTS(X)                                                                                   \
     X(ITERATIONS, "loop iterations")                                                               \
     X(BUFFERS, "buffers allocated")
 

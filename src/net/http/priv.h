@@ -5,6 +5,7 @@
 #include "net/http/http.h"
 
 #include "base/rnd/rnd.h"
+#include "proto/h2/h2.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -86,6 +87,7 @@ struct stream {
     bool can_read, can_write;
     bool hangup; /* the peer closed its side; there may be bytes in front of that */
     bool eof, broken;
+    bool h2; /* of an HTTP/2 stream: no socket, its connection's session moves the bytes */
     struct buf *in, *out;
 };
 
@@ -111,6 +113,8 @@ enum conn_state {
     CONN_HANDSHAKE,
     CONN_HEAD,   /* waits for a request, or reads its head */
     CONN_BUSY,   /* has a transaction */
+    CONN_H2,     /* speaks HTTP/2: its streams have transactions */
+    CONN_STREAM, /* a stream without a transaction: not begun, or ended on our side */
     CONN_LINGER, /* answered for the last time, reads on for a moment */
     CONN_DEAD,   /* closed; memory is reused after this round of events */
 };
@@ -126,10 +130,31 @@ struct conn {
     size_t scanned; /* of the head in s.in */
     bool in_again;
     uint8_t client_len;
+    bool served; /* a request has come: HTTP/2 would have said so before */
     const char *tls_version;
     char client[IP_TEXT_SIZE];
+    struct http_h2 *h2; /* in CONN_H2 */
+    /* of a stream: */
+    struct conn *parent;
+    int32_t id;
+    bool ended;    /* the request's content has all come */
+    bool gone;     /* the session knows it no more */
+    bool out_last; /* nothing comes behind what is in s.out */
+    bool out_done; /* the end was sent */
+    struct buf *queue, *queue_last; /* content that nobody has taken */
+    struct h2_head head;
 };
 
+struct http_h2 { /* what HTTP/2 adds to a connection */
+    struct h2 *session;
+    struct conn *streams;
+    unsigned n_streams;
+    bool deaf;  /* nothing more is read */
+    bool moved; /* bytes were written since the timer was set */
+};
+
+struct conn *http_conn_new(struct thread *t); /* in no list, without a socket */
+void http_conn_forget(struct conn *c);        /* after this round of events */
 void http_conn_accept(struct thread *t, int fd, const struct sockaddr *from, bool tls);
 void http_conn_run(struct conn *c);
 void http_conn_close(struct conn *c, bool reset);
@@ -138,6 +163,26 @@ void http_conn_drain(struct conn *c);      /* the thread stops */
 void http_conn_drain_idle(struct conn *c); /* ... and no request came since */
 /* the one that has been idle longest; false: none is */
 bool http_conn_evict_idle(struct thread *t);
+
+/* -- HTTP/2 ------------------------------------------------------------------------------------ */
+void http_h2_start(struct conn *c); /* what comes from now on is HTTP/2 */
+void http_h2_run(struct conn *c);
+void http_h2_drain(struct conn *c);
+void http_h2_idle(struct conn *c); /* says goodbye and closes it */
+void http_h2_done(struct conn *c); /* the connection is lost: ends its streams */
+enum io http_h2_fill(struct stream *s);
+enum io http_h2_flush(struct stream *s);
+struct tx;
+void http_h2_head(struct tx *tx, const struct http_response *r, const struct http_forward *f,
+    bool content);
+void http_h2_reply(struct tx *tx, const struct http_reply *reply);
+void http_h2_continue(struct tx *tx);
+void http_h2_stream_timeout(struct conn *c);
+void http_h2_stream_end(struct conn *c, const struct tx *tx);
+
+#define H2_MEM_CLASSES 10 /* 64 bytes to 32 KiB */
+nghttp2_mem *http_h2_mem(struct thread *t);
+void http_h2_mem_done(struct thread *t);
 
 /* -- transactions ------------------------------------------------------------------------------ */
 #define TX_STEPS(X)                                                                                \
@@ -282,7 +327,7 @@ struct thread {
     size_t n_listeners;
     bool accepting, draining;
     uint64_t drain_until_ms, drain_idle_ms, accept_again_ms, sweep_ms;
-    unsigned n_conns, max_conns;
+    unsigned n_conns, max_conns, n_streams;
     struct conn conns;  /* list head */
     struct conn *again; /* had their turn, have more to do */
     struct conn *dead;  /* of this round of events */
@@ -293,6 +338,9 @@ struct thread {
     struct tx *free_txs;
     struct upstream *free_upstreams;
     struct peer *peers[PEER_BUCKETS];
+    nghttp2_mem h2_mem;
+    void *h2_free[H2_MEM_CLASSES];
+    size_t h2_kept[H2_MEM_CLASSES];
     unsigned next_target;          /* where spreading starts, so that equals take turns */
     struct http_response response; /* scratch: a head is parsed and forwarded at once */
     _Atomic uint64_t stats[HTTP_STAT_COUNT];
@@ -346,3 +394,4 @@ void http_thread_accept_pause(struct thread *t, bool pause);
 /* tls.c */
 MUST_CHECK int http_front_ctx_new(SSL_CTX **ret, struct err *e);
 const char *http_tls_version_of(const SSL *ssl);
+bool http_tls_chose_h2(const SSL *ssl);

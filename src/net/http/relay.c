@@ -61,9 +61,17 @@ static enum pump take_request_piece(struct tx *tx)
         enum io r = http_stream_fill(t, from);
         if (r == IO_WAIT)
             return PUMP_WAIT;
-        if (r != IO_OK)
+        /* An HTTP/2 request without a length ends with its stream's side. */
+        if (r != IO_OK && !(r == IO_EOF && http_body_close(&tx->request_body)))
             return PUMP_CLIENT_GONE;
         tx->moved = true;
+    }
+    if (!from->in) {
+        tx->expecting = false;
+        tx->request_ended = true;
+        put_content(tx->sent, (struct http_text){"", 0},
+            tx->request.framing == HTTP_BODY_CHUNKED, true);
+        return PUMP_MORE;
     }
     size_t used, max = BUF_BYTES - tx->sent->end - HTTP_CHUNK_OVERHEAD;
     struct http_text data;
@@ -149,7 +157,8 @@ static enum pump take_answer_piece(struct tx *tx)
             < 0)
             return PUMP_UPSTREAM_BAD;
     }
-    put_content(to, data, tx->chunked, http_body_ended(&tx->answer_body));
+    tx->conn->out_last = http_body_ended(&tx->answer_body);
+    put_content(to, data, tx->chunked, tx->conn->out_last);
     tx->pub.bytes += data.len;
     if (from->in)
         drop_data(t, from, used);

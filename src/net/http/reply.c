@@ -29,11 +29,9 @@ static void out_line(struct http_out *o, const char *name, struct http_text valu
     http_out_str(o, "\r\n");
 }
 
-void http_reply_write(struct tx *tx, const struct http_reply *reply)
+static void write_reply(struct tx *tx, const struct http_reply *reply)
 {
     struct conn *c = tx->conn;
-    discard_request(tx);
-    tx->close |= reply->close || tx->request.close || c->t->draining;
     if (!c->s.out)
         c->s.out = http_buf_get(c->t);
     struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};
@@ -61,6 +59,18 @@ void http_reply_write(struct tx *tx, const struct http_reply *reply)
     }
     ASSERT(!o.full); /* at most 16 KiB, by contract */
     c->s.out->end += (uint32_t)o.len;
+}
+
+void http_reply_write(struct tx *tx, const struct http_reply *reply)
+{
+    struct conn *c = tx->conn;
+    if (c->parent) {
+        http_h2_reply(tx, reply);
+    } else {
+        discard_request(tx);
+        tx->close |= reply->close || tx->request.close || c->t->draining;
+        write_reply(tx, reply);
+    }
     tx->pub.status = reply->status;
     tx->answered = true;
     tx->step = TX_REPLY;
@@ -95,6 +105,10 @@ void http_reply_continue(struct tx *tx)
 {
     struct conn *c = tx->conn;
     tx->expecting = false;
+    if (c->parent) {
+        http_h2_continue(tx);
+        return;
+    }
     if (!c->s.out)
         c->s.out = http_buf_get(c->t);
     struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};

@@ -159,6 +159,8 @@ static enum io fill_plain(struct stream *s, size_t room)
 
 enum io http_stream_fill(struct thread *t, struct stream *s)
 {
+    if (s->h2)
+        return http_h2_fill(s);
     if (s->eof)
         return IO_EOF;
     if (s->broken)
@@ -205,6 +207,8 @@ static ssize_t write_some(struct stream *s)
 
 enum io http_stream_flush(struct thread *t, struct stream *s)
 {
+    if (s->h2)
+        return http_h2_flush(s);
     while (http_buf_len(s->out)) {
         if (s->broken)
             return IO_ERROR;

@@ -112,12 +112,9 @@ static void on_listener(struct source *source, uint32_t events)
     }
 }
 
+/* It only had to end the wait, and is never read: a read would swallow who woke us after the turn began. */
 static void on_wake(struct source *source, uint32_t events)
 {
-    struct thread *t = CONTAINER_OF(source, struct thread, wake_source);
-    uint64_t count;
-    ssize_t n = read(t->wake, &count, sizeof count);
-    (void)n; /* it only had to end the wait */
 }
 
 static void begin_drain(struct thread *t, enum drain how)
@@ -205,12 +202,14 @@ static void loop(struct thread *t)
             source->ready(source, events[i].events);
         }
         run_again(t);
+        run_again(t); /* streams first, then the connection that carries what they wrote */
         http_timers_fire(t);
     } while (housekeeping(t));
 }
 
 static void thread_done(struct thread *t)
 {
+    run_again(t); /* those of a last round, dead by now */
     http_upstream_drop_idle(t);
     reap(t);
     http_peers_free(t);
@@ -218,6 +217,7 @@ static void thread_done(struct thread *t)
         next = b->next;
         free(b);
     }
+    http_h2_mem_done(t);
     for (struct conn *c = t->free_conns, *next; c; c = next) {
         next = c->next;
         free(c);
@@ -243,8 +243,8 @@ void *http_thread_main(void *arg)
     for (size_t i = 0; i < t->n_listeners; i++)
         t->listeners[i].source.ready = on_listener;
     t->wake_source.ready = on_wake;
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &t->wake_source};
-    epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev);
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = &t->wake_source};
+    epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &ev); /* each write is an edge */
     read_clocks(t);
     http_thread_accept_pause(t, false);
     t->app = t->calls->thread_start(s->ctx, t->index);

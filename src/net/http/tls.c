@@ -34,7 +34,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
     const unsigned char *in, unsigned in_len, void *arg)
 {
-    static const unsigned char ours[] = "\x08http/1.1";
+    static const unsigned char ours[] = "\x02h2\x08http/1.1";
     unsigned char *chosen;
     if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len)
         != OPENSSL_NPN_NEGOTIATED)
@@ -129,4 +129,12 @@ int http_certificate_new(const char *cert_pem, const char *key_pem, SSL_CTX **re
 const char *http_tls_version_of(const SSL *ssl)
 {
     return SSL_version(ssl) == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2";
+}
+
+bool http_tls_chose_h2(const SSL *ssl)
+{
+    const unsigned char *name;
+    unsigned len;
+    SSL_get0_alpn_selected(ssl, &name, &len);
+    return len == 2 && !memcmp(name, "h2", 2);
 }

@@ -134,7 +134,7 @@ void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_rej
     tx->timer.fire = on_tx_timeout;
     tx->pub.request = &tx->request;
     tx->pub.client = (struct http_text){c->client, c->client_len};
-    tx->pub.tls = c->s.ssl != NULL;
+    tx->pub.tls = (c->parent ? c->parent : c)->s.ssl != NULL;
     tx->pub.tls_version = c->tls_version;
     tx->pub.start_us = t->now_us;
     tx->pub.wall_ms = t->wall_ms;
@@ -148,7 +148,9 @@ void http_tx_start(struct conn *c, struct tx *tx, size_t head_len, enum http_rej
         http_reply_error(tx, http_reject_status(reject), http_reject_text(reject), NULL);
         return;
     }
-    http_body_init(&tx->request_body, tx->request.framing, tx->request.content_length);
+    bool open_ended = c->parent && tx->request.framing == HTTP_BODY_CHUNKED;
+    http_body_init(&tx->request_body, open_ended ? HTTP_BODY_UNTIL_CLOSE : tx->request.framing,
+        tx->request.content_length);
     tx->request_ended = http_body_ended(&tx->request_body);
     tx->expecting = tx->request.expect_continue && !c->s.in;
     tx->step = TX_DECIDE;
@@ -412,13 +414,24 @@ static bool send_on(struct tx *tx)
     }
 }
 
+static void write_answer_head(
+    struct conn *c, const struct http_response *r, const struct http_forward *f)
+{
+    if (!c->s.out)
+        c->s.out = http_buf_get(c->t);
+    struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};
+    http_response_forward(r, f, &o);
+    ASSERT(!o.full); /* 16 KiB and what we add, into an empty buffer */
+    c->s.out->end += (uint32_t)o.len;
+}
+
 static void forward_answer(struct tx *tx, const struct http_response *r)
 {
     struct conn *c = tx->conn;
     bool unbounded = r->framing == HTTP_BODY_CHUNKED || r->framing == HTTP_BODY_UNTIL_CLOSE;
     bool final = r->status >= 200;
     if (final) {
-        tx->chunked = unbounded && tx->request.minor == 1;
+        tx->chunked = unbounded && tx->request.minor == 1 && !c->parent;
         tx->close |=
             tx->request.close || c->t->draining || !tx->request_ended || tx->request_dropped;
     }
@@ -426,14 +439,15 @@ static void forward_answer(struct tx *tx, const struct http_response *r)
         .request_id = {tx->pub.id, sizeof tx->pub.id},
         .chunked = tx->chunked,
         .close = tx->close,
+        .via = true,
         .date = {c->t->date, strlen(c->t->date)},
     };
-    if (!c->s.out)
-        c->s.out = http_buf_get(c->t);
-    struct http_out o = {.p = c->s.out->data + c->s.out->end, .cap = BUF_BYTES - c->s.out->end};
-    http_response_forward(r, &f, &o);
-    ASSERT(!o.full); /* 16 KiB and what we add, into an empty buffer */
-    c->s.out->end += (uint32_t)o.len;
+    if (final)
+        http_body_init(&tx->answer_body, r->framing, r->content_length);
+    if (c->parent)
+        http_h2_head(tx, r, &f, !http_body_ended(&tx->answer_body));
+    else
+        write_answer_head(c, r, &f);
     if (!final)
         return;
     tx->answered = true;
@@ -441,7 +455,6 @@ static void forward_answer(struct tx *tx, const struct http_response *r)
     tx->pub.status = r->status;
     tx->pub.upstream_us = c->t->now_us - tx->upstream_start_us;
     tx->upstream_closes = r->close;
-    http_body_init(&tx->answer_body, r->framing, r->content_length);
     tx->step = TX_RELAY;
 }
 
@@ -579,12 +592,17 @@ static enum step_result step_end(struct tx *tx)
     struct thread *t = c->t;
     http_timer_unset(&tx->timer);
     release_upstream(tx);
-    if (tx->cut && tx->begun) /* what there is of it may still be read */
+    if (tx->cut && tx->begun && !c->parent) /* what there is of it may still be read */
         (void)http_stream_flush(t, &c->s);
     tx->pub.duration_us = t->now_us - tx->pub.start_us;
     t->calls->done(t->app, &tx->pub);
     http_buf_put(t, &tx->sent);
     http_buf_put(t, &tx->head);
+    if (c->parent) {
+        http_h2_stream_end(c, tx);
+        http_tx_put(t, tx);
+        return STEP_DONE;
+    }
     c->tx = NULL;
     c->state = CONN_HEAD;
     c->scanned = 0;

@@ -115,11 +115,17 @@ static int commit(struct binlog_reader *r, struct err *e)
     struct gtid_set both;
     if (gtid_set_empty(&r->open))
         return 0;
+    r->past |= r->until_s && r->open_s >= r->until_s;
+    if (r->past) {
+        gtid_set_done(&r->open);
+        return 0;
+    }
     if (gtid_set_union(&r->to, &r->open, &both, e) < 0)
         return e->code;
     gtid_set_done(&r->to);
     r->to = both;
     gtid_set_done(&r->open);
+    r->past |= r->until && gtid_set_contains(&r->to, r->until);
     r->transactions++;
     r->first_s = r->first_s ? r->first_s : r->open_s;
     r->last_s = r->open_s;

@@ -18,6 +18,10 @@ struct binlog_reader {
     uint32_t first_s, last_s; /* times of the first and the last transaction; 0: none */
     uint64_t offset, whole;   /* bytes taken; end of the last event that is whole */
     uint64_t transactions;
+    uint32_t until_s; /* set before the first piece: `to` ends before the first transaction that began
+                         at this second or later; 0: no such end */
+    const struct gtid_set *until; /* the same: `to` ends as soon as it holds all of this; NULL */
+    bool past; /* there was a transaction behind that end, or until is reached */
     /* of the event that is being read */
     uint8_t head[BINLOG_HEAD_MAX];
     size_t have;

@@ -3,12 +3,17 @@
 
 #include "base/json/json.h"
 
-static const char *const kind_names[] = {[BULK_IMAGE] = "image", [BULK_FILE] = "file"};
+static const char *const kind_names[] = {[BULK_IMAGE] = "image", [BULK_FILE] = "file", [BULK_SEED] = "seed"};
 
 const char *bulk_kind_name(enum bulk_kind kind)
 {
     ASSERT(kind < ARRAY_SIZE(kind_names));
     return kind_names[kind];
+}
+
+int64_t bulk_size_max(enum bulk_kind kind)
+{
+    return kind == BULK_SEED ? BULK_SIZE_MAX : BULK_BLOB_MAX;
 }
 
 bool bulk_kind_parse(const char *text, enum bulk_kind *ret)
@@ -51,7 +56,7 @@ int bulk_request_parse(const char *text, size_t len, struct bulk_request *ret, s
     if (!bulk_kind_parse(json_opt_str(root, "kind", NULL), &r.kind) || !digest_valid(digest))
         return err_set(e, ERR_PROTOCOL, "a request that names no blob");
     r.offset = json_opt_int(root, "offset", 0);
-    if (r.offset < 0 || r.offset > BULK_BLOB_MAX)
+    if (r.offset < 0 || r.offset > bulk_size_max(r.kind))
         return err_set(e, ERR_PROTOCOL, "a request from an offset that no blob has");
     memcpy(r.digest, digest, DIGEST_SIZE);
     *ret = r;
@@ -71,7 +76,7 @@ int bulk_answer_parse(const char *text, size_t len, struct bulk_answer *ret, str
         a.code = err_code_parse(error);
         str_copy(a.message, sizeof a.message, json_opt_str(root, "message", error));
         a.message[str_utf8_cut(a.message, sizeof a.message - 1)] = '\0';
-    } else if (a.size < 0 || a.size > BULK_BLOB_MAX) {
+    } else if (a.size < 0 || a.size > BULK_SIZE_MAX) {
         return err_set(e, ERR_PROTOCOL, "an answer without a size");
     }
     *ret = a;

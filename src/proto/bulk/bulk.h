@@ -17,13 +17,16 @@
 #define BULK_PROTOCOL_MIN 1
 #define BULK_PROTOCOL_MAX 1
 #define BULK_HEAD_MAX 2048u        /* a line of either side, with its end */
-#define BULK_BLOB_MAX (16ll << 30) /* of one blob: as a layer may be long */
+#define BULK_BLOB_MAX (16ll << 30) /* of an image's or a file's: as a layer may be long */
+#define BULK_SIZE_MAX (16ll << 40) /* of any: a copy of a database */
 
 enum bulk_kind {
     BULK_IMAGE, /* manifests, configurations, layers */
     BULK_FILE,  /* everything else: a country database, a version of this program */
+    BULK_SEED,  /* the copy of a database that a replica is made of */
 };
-const char *bulk_kind_name(enum bulk_kind kind); /* "image", "file" */
+const char *bulk_kind_name(enum bulk_kind kind); /* "image", "file", "seed" */
+int64_t bulk_size_max(enum bulk_kind kind);
 bool bulk_kind_parse(const char *text, enum bulk_kind *ret);
 
 struct bulk_request {

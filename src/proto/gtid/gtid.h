@@ -65,6 +65,9 @@ MUST_CHECK int gtid_set_parse(
 bool gtid_flavour_guess(const char *text, size_t len, enum gtid_flavour *ret);
 /* Canonical: sorted, no blanks, MySQL's uuids in small letters and its intervals merged. */
 void gtid_set_format(const struct gtid_set *s, struct str *out);
+/* MySQL: the bytes in which a replica tells what it has (COM_BINLOG_DUMP_GTID), added to out. A set
+ * with tags is ERR_REFUSED. */
+MUST_CHECK int gtid_set_encode(const struct gtid_set *s, struct str *out, struct err *e);
 void gtid_set_copy(const struct gtid_set *s, struct gtid_set *ret);
 
 bool gtid_set_empty(const struct gtid_set *s);

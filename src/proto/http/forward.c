@@ -66,12 +66,28 @@ static void out_field(struct http_out *o, const char *name, struct http_text val
     http_out_str(o, "\r\n");
 }
 
-static void out_fields(
-    struct http_out *o, const struct http_fields *f, bool (*skip)(const struct http_field *))
+/* RFC 9113 section 8.2.3: HTTP/2 may send its crumbs one by one, HTTP/1.1 wants one line. */
+static void out_cookies(struct http_out *o, const struct http_fields *f)
+{
+    const char *between = "Cookie: ";
+    for (size_t i = 0; i < f->n; i++) {
+        if (f->v[i].id != HTTP_FIELD_COOKIE || f->v[i].hop)
+            continue;
+        http_out_str(o, between);
+        http_out_text(o, f->v[i].value);
+        between = "; ";
+    }
+    if (between[0] == ';')
+        http_out_str(o, "\r\n");
+}
+
+/* join: all but cookies. */
+static void out_fields(struct http_out *o, const struct http_fields *f, bool join,
+    bool (*skip)(const struct http_field *))
 {
     for (size_t i = 0; i < f->n; i++) {
         const struct http_field *field = &f->v[i];
-        if (field->hop || skip(field))
+        if (field->hop || skip(field) || (join && field->id == HTTP_FIELD_COOKIE))
             continue;
         http_out_text(o, field->name);
         http_out_mem(o, ": ", 2);
@@ -101,7 +117,7 @@ static bool skip_in_request(const struct http_field *f)
     }
 }
 
-static bool skip_in_response(const struct http_field *f)
+bool http_field_is_own(const struct http_field *f)
 {
     return f->id == HTTP_FIELD_CONTENT_LENGTH || f->id == HTTP_FIELD_X_REQUEST_ID;
 }
@@ -125,7 +141,9 @@ void http_request_forward(
     }
     http_out_str(o, " HTTP/1.1\r\n");
     out_field(o, "Host", r->authority);
-    out_fields(o, &r->fields, skip_in_request);
+    out_fields(o, &r->fields, r->h2, skip_in_request);
+    if (r->h2)
+        out_cookies(o, &r->fields);
     if (r->framing == HTTP_BODY_CHUNKED)
         http_out_str(o, "Transfer-Encoding: chunked\r\n");
     else if (r->framing == HTTP_BODY_LENGTH
@@ -136,7 +154,7 @@ void http_request_forward(
     out_field(o, "X-Forwarded-For", f->client);
     http_out_str(o, f->tls ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n");
     out_field(o, "X-Request-Id", f->request_id);
-    http_out_str(o, r->minor ? "Via: 1.1 mcp\r\n\r\n" : "Via: 1.0 mcp\r\n\r\n");
+    http_out_str(o, r->h2 ? "Via: 2.0 mcp\r\n\r\n" : r->minor ? "Via: 1.1 mcp\r\n\r\n" : "Via: 1.0 mcp\r\n\r\n");
 }
 
 void http_response_forward(
@@ -147,7 +165,7 @@ void http_response_forward(
     http_out_str(o, " ");
     http_out_text(o, r->reason);
     http_out_str(o, "\r\n");
-    out_fields(o, &r->fields, skip_in_response);
+    out_fields(o, &r->fields, false, http_field_is_own);
     if (f->chunked)
         http_out_str(o, "Transfer-Encoding: chunked\r\n");
     else if (r->has_length)

@@ -151,6 +151,15 @@ enum http_reject http_head_run(
     return finish_fields(fields);
 }
 
+/* HTTP's own: behind SOURCE stand the preface of HTTP/2 and what RTSP has. */
+bool http_method_known(struct http_text method)
+{
+    for (int i = 0; i <= HTTP_SOURCE; i++)
+        if (http_text_is(method, llhttp_method_name((llhttp_method_t)i)))
+            return true;
+    return false;
+}
+
 const char *http_method_name(uint8_t method)
 {
     return llhttp_method_name((llhttp_method_t)method);

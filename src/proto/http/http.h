@@ -48,6 +48,8 @@
     X(LENGTH_FORBIDDEN, 400, "a length on a message that has no content")                          \
     X(CODING, 400, "Transfer-Encoding other than chunked, once")                                   \
     X(CODING_VERSION, 400, "Transfer-Encoding in HTTP/1.0")                                        \
+    X(CONNECTION_FIELD, 400, "a field of an HTTP/1.1 connection in HTTP/2")                        \
+    X(PSEUDO, 400, "a pseudo field that is missing, repeated, unknown or late")                    \
     X(CONNECTION, 400, "Connection names a field that every recipient needs")                      \
     X(EXPECT, 417, "an expectation other than 100-continue")                                       \
     X(UPGRADE, 501, "Upgrade is not supported")                                                    \
@@ -82,6 +84,7 @@ bool http_text_is_nocase(struct http_text t, const char *s); /* `s` in lower cas
 #define HTTP_FIELD_NAMES(X)                                                                        \
     X(CONNECTION, "connection")                                                                    \
     X(CONTENT_LENGTH, "content-length")                                                            \
+    X(COOKIE, "cookie")                                                                            \
     X(DATE, "date")                                                                                \
     X(EXPECT, "expect")                                                                            \
     X(FORWARDED, "forwarded")                                                                      \
@@ -145,6 +148,7 @@ struct http_request {
     struct http_text authority; /* host with port, as received */
     struct http_text scheme;    /* "http" or "https" of an absolute target, else empty */
     uint8_t minor;              /* 1, or 0 for HTTP/1.0 */
+    bool h2;       /* came by HTTP/2: minor is 1, there is no framing to read */
     bool is_head;
     bool is_idempotent; /* RFC 9110 section 9.2.2: may be sent again to another instance */
     /* the client wants no further request on this connection, or cannot have it */
@@ -161,6 +165,17 @@ struct http_request {
  * http_reject. */
 MUST_CHECK int http_request_parse(
     const char *buf, size_t len, size_t *scanned, struct http_request *ret);
+
+/* The same for the head of an HTTP/2 request (RFC 9113 section 8.3): its pseudo fields (p NULL: absent),
+ * its other fields one by one into ret->fields. `ended`: no content follows. Returns why it is refused;
+ * what has status 400 is malformed and must not even be answered. */
+struct http_pseudo {
+    struct http_text method, scheme, authority, path;
+};
+enum http_reject http_field_put(
+    struct http_fields *f, struct http_text name, struct http_text value);
+MUST_CHECK enum http_reject http_request_from_pseudo(
+    const struct http_pseudo *p, bool ended, struct http_request *ret);
 
 /* A CONNECT to a name or an IPv4 address. Returns the head's length, 0 when it is not there whole
  * yet, or minus an enum http_reject; -HTTP_REJECT_METHOD at once for any other method. */
@@ -236,6 +251,7 @@ struct http_forward {
     bool keep_expect;            /* requests: pass Expect: 100-continue on */
     bool chunked;                /* responses: our framing is chunked */
     bool close;                  /* responses: say Connection: close */
+    bool via;                    /* responses by HTTP/2: an upstream's, not our own */
     struct http_text date;       /* responses: for those without Date */
 };
 
@@ -245,4 +261,6 @@ void http_request_forward(
     const struct http_request *r, const struct http_forward *f, struct http_out *o);
 void http_response_forward(
     const struct http_response *r, const struct http_forward *f, struct http_out *o);
+/* A field of a response that the gateway writes itself. */
+bool http_field_is_own(const struct http_field *f);
 const char *http_status_reason(unsigned status);

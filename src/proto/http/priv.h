@@ -33,6 +33,14 @@ struct http_head { /* what llhttp saw */
 enum http_reject http_head_run(
     bool request, const char *buf, size_t len, struct http_fields *fields, struct http_head *ret);
 const char *http_method_name(uint8_t method);
+bool http_method_known(struct http_text method);
+
+/* Steps of reading a request, alike in both versions. */
+enum http_reject http_method_check(struct http_request *r);
+enum http_reject http_target_split(struct http_request *r);
+/* The one Host, or NULL in *ret; false: there are several. */
+bool http_host_find(const struct http_fields *f, const struct http_field **ret);
+enum http_reject http_expect_check(struct http_request *r); /* r->framing is known */
 
 uint8_t http_field_id_of(struct http_text name);
 /* "Content_Length": not the field to us, but to an upstream that folds "_" into "-", as CGI does.

@@ -44,7 +44,7 @@ static enum http_reject check_start_line(
     return HTTP_REJECT_NONE;
 }
 
-static enum http_reject check_method(struct http_request *r)
+enum http_reject http_method_check(struct http_request *r)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"};
     if (http_text_is(r->method, "CONNECT"))
@@ -72,7 +72,7 @@ static bool cut_scheme(struct http_text *t, struct http_text *scheme)
 }
 
 /* Origin form "/path?query", absolute form, or "*" for OPTIONS (RFC 9112 section 3.2). */
-static enum http_reject split_target(struct http_request *r)
+enum http_reject http_target_split(struct http_request *r)
 {
     struct http_text t = r->target;
     if (t.len > HTTP_TARGET_MAX)
@@ -103,18 +103,26 @@ static enum http_reject split_target(struct http_request *r)
     return HTTP_REJECT_NONE;
 }
 
+bool http_host_find(const struct http_fields *f, const struct http_field **ret)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < f->n; i++) {
+        if (f->v[i].id != HTTP_FIELD_HOST)
+            continue;
+        if (*ret)
+            return false;
+        *ret = &f->v[i];
+    }
+    return true;
+}
+
 /* RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1, and no second opinion in an absolute
  * target. */
 static enum http_reject check_host(struct http_request *r)
 {
-    const struct http_field *host = NULL;
-    for (size_t i = 0; i < r->fields.n; i++) {
-        if (r->fields.v[i].id != HTTP_FIELD_HOST)
-            continue;
-        if (host)
-            return HTTP_REJECT_HOST_REPEATED;
-        host = &r->fields.v[i];
-    }
+    const struct http_field *host;
+    if (!http_host_find(&r->fields, &host))
+        return HTTP_REJECT_HOST_REPEATED;
     if (!host)
         return r->minor == 1 || r->authority.len ? HTTP_REJECT_HOST_MISSING : HTTP_REJECT_NONE;
     struct uri_authority a;
@@ -141,6 +149,21 @@ static enum http_reject check_expect(struct http_request *r, const struct http_f
     return HTTP_REJECT_NONE;
 }
 
+enum http_reject http_expect_check(struct http_request *r)
+{
+    for (size_t i = 0; i < r->fields.n; i++) {
+        const struct http_field *f = &r->fields.v[i];
+        if (f->id == HTTP_FIELD_UPGRADE)
+            return HTTP_REJECT_UPGRADE;
+        enum http_reject e = f->id == HTTP_FIELD_EXPECT ? check_expect(r, f) : HTTP_REJECT_NONE;
+        if (e)
+            return e;
+    }
+    if (r->framing == HTTP_BODY_NONE)
+        r->expect_continue = false;
+    return HTTP_REJECT_NONE;
+}
+
 static enum http_reject check_fields(struct http_request *r)
 {
     struct http_common c;
@@ -149,14 +172,6 @@ static enum http_reject check_fields(struct http_request *r)
         return e;
     if (c.coding && r->minor == 0)
         return HTTP_REJECT_CODING_VERSION;
-    for (size_t i = 0; i < r->fields.n; i++) {
-        const struct http_field *f = &r->fields.v[i];
-        if (f->id == HTTP_FIELD_UPGRADE)
-            return HTTP_REJECT_UPGRADE;
-        e = f->id == HTTP_FIELD_EXPECT ? check_expect(r, f) : HTTP_REJECT_NONE;
-        if (e)
-            return e;
-    }
     /* HTTP/1.0 connections carry one request: its keep-alive is an extension that nobody needs any
      * more. */
     r->close = c.close || r->minor == 0;
@@ -164,9 +179,7 @@ static enum http_reject check_fields(struct http_request *r)
     r->framing = c.coding           ? HTTP_BODY_CHUNKED
                  : c.content_length ? HTTP_BODY_LENGTH
                                     : HTTP_BODY_NONE;
-    if (r->framing == HTTP_BODY_NONE)
-        r->expect_continue = false;
-    return HTTP_REJECT_NONE;
+    return http_expect_check(r);
 }
 
 int http_request_parse(const char *buf, size_t len, size_t *scanned, struct http_request *ret)
@@ -186,9 +199,9 @@ int http_request_parse(const char *buf, size_t len, size_t *scanned, struct http
     if (!e)
         e = check_start_line(line, (size_t)(eol - line), &head, ret);
     if (!e)
-        e = check_method(ret);
+        e = http_method_check(ret);
     if (!e)
-        e = split_target(ret);
+        e = http_target_split(ret);
     if (!e)
         e = check_host(ret);
     if (!e)

@@ -81,6 +81,7 @@ struct oci_runtime {
     uint64_t memory_bytes; /* 0: no limit, as the next two */
     bool limit_swap;       /* the kernel counts swap: allow none */
     unsigned cpu_milli, pids;
+    const char *platform; /* a folder, bound read-only to /run/mcp; NULL: none */
     const char *secrets; /* a folder, bound read-only to /run/secrets; NULL: none */
     const char *sysfs; /* a sysfs of the unit's own network namespace, bound to /sys */
 };

@@ -61,6 +61,9 @@ static json_t *mounts(const struct oci_runtime *r)
     if (r->secrets) /* after /run, which it stands in */
         json_array_append_new(list, MOUNT("/run/secrets", "bind", r->secrets, "bind", "nosuid",
                                         "noexec", "nodev", "ro"));
+    if (r->platform)
+        json_array_append_new(list, MOUNT("/run/mcp", "bind", r->platform, "bind", "nosuid",
+                                        "noexec", "nodev", "ro"));
     return list;
 }
 

@@ -14,6 +14,7 @@
 
 /* Timeline entries of a time without control, so that it can be told why a unit is as it is. */
 #define NOTES_MAX 256
+#define FUNCTION_ASK_MS 15000 /* of control, which has to write to the state store */
 
 struct agent_role {
     struct agent *agent;
@@ -129,6 +130,17 @@ static void linked(struct role *r)
     images_linked(s->images);
 }
 
+static bool on_function_ask(void *ctx, json_t *params, rpc_answer_fn fn, void *fn_ctx)
+{
+    struct role *r = ctx;
+    if (!r->control) {
+        json_decref(params);
+        return false;
+    }
+    rpc_call(r->control, "function.ask", params, FUNCTION_ASK_MS, fn, fn_ctx);
+    return true;
+}
+
 static int number_from_env(const char *name, unsigned fallback)
 {
     uint64_t n;
@@ -161,6 +173,8 @@ static void configure(struct role *r, struct agent_config *c)
         .timeline = on_timeline,
         .secrets_want = on_secrets_want,
         .secrets_have = on_secrets_have,
+        .functions_dir = RUNTIME_FUNCTIONS_DIR,
+        .function_ask = on_function_ask,
         .ctx = r,
     };
     rnd_bytes(&c->seed, sizeof c->seed);
@@ -261,6 +275,8 @@ static void call(struct role *r, struct rpc_req *req, const char *method, json_t
         close(fd);
     if (!strcmp(method, "logs")) {
         agent_logs(a, req, params);
+    } else if (!strcmp(method, "function.run")) {
+        agent_function(a, req, params);
     } else if (!strcmp(method, "exec")) {
         agent_exec(a, req, params);
     } else if (!strcmp(method, "restart")) {

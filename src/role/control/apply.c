@@ -2,6 +2,7 @@
 /* `apply`: validate, write the next revision, and (with "wait") stay until every host runs it and
  * is ready. */
 #include "role/control/databases.h"
+#include "role/control/drill.h"
 #include "role/control/priv.h"
 
 #include "base/str/str.h"
@@ -261,7 +262,8 @@ void control_apply(struct control *c, struct rpc_req *req, json_t *params)
 {
     struct err e = {0};
     struct revision *revision;
-    if (control_ca_gate(c, &e) < 0 || validate(c, params, &revision, &e) < 0) {
+    if (control_ca_gate(c, &e) < 0 || control_drill_gate(c, &e) < 0
+        || validate(c, params, &revision, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
     }

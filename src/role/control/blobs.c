@@ -51,6 +51,10 @@ static void on_open(
     struct control *c = ctx;
     struct rpc_conn *agent = control_link(c, "agent");
     struct err e;
+    if (kind == BULK_SEED) {
+        control_seed_open(c, ticket, digest);
+        return;
+    }
     if (!agent) {
         err_set(&e, ERR_UNAVAILABLE, "the agent of this host is restarting");
         bulk_opened(c->bulk, ticket, -1, &e);
@@ -328,6 +332,16 @@ static void add_schemas(
     }
 }
 
+/* Any host may have to run one. */
+static void add_functions(const struct model *m, const json_t *files, json_t *images)
+{
+    for (size_t i = 0; i < m->n_functions; i++) {
+        const char *key = revision_image_key(m->functions[i].as.image);
+        if (key)
+            add_digest(images, revision_file(files, key));
+    }
+}
+
 /* What a host needs of a revision: members of the state store keep all of it. */
 json_t *control_blobs_of(
     const struct model *m, const json_t *files, const struct model_host *h, bool all)
@@ -338,6 +352,7 @@ json_t *control_blobs_of(
         if (key && (all || runs_in(&m->modules[i], h->region)))
             add_digest(images, revision_file(files, key));
     }
+    add_functions(m, files, images);
     if (m->routing.geo_database)
         add_digest(others, revision_file(files, m->routing.geo_database));
     add_schemas(m, files, h, all, others);
@@ -350,9 +365,10 @@ void control_blobs_tell(struct control *c, struct rpc_conn *agent)
     if (!own)
         return;
     if (!control_is_member(c->model, c->host)) { /* what its databases are made by */
-        json_t *schemas = json_array();
+        json_t *schemas = json_array(), *images = json_array();
+        add_functions(c->model, c->revision->files, images);
         add_schemas(c->model, c->revision->files, own, false, schemas);
-        rpc_notify(agent, "wanted", json_pack("{s:[],s:o}", "images", "files", schemas));
+        rpc_notify(agent, "wanted", json_pack("{s:o,s:o}", "images", images, "files", schemas));
         return;
     }
     json_t *wanted = control_blobs_of(c->model, c->revision->files, own, true);

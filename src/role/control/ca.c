@@ -551,6 +551,14 @@ static json_t *hosts_json(const struct control *c, json_t *own)
     return list;
 }
 
+/* Whether the state store has told all that a status is made of: before, a rotation that runs
+ * would look like none. */
+static bool is_known(const struct control *c)
+{
+    return c->model && ca_of(c) && documents_synced(ca_of(c)->docs) && c->hosts
+        && documents_synced(c->hosts);
+}
+
 json_t *control_ca_status(struct control *c)
 {
     char waiting[256] = "";
@@ -567,8 +575,8 @@ json_t *control_ca_status(struct control *c)
     }
     bool shut = control_ca_gate(c, &gate) < 0;
     json_t *last = json_object_get(b, "last");
-    return json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "platform", c->platform, "now_ms",
-        (json_int_t)clock_wall_ms(), "roots", roots, "intermediates", intermediates, "hosts",
+    return json_pack("{s:s,s:b,s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "platform", c->platform, "known",
+        is_known(c), "now_ms", (json_int_t)clock_wall_ms(), "roots", roots, "intermediates", intermediates, "hosts",
         hosts_json(c, own), "rotation", rotation, "last", last ? json_incref(last) : json_null(),
         "gate", shut ? json_from_err(&gate) : json_null());
 }
@@ -625,12 +633,19 @@ int control_ca_gate(const struct control *c, struct err *e)
     return found.code;
 }
 
+struct ends {
+    json_t *alarms;
+    int64_t first_ms;
+};
+
 static bool alarm_one(
     void *ctx, const char *label, const char *what, const char *fix, int64_t not_after_ms)
 {
+    struct ends *ends = ctx;
     char text[256];
+    ends->first_ms = MIN(ends->first_ms, not_after_ms);
     if (capolicy_alarm(what, fix, not_after_ms, clock_wall_ms(), text))
-        json_array_append_new(ctx, json_pack("{s:s}", "text", text));
+        json_array_append_new(ends->alarms, json_pack("{s:s}", "text", text));
     return true;
 }
 
@@ -685,7 +700,10 @@ void control_ca_report(const struct control *c, json_t *certs, json_t *alarms)
         json_object_set_new(certs, "state_trust",
             json_string(c->pki->is_member && !etcd_is_stale(c) ? ca_of(c)->trust : ""));
     }
-    each_authority(c, alarm_one, alarms);
+    struct ends ends = {alarms, INT64_MAX};
+    each_authority(c, alarm_one, &ends);
+    if (ends.first_ms != INT64_MAX)
+        json_object_set_new(certs, "ca_not_after_ms", json_integer(ends.first_ms));
 }
 
 /* ---- life */

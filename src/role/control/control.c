@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "role/control/drill.h"
 #include "role/control/priv.h"
 
+#include "role/control/admit.h"
+#include "role/control/alarms.h"
 #include "role/control/control.h"
 #include "role/control/databases.h"
+#include "role/control/lease.h"
 
 #include "base/clock/clock.h"
 #include "base/file/file.h"
@@ -201,10 +205,13 @@ static void on_role_linked(struct role *r, struct rpc_conn *peer)
     struct role_link *l = &c->links[c->n_links++];
     role_of_peer(peer, l->name);
     l->conn = peer;
+    if (str_eq(l->name, "edge"))
+        control_requests_linked(c);
     if (str_eq(l->name, "mesh"))
         control_mesh_linked(c);
     else
         control_tell_role(c, l->name);
+    control_lease_linked(c, l->name);
     control_records_sync(c);
     control_recover_calm(c);
     control_report_soon(c);
@@ -253,6 +260,10 @@ static void on_role_notify(
         control_secrets_have(c, params);
     else if (!strcmp(method, "data") && !strcmp(role, "data"))
         control_data_heard(c, params);
+    else if (!strcmp(method, "lease.dead") && !strcmp(role, "data"))
+        control_lease_dead(c, params);
+    else if (!strcmp(method, "requests") && !strcmp(role, "edge"))
+        control_requests_heard(c, params);
     else if (!strcmp(method, "timeline"))
         control_note_json(c, role, params);
 }
@@ -269,10 +280,26 @@ static void on_role_call(
         control_blobs_pull(self(r), req, params, fd);
         return;
     }
+    if (from && !strcmp(role, "data") && !strcmp(method, "data.seed.fetch")) {
+        control_seed_fetch(self(r), req, params, fd);
+        return;
+    }
     if (fd >= 0)
         close(fd);
+    if (from && !strcmp(role, "agent") && !strcmp(method, "function.ask")) {
+        control_function_ask(self(r), req, params);
+        return;
+    }
     if (from && !strcmp(role, "data") && !strcmp(method, "data.file")) {
         control_data_file(self(r), req, params);
+        return;
+    }
+    if (from && !strcmp(role, "data") && !strcmp(method, "gate.shut")) {
+        control_lease_shut(self(r), req, params);
+        return;
+    }
+    if (from && !strcmp(role, "data") && !strcmp(method, "data.seed.source")) {
+        control_seed_source(self(r), req, params);
         return;
     }
     err_set(&e, ERR_NOT_FOUND, "control answers no %s to roles", method);
@@ -329,12 +356,23 @@ static int start(struct control *c, const struct boot *boot, struct err *e)
         return r;
     set_boot_peers(c, boot);
     control_hosts_start(c);
+    control_away_start(c);
+    control_functions_start(c);
     control_members_start(c);
     control_upgrade_open(c);
     control_switchover_open(c);
+    control_sync_open(c);
+    control_admit_open(c);
+    control_lease_open(c);
+    control_alarms_start(c);
+    control_drill_open(c);
+    control_after_start(c);
+    control_failover_open(c);
     control_report_start(c);
+    control_credentials_start(c);
     control_secrets_start(c);
     control_databases_start(c);
+    control_world_start(c);
     c->started = true;
     control_maintain_start(c);
     control_keep_start(c);
@@ -395,9 +433,20 @@ static void control_done(struct role *r)
     json_decref(c->first);
     control_members_stop(c);
     control_hosts_stop(c);
+    control_away_stop(c);
+    control_alarms_stop(c);
+    control_after_stop(c);
+    control_failover_close(c);
+    control_drill_close(c);
+    control_functions_stop(c);
     control_switchover_close(c);
+    control_sync_close(c);
+    control_admit_close(c);
+    control_lease_close(c);
     control_upgrade_close(c);
     control_secrets_stop(c);
+    control_credentials_stop(c);
+    control_world_stop(c);
     control_databases_stop(c);
     control_registry_stop(c);
     control_pki_close(c);

@@ -11,11 +11,14 @@
 #include "base/log/log.h"
 #include "base/str/str.h"
 #include "domain/compile/compile.h"
+#include "domain/replication/roll.h"
 #include "domain/replication/snapshot.h"
 #include "domain/replication/topology.h"
+#include "service/secrets/secrets.h"
 
 #define CACHE_MAX (4u * 1024 * 1024)
 #define REFRESH_MS 3000u /* three chances to read them before they are no longer fresh */
+#define LOOK_MS 500u     /* whether it is this host's turn */
 #define FRESH_MS 10000u  /* of the snapshot: only with it may a source begin to write */
 #define HEARD_MS 12000u
 #define OPEN_TIMEOUT_MS 10000u
@@ -27,10 +30,16 @@ struct control_databases {
     json_t *cached;   /* what was on disk; NULL once the store has told */
     char *cache_path;
     uv_timer_t timer;
+    unsigned ticks;
     int64_t seq;
     json_t *report;   /* of this host's data role; NULL: none */
     json_t *editing;  /* databases whose document is being changed */
     json_t *refused;  /* {database: what is declared and not done}, as noted last */
+    json_t *engines;  /* {database: unit}: the settings that this host's servers were given last */
+    json_t *wanted;   /* {unit: "spec"} of this host, as declared */
+    char waits[128];  /* for whom changed settings wait here; "" */
+    json_t *logins_noted; /* {database: why nobody can log in}, as noted last */
+    bool logins_told;     /* not none */
     json_t *accounts; /* {database: accounts of this snapshot}, by whoever makes them */
 };
 
@@ -73,6 +82,31 @@ json_t *control_data_sources(const struct control *c)
     return sources;
 }
 
+/* ---- the cache */
+
+static void load_cache(struct control_databases *d)
+{
+    struct err e;
+    json_t *j = NULL;
+    if (json_read_file(d->cache_path, CACHE_MAX, &j, &e) < 0)
+        return; /* none, or torn by a dying disk: the state store has it */
+    if (json_opt_int(j, "format", 0) == 1 && json_is_object(json_object_get(j, "docs")))
+        d->cached = json_incref(json_object_get(j, "docs"));
+    if (json_is_object(json_object_get(j, "engines")))
+        json_object_update(d->engines, json_object_get(j, "engines"));
+    json_decref(j);
+}
+
+static void save_cache(struct control_databases *d)
+{
+    struct err e;
+    _cleanup_json_ json_t *j =
+        json_pack("{s:i,s:O,s:O}", "format", 1, "docs", all_docs(d->c), "engines", d->engines);
+    _cleanup_free_ char *text = json_text(j);
+    if (file_write_durable(d->cache_path, text, strlen(text), 0600, &e) < 0)
+        log_warn("data", "the documents of databases cannot be kept", "error=\"%s\"", e.message);
+}
+
 /* ---- telling this host's roles */
 
 bool control_databases_here(const struct control *c)
@@ -88,6 +122,14 @@ bool control_databases_here(const struct control *c)
     return false;
 }
 
+/* As the source says itself; a hosts's word is good while it is heard. */
+static const char *source_log(void *ctx, const char *database, const char *source)
+{
+    const json_t *replayable =
+        json_object_get(control_data_report(ctx, source, database), "replayable");
+    return !replayable ? "unknown" : json_is_true(replayable) ? "whole" : "cut";
+}
+
 void control_databases_tell(struct control *c)
 {
     struct rpc_conn *to = control_link(c, "data");
@@ -99,15 +141,86 @@ void control_databases_tell(struct control *c)
         .docs = all_docs(c),
         .host = c->host,
         .tls_ready = file_exists(CONTROL_PKI "data.pem"),
-        .accounts = d->accounts};
+        .accounts = d->accounts,
+        .source_log = source_log,
+        .ctx = c};
     rpc_notify(to, "databases",
-        json_pack("{s:I,s:b,s:o}", "seq", (json_int_t)++d->seq, "fresh",
-            (int)control_data_fresh(c), "databases", snapshot_databases(&in)));
+        json_pack("{s:I,s:b,s:I,s:o}", "seq", (json_int_t)++d->seq, "fresh",
+            (int)control_data_fresh(c), "read_boot_ms", (json_int_t)documents_read_ms(d->docs),
+            "databases", snapshot_databases(&in)));
+}
+
+void control_databases_accounts(struct control *c, json_t *accounts)
+{
+    struct control_databases *d = c->databases;
+    if (!d || json_equal(d->accounts, accounts)) {
+        json_decref(accounts);
+        return;
+    }
+    json_decref(d->accounts);
+    d->accounts = accounts;
+    control_databases_tell(c);
+}
+
+/* {"user", "password"} of the secret; NULL: *e says why not. */
+static json_t *login_of(struct control *c, const struct model_database *db, struct err *e)
+{
+    _cleanup_secret_ struct secret *value = NULL;
+    json_t *j = NULL;
+    const char *text;
+    int r = secrets_open_login(control_secrets_service(c), db->secret, &value, e);
+    if (r >= 0)
+        r = json_parse((const char *)secret_bytes(value), secret_len(value), &j, e);
+    if (r >= 0)
+        r = json_get_str(j, "user", &text, e);
+    if (r >= 0)
+        r = json_get_str(j, "password", &text, e);
+    if (r < 0) {
+        json_decref(j);
+        return NULL;
+    }
+    return j;
+}
+
+/* Said once, and again when it is another trouble. */
+static void note_login(struct control *c, const char *database, const char *trouble)
+{
+    json_t *noted = c->databases->logins_noted;
+    if (str_eq(json_opt_str(noted, database, ""), trouble))
+        return;
+    json_object_set_new(noted, database, json_string(trouble));
+    if (*trouble)
+        control_note(c, "alarm", database, "its servers cannot be logged in to", trouble);
+}
+
+void control_databases_logins(struct control *c)
+{
+    struct rpc_conn *to = c->databases ? control_link(c, "data") : NULL;
+    if (!to || !c->model || !c->started)
+        return;
+    json_t *logins = json_object();
+    bool any = false;
+    for (size_t i = 0; i < c->model->n_databases; i++) {
+        const struct model_database *db = &c->model->databases[i];
+        struct err e = {0};
+        if (db->managed || !model_database_member(db, c->host))
+            continue;
+        json_t *login = login_of(c, db, &e);
+        any = true;
+        note_login(c, db->name, login ? "" : e.message);
+        if (login)
+            json_object_set_new(logins, db->name, login);
+    }
+    if (any || c->databases->logins_told)
+        rpc_notify(to, "logins", json_pack("{s:O}", "logins", logins));
+    c->databases->logins_told = any;
+    json_decref(logins);
 }
 
 static void changed_soon(struct control *c)
 {
     control_databases_tell(c);
+    control_mesh_data(c);
     control_tell_role(c, "agent"); /* an engine more or less */
 }
 
@@ -139,7 +252,100 @@ void control_databases_identity(struct control *c)
 void control_databases_linked(struct control *c)
 {
     tell_identity(c);
+    control_databases_logins(c);
     control_databases_tell(c);
+}
+
+/* ---- settings, one server after the other */
+
+static const json_t *unit_of_report(const json_t *units, const char *name)
+{
+    size_t i;
+    json_t *u;
+    json_array_foreach ((json_t *)units, i, u)
+        if (str_eq(json_opt_str(u, "name", NULL), name))
+            return u;
+    return NULL;
+}
+
+static struct roll_member heard_of(
+    const struct control *c, const struct replication_member *m, const char *database, bool source)
+{
+    bool own = str_eq(m->host, c->host);
+    _cleanup_free_ char *name = xasprintf(COMPILE_ENGINE_PREFIX "%s", database);
+    const json_t *report = own ? NULL : control_report_of(c, m->host);
+    const json_t *unit =
+        unit_of_report(own ? c->units : json_object_get(report, "units"), name);
+    const char *state =
+        json_opt_str(control_data_report(c, m->host, database), "state", "replicating");
+    bool ready = unit && str_eq(json_opt_str(unit, "state", NULL), "ready");
+    return (struct roll_member){.host = m->host,
+        .generation = unit ? json_opt_str(unit, "spec", NULL) : NULL,
+        .well = ready && (source || own || !strcmp(state, "replicating"))};
+}
+
+/* Its new settings, or those that it has if it is not its turn yet. */
+static json_t *turn_of(struct control *c, json_t *unit, bool *ret_changed)
+{
+    struct control_databases *d = c->databases;
+    const char *database = json_opt_str(json_object_get(unit, "engine"), "database", "");
+    const char *wanted = json_opt_str(unit, "spec", "");
+    json_t *old = json_object_get(d->engines, database);
+    struct roll_member heard[REPLICATION_MEMBERS_MAX];
+    struct replication_doc doc;
+    struct err ignored;
+    const char *waits_for = NULL;
+    bool may = !old || str_eq(json_opt_str(old, "spec", NULL), wanted)
+               || replication_doc_parse(control_data_doc(c, database), &doc, &ignored) < 0;
+    if (!may) {
+        for (size_t i = 0; i < doc.n_members; i++)
+            heard[i] = heard_of(c, &doc.members[i], database, &doc.members[i] == doc.source);
+        may = roll_may(&doc, c->host, wanted, heard, doc.n_members, &waits_for);
+    }
+    if (!may) {
+        snprintf(d->waits, sizeof d->waits, "%s waits for %s", database,
+            waits_for ? waits_for : "the move of its source");
+        return old;
+    }
+    if (!json_equal(old, unit)) {
+        json_object_set(d->engines, database, unit);
+        *ret_changed = true;
+    }
+    return unit;
+}
+
+static const json_t *report_of(const struct control *c, const char *host)
+{
+    if (!strcmp(host, c->host))
+        return control_link((struct control *)c, "data") ? c->databases->report : NULL;
+    const struct host_report *r = control_find_report((struct control *)c, host);
+    return r && r->data && clock_boot_ms() - r->data_ms < HEARD_MS ? r->data : NULL;
+}
+
+/* Of this host's databases, as alarms of `mcp status`. */
+static void add_alarms(const struct control *c, json_t *alarms)
+{
+    size_t i, k;
+    json_t *db, *f;
+    json_array_foreach (json_object_get(report_of(c, c->host), "databases"), i, db)
+        json_array_foreach (json_object_get(db, "findings"), k, f)
+            if (strcmp(json_opt_str(f, "severity", "info"), "info") != 0)
+                json_array_append_new(alarms,
+                    json_pack("{s:o}", "text",
+                        json_sprintf("%s@%s: %s (%s)", json_opt_str(db, "name", "?"), c->host,
+                            json_opt_str(f, "text", "?"), json_opt_str(f, "id", "?"))));
+}
+
+void control_databases_report(const struct control *c, json_t *report)
+{
+    if (!c->databases)
+        return;
+    add_alarms(c, json_object_get(report, "alarms"));
+    if (!json_object_size(c->databases->wanted))
+        return;
+    json_object_set_new(report, "engines", json_deep_copy(c->databases->wanted));
+    if (*c->databases->waits)
+        json_object_set_new(report, "engines_wait", json_string(c->databases->waits));
 }
 
 /* A server does not start without its certificate; one that runs has it. */
@@ -148,30 +354,18 @@ void control_databases_units(struct control *c, json_t *units)
     if (!c->model->n_databases || !file_exists(CONTROL_PKI "data.pem"))
         return;
     _cleanup_json_ json_t *engines = compile_engines(c->model, all_docs(c), c->host);
-    json_array_extend(units, engines);
-}
-
-/* ---- the cache */
-
-static void load_cache(struct control_databases *d)
-{
-    struct err e;
-    json_t *j = NULL;
-    if (json_read_file(d->cache_path, CACHE_MAX, &j, &e) < 0)
-        return; /* none, or torn by a dying disk: the state store has it */
-    if (json_opt_int(j, "format", 0) == 1 && json_is_object(json_object_get(j, "docs")))
-        d->cached = json_incref(json_object_get(j, "docs"));
-    json_decref(j);
-}
-
-static void save_cache(struct control_databases *d)
-{
-    struct err e;
-    _cleanup_json_ json_t *j =
-        json_pack("{s:i,s:O}", "format", 1, "docs", documents_all(d->docs));
-    _cleanup_free_ char *text = json_text(j);
-    if (file_write_durable(d->cache_path, text, strlen(text), 0600, &e) < 0)
-        log_warn("data", "the documents of databases cannot be kept", "error=\"%s\"", e.message);
+    size_t i;
+    json_t *unit;
+    bool changed = false;
+    c->databases->waits[0] = '\0';
+    json_object_clear(c->databases->wanted);
+    json_array_foreach (engines, i, unit) {
+        json_object_set(c->databases->wanted, json_opt_str(unit, "name", ""),
+            json_object_get(unit, "spec"));
+        json_array_append(units, turn_of(c, unit, &changed));
+    }
+    if (changed)
+        save_cache(c->databases);
 }
 
 /* ---- the leader: documents follow the declaration */
@@ -307,12 +501,37 @@ void control_databases_look(struct control *c)
 
 /* ---- reports */
 
+static bool same_ids(const json_t *x, const json_t *y)
+{
+    size_t n = json_array_size(x);
+    bool same = n == json_array_size(y);
+    for (size_t i = 0; same && i < n; i++)
+        same = str_eq(json_opt_str(json_array_get(x, i), "id", ""),
+            json_opt_str(json_array_get(y, i), "id", ""));
+    return same;
+}
+
+/* Of each database, in their order; their words change each second. */
+static bool same_findings(const json_t *a, const json_t *b)
+{
+    const json_t *x = json_object_get(a, "databases"), *y = json_object_get(b, "databases");
+    size_t n = json_array_size(x);
+    bool same = n == json_array_size(y);
+    for (size_t i = 0; same && i < n; i++)
+        same = same_ids(json_object_get(json_array_get(x, i), "findings"),
+            json_object_get(json_array_get(y, i), "findings"));
+    return same;
+}
+
 void control_data_heard(struct control *c, json_t *params)
 {
+    if (!same_findings(c->databases->report, params))
+        control_report_soon(c);
     json_decref(c->databases->report);
     c->databases->report = json_incref(params);
     if (c->peers)
         peers_broadcast(c->peers, "data", params);
+    control_mesh_data(c);
 }
 
 void control_data_peer(struct control *c, const char *host, json_t *params)
@@ -323,14 +542,7 @@ void control_data_peer(struct control *c, const char *host, json_t *params)
     json_decref(r->data);
     r->data = json_incref(params);
     r->data_ms = clock_boot_ms();
-}
-
-static const json_t *report_of(const struct control *c, const char *host)
-{
-    if (!strcmp(host, c->host))
-        return control_link((struct control *)c, "data") ? c->databases->report : NULL;
-    const struct host_report *r = control_find_report((struct control *)c, host);
-    return r && r->data && clock_boot_ms() - r->data_ms < HEARD_MS ? r->data : NULL;
+    control_mesh_data(c);
 }
 
 const json_t *control_data_report(const struct control *c, const char *host, const char *database)
@@ -396,8 +608,15 @@ void control_data_file(struct control *c, struct rpc_req *req, json_t *params)
 
 static void on_timer(uv_timer_t *t)
 {
-    struct control *c = CONTAINER_OF(t, struct control_databases, timer)->c;
+    struct control_databases *d = CONTAINER_OF(t, struct control_databases, timer);
+    struct control *c = d->c;
+    if (*d->waits)
+        control_tell_role(c, "agent");
+    control_credentials_look(c);
+    if (++d->ticks % (REFRESH_MS / LOOK_MS))
+        return;
     follow_all(c);
+    control_mesh_data(c); /* whoever is not heard any more */
     if (control_databases_here(c)) /* so that the role knows how fresh what it was told is */
         control_databases_tell(c);
 }
@@ -436,11 +655,14 @@ void control_databases_start(struct control *c)
     d->cache_path = xasprintf("%s/databases.json", c->role->state_dir);
     d->editing = json_object();
     d->refused = json_object();
+    d->engines = json_object();
+    d->wanted = json_object();
+    d->logins_noted = json_object();
     load_cache(d);
     d->docs = documents_new(&c->role->loop, c->kv, prefix, &h, c);
     documents_refresh(d->docs, REFRESH_MS);
     uv_timer_init(&c->role->loop, &d->timer);
-    uv_timer_start(&d->timer, on_timer, REFRESH_MS, REFRESH_MS);
+    uv_timer_start(&d->timer, on_timer, LOOK_MS, LOOK_MS);
 }
 
 static void on_closed(uv_handle_t *h)
@@ -459,7 +681,10 @@ void control_databases_stop(struct control *c)
     json_decref(d->report);
     json_decref(d->editing);
     json_decref(d->refused);
+    json_decref(d->engines);
+    json_decref(d->wanted);
     json_decref(d->accounts);
+    json_decref(d->logins_noted);
     free(d->cache_path);
     uv_close((uv_handle_t *)&d->timer, on_closed);
 }

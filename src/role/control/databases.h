@@ -10,6 +10,10 @@ struct rpc_req;
 void control_databases_start(struct control *c);
 void control_databases_stop(struct control *c);
 void control_databases_look(struct control *c); /* another revision, or this host leads now */
+/* Its data role learns how it logs in to servers that others run: a secret may be another. */
+void control_databases_logins(struct control *c);
+/* {database: accounts that its source shall have}; taken. */
+void control_databases_accounts(struct control *c, json_t *accounts);
 void control_databases_tell(struct control *c); /* its data role, if it is linked */
 void control_databases_linked(struct control *c); /* all that its data role must know */
 /* From the state store or from the disk: before, nobody knows which engines run here. */
@@ -19,7 +23,9 @@ bool control_databases_known(const struct control *c);
 bool control_databases_here(const struct control *c);
 /* Another certificate, or other roots: the data role gives them to its servers. */
 void control_databases_identity(struct control *c);
-/* Adds the units of this host's databases to those that the agent is told. */
+void control_databases_report(const struct control *c, json_t *report);
+/* Adds the units of this host's databases to those that the agent is told. Changed settings are
+ * held back until it is this host's turn. */
 void control_databases_units(struct control *c, json_t *units);
 
 /* NULL: there is none (yet). Borrowed until the next turn of the loop. */

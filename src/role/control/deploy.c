@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `mcp deploy` and `mcp rollback`: a new revision that differs from the current one in one module.
  * What becomes of it is the rollout's document, which every control has. */
+#include "role/control/drill.h"
 #include "role/control/priv.h"
 
+#include "base/clock/clock.h"
 #include "base/log/log.h"
 #include "base/str/str.h"
 
@@ -156,9 +158,36 @@ static void deploy(struct control *c, struct rpc_req *req, json_t *params)
         json_opt_int(revisions_current(c->revisions), "revision", 0));
 }
 
+static void on_before(void *ctx, const struct err *e)
+{
+    struct asked *a = ctx;
+    struct err why;
+    if (e) {
+        err_set(&why, e->code, "not deployed: %s", e->message);
+        err_fix(&why, "it is a function of `before` of the module: mend what it looks at, or it");
+        rpc_reply_error(a->req, &why);
+    } else if (!a->c->done)
+        when_fresh(a->c, a->req, a->params, deploy);
+    json_decref(a->params);
+    free(a);
+}
+
 void control_deploy(struct control *c, struct rpc_req *req, json_t *params)
 {
-    when_fresh(c, req, params, deploy);
+    const char *name = json_opt_str(params, "module", ""), *image = json_opt_str(params, "image", "");
+    const struct model_module *m = c->model ? model_find_module(c->model, name) : NULL;
+    struct err e;
+    if (control_drill_gate(c, &e) < 0) { /* before its functions have run */
+        rpc_reply_error(req, &e);
+        return;
+    }
+    struct asked *a = xcalloc(1, sizeof *a);
+    char run[56], why[128];
+    *a = (struct asked){.c = c, .req = req, .params = json_incref(params)};
+    snprintf(run, sizeof run, "deploy-%.24s-%lld", name, (long long)clock_wall_ms());
+    snprintf(why, sizeof why, "before a deployment of %.60s", name);
+    control_bound_run(c, m ? m->before : NULL, run, why,
+        json_pack("{s:s,s:s,s:s}", "module", name, "image", image, "when", "before"), on_before, a);
 }
 
 /* ---- rollback */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the edge of this host is told: routes and certificates with each revision, instances
  * whenever they change. */
+#include "role/control/admit.h"
 #include "role/control/priv.h"
 
 #include "base/clock/clock.h"
@@ -32,6 +33,38 @@ static bool is_placed(const json_t *instance, const json_t *unit)
     return unit && str_eq(json_opt_str(unit, "spec", spec), spec);
 }
 
+/* Told by name alone: a region's admission is not the business of what is drained. */
+static bool is_admitted(const struct control *c, const char *region, const json_t *instance)
+{
+    return control_admits(c, region, json_opt_str(instance, "module", ""),
+               json_opt_bool(instance, "standby", false))
+           == ADMIT_TAKES;
+}
+
+static bool serves(const struct control *c, const char *region, const json_t *instance)
+{
+    return schedule_runs(instance) && is_admitted(c, region, instance);
+}
+
+json_t *control_awaited(const struct control *c, const json_t *placement)
+{
+    const char *region = json_opt_str(placement, "region", "");
+    json_t *modules = json_object(), *instance;
+    size_t i;
+    json_array_foreach (json_object_get(placement, "instances"), i, instance)
+        if (serves(c, region, instance))
+            json_object_set_new(modules, json_opt_str(instance, "module", ""), json_true());
+    return modules;
+}
+
+static enum control_duty duty_by(
+    const struct control *c, const char *region, const json_t *instance)
+{
+    return !is_admitted(c, region, instance) ? CONTROL_DUTY_WAITS
+           : schedule_runs(instance)         ? CONTROL_DUTY_SERVES
+                                             : CONTROL_DUTY_LEAVES;
+}
+
 enum control_duty control_duty_of(
     const struct control *c, const struct model_host *host, const json_t *unit)
 {
@@ -45,7 +78,7 @@ enum control_duty control_duty_of(
         if (str_eq(json_opt_str(instance, "name", NULL), name)
             && str_eq(json_opt_str(instance, "host", NULL), host->name)
             && is_placed(instance, unit))
-            return schedule_serves(instance) ? CONTROL_DUTY_SERVES : CONTROL_DUTY_LEAVES;
+            return duty_by(c, host->region->name, instance);
     return CONTROL_DUTY_NONE;
 }
 
@@ -76,7 +109,7 @@ bool control_knows_hosts(struct control *c)
     json_t *instance;
     if (c->knows_hosts || clock_boot_ms() >= c->started_ms + HOLD_MS)
         return c->knows_hosts = true;
-    if (!c->units || !control_placement(c))
+    if (!c->units || !control_placement(c) || !control_admit_known(c))
         return false;
     json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance) {
         const char *host = json_opt_str(instance, "host", "");
@@ -115,12 +148,15 @@ void control_edge_look(struct control *c)
         control_tell_units(c);
 }
 
-static void add_endpoint(struct control *c, json_t *out, const json_t *instance)
+static void add_endpoint(
+    struct control *c, const char *region, json_t *out, const json_t *instance)
 {
     struct ip_addr at;
     char address[IP_TEXT_SIZE];
-    bool leaves = str_eq(json_opt_str(instance, "state", NULL), "drain");
-    const json_t *unit = schedule_serves(instance) || leaves ? reach(c, instance, &at) : NULL;
+    bool leaves = str_eq(json_opt_str(instance, "state", NULL), "drain")
+                  && is_admitted(c, region, instance);
+    const json_t *unit =
+        serves(c, region, instance) || leaves ? reach(c, instance, &at) : NULL;
     int64_t port = json_opt_int(unit, "port", 0);
     if (!unit || port <= 0 || port > UINT16_MAX)
         return;
@@ -137,10 +173,11 @@ static void add_endpoint(struct control *c, json_t *out, const json_t *instance)
 static json_t *endpoints(struct control *c, bool *ret_held)
 {
     json_t *out = json_object(), *instance;
-    _cleanup_json_ json_t *awaited = schedule_awaited(control_placement(c));
+    const char *region = json_opt_str(control_placement(c), "region", "");
+    _cleanup_json_ json_t *awaited = control_awaited(c, control_placement(c));
     size_t i;
     json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance)
-        add_endpoint(c, out, instance);
+        add_endpoint(c, region, out, instance);
     *ret_held = route_endpoints_settle(out, awaited);
     return out;
 }
@@ -148,10 +185,11 @@ static json_t *endpoints(struct control *c, bool *ret_held)
 json_t *control_units_serving(struct control *c)
 {
     json_t *out = json_array(), *instance;
+    const char *region = json_opt_str(control_placement(c), "region", "");
     size_t i;
     json_array_foreach (json_object_get(control_placement(c), "instances"), i, instance) {
         const json_t *unit = unit_named(c->units, json_opt_str(instance, "name", ""));
-        if (schedule_serves(instance) && is_placed(instance, unit)
+        if (serves(c, region, instance) && is_placed(instance, unit)
             && str_eq(json_opt_str(instance, "host", NULL), c->host))
             json_array_append(out, (json_t *)(uintptr_t)unit);
     }

@@ -3,13 +3,16 @@
  * this host's placement goes to its agent and its edge. Which hosts live is told by beats: each
  * control says every two seconds whom it hears itself, so that a broken link between two hosts is
  * not taken for a death. */
+#include "role/control/admit.h"
 #include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/clock/clock.h"
 #include "base/log/log.h"
 #include "base/str/str.h"
+#include "domain/replication/retention.h"
 
+#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -153,7 +156,7 @@ static bool observe(void *ctx, struct schedule_input *in)
 {
     struct control *c = ctx;
     bool waits = clock_boot_ms() < c->started_ms + BOOT_MS && !json_object_size(c->placements);
-    if (!c->model || is_behind(c) || !documents_synced(c->hosts))
+    if (!c->model || is_behind(c) || !documents_synced(c->hosts) || !control_admit_known(c))
         return false;
     json_decref(c->seen_own);
     c->seen_own = control_own_report(c);
@@ -167,7 +170,10 @@ static bool observe(void *ctx, struct schedule_input *in)
         if (waits && c->seen[i].heard && !c->seen[i].units)
             return false;
     }
+    json_decref(c->admitted);
+    c->admitted = control_admitted_standbys(c);
     *in = (struct schedule_input){.model = c->model,
+        .admitted = c->admitted,
         .files = c->revision->files,
         .revision = c->number,
         .by = c->revision->by,
@@ -244,13 +250,34 @@ const json_t *control_placement(const struct control *c)
     return h ? scheduler_placement(c->scheduler, h->region->name) : NULL;
 }
 
-static json_t *machine(void)
+/* Of this host's own files. What is not known is left out. */
+static void add_disk(struct control *c, json_t *machine)
+{
+    struct statvfs fs;
+    uint64_t now = clock_boot_ms();
+    if (!c->disk_trend)
+        c->disk_trend = xcalloc(1, sizeof *c->disk_trend);
+    if (statvfs(ROLE_STATE_ROOT, &fs) < 0)
+        return;
+    uint64_t total = fs.f_blocks * fs.f_frsize, left = fs.f_bavail * fs.f_frsize;
+    uint64_t used = total - MIN(left, total);
+    retention_sample(c->disk_trend, now, used);
+    int64_t full_in = retention_full_in_ms(c->disk_trend, now, used, left);
+    json_object_set_new(machine, "disk_bytes", json_integer((json_int_t)total));
+    json_object_set_new(machine, "disk_free_bytes", json_integer((json_int_t)left));
+    if (full_in >= 0)
+        json_object_set_new(machine, "disk_full_in_ms", json_integer(full_in));
+}
+
+static json_t *machine(struct control *c)
 {
     struct sysinfo s = {0};
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t bytes = sysinfo(&s) < 0 ? 0 : (uint64_t)s.totalram * s.mem_unit;
-    return json_pack("{s:I,s:i}", "memory_bytes", (json_int_t)bytes, "cpu_milli",
+    json_t *j = json_pack("{s:I,s:i}", "memory_bytes", (json_int_t)bytes, "cpu_milli",
         cpus > 0 ? (int)cpus * 1000 : 0);
+    add_disk(c, j);
+    return j;
 }
 
 static json_t *acked(const struct control *c)
@@ -268,7 +295,8 @@ static json_t *acked(const struct control *c)
 void control_fleet_report(struct control *c, json_t *report)
 {
     json_object_set_new(report, "acked", acked(c));
-    json_object_set_new(report, "machine", machine());
+    json_object_set_new(report, "admit_fresh", json_boolean(control_admit_fresh(c)));
+    json_object_set_new(report, "machine", machine(c));
     json_object_set_new(report, "units_known", json_boolean(c->units != NULL));
     json_object_set_new(report, "units_seq", json_integer(c->units_seq));
 }
@@ -308,8 +336,11 @@ void control_fleet_stop(struct control *c)
     uv_close((uv_handle_t *)&c->fleet_timer, NULL);
     scheduler_free(c->scheduler);
     c->scheduler = NULL;
+    free(c->disk_trend);
+    c->disk_trend = NULL;
     json_decref(c->placements);
     json_decref(c->placed);
     json_decref(c->seen_own);
+    json_decref(c->admitted);
     free(c->seen);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What commands ask the data role of a member about the content of its database: "data.look" for
- * questions, "data.checksum" for the sums that the source writes. */
+ * questions, "data.checksum" for the sums that the source writes, "backup.…" for copies of it. */
 #include "role/control/databases.h"
 #include "role/control/priv.h"
 
@@ -18,7 +18,9 @@ static void fail(struct rpc_req *req, int code, const char *message, const char 
 static bool is_question(const char *method)
 {
     static const char *const questions[] = {
-        "data.facts", "data.shapes", "data.differences", "data.rows", "data.wait", "data.position"};
+        "data.errant", "data.rescue", "data.facts", "data.shapes", "data.differences", "data.rows", "data.wait",
+        "data.position", "data.backup.list", "data.vault",
+        "data.seed.status"};
     for (size_t i = 0; i < ARRAY_SIZE(questions); i++)
         if (!strcmp(questions[i], method))
             return true;
@@ -53,4 +55,19 @@ void control_data_look(struct control *c, struct rpc_req *req, json_t *params)
 void control_data_checksum(struct control *c, struct rpc_req *req, json_t *params)
 {
     pass_on(c, req, params, "data.checksum");
+}
+
+void control_backup_run(struct control *c, struct rpc_req *req, json_t *params)
+{
+    pass_on(c, req, params, "data.backup.run");
+}
+
+void control_backup_verify(struct control *c, struct rpc_req *req, json_t *params)
+{
+    pass_on(c, req, params, "data.backup.verify");
+}
+
+void control_backup_restore(struct control *c, struct rpc_req *req, json_t *params)
+{
+    pass_on(c, req, params, "data.backup.restore");
 }

@@ -516,6 +516,7 @@ static void on_store_status(void *ctx, const struct kv_status *s, const struct e
         json_object_set_new(j, "size_bytes", json_integer(s->size_bytes));
         json_object_set_new(j, "store_revision", json_integer(s->revision));
         json_object_set_new(j, "has_leader", json_boolean(s->has_leader));
+        json_object_set_new(j, "leads", json_boolean(s->leads)); /* the member asked: its own first */
         json_object_set_new(j, "full", json_boolean(s->quota_alarm));
     }
     json_object_set_new(j, "waits", json_string(c->members->said));

@@ -4,12 +4,15 @@
  * address on this host's bridge, and so has, where there is an edge, each instance of the region
  * that lives on another host. They are slots, kept on disk: an address never comes to mean another
  * thing while somebody may still remember the first. */
+#include "role/control/admit.h"
+#include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/file/file.h"
 #include "base/log/log.h"
 #include "base/str/str.h"
 #include "domain/compile/compile.h"
+#include "domain/mesh/compile.h"
 #include "domain/mesh/mesh.h"
 #include "domain/spec/boot.h"
 #include "domain/unit/slots.h"
@@ -23,7 +26,7 @@ struct control_mesh {
     bool is_here;           /* the boot record has the role */
     struct ip_prefix half;  /* of the bridge: the virtual addresses */
     char gateway[IP_TEXT_SIZE], own[IP_TEXT_SIZE]; /* own: the first of the half, no slot's */
-    struct slots slots;     /* "module/NAME", "unit/HOST/NAME" */
+    struct slots slots;     /* "module/NAME", "unit/HOST/NAME", "data/DATABASE/rw" */
     bool slots_dirty;
     int64_t seq;
     json_t *told, *told_identities; /* what the linked role was told last */
@@ -102,7 +105,7 @@ struct maker {
 static bool is_ready(const json_t *unit)
 {
     return str_eq(json_opt_str(unit, "state", NULL), "ready")
-           && !json_opt_bool(unit, "standby", false) && *json_opt_str(unit, "address", "");
+           && *json_opt_str(unit, "address", "");
 }
 
 static json_t *names_of_callers(const struct model *m, const struct model_module *target)
@@ -139,35 +142,6 @@ static void add_module(struct maker *k, const struct model_module *m)
         k->listens, json_pack("{s:s,s:s}", "address", address, "module", m->name));
 }
 
-static json_t *texts_of(const struct model_addrs *list)
-{
-    json_t *texts = json_array();
-    for (size_t i = 0; i < MIN(list->n, (size_t)MESH_ADDRESSES_MAX); i++) {
-        char text[IP_TEXT_SIZE];
-        ip_format(&list->v[i], text);
-        json_array_append_new(texts, json_string(text));
-    }
-    return texts;
-}
-
-/* 0 is this host, 1 its region; others by the declared delay, then in declared order. */
-static int tier_of(const struct maker *k, const struct model_host *h)
-{
-    const struct model *m = k->c->model;
-    if (h == k->self)
-        return 0;
-    if (h->region == k->self->region)
-        return 1;
-    uint64_t delay_ms = 1000;
-    for (size_t i = 0; i < m->lab.n_wan; i++) {
-        const struct model_wan *w = &m->lab.wan[i];
-        if ((w->a == h->region && w->b == k->self->region)
-            || (w->b == h->region && w->a == k->self->region))
-            delay_ms = w->delay_us / 1000;
-    }
-    return 2 + (int)MIN(delay_ms, (uint64_t)100000) * MODEL_REGIONS_MAX + (int)h->region->index;
-}
-
 static void add_edge_listen(struct maker *k, const struct model_host *h, const json_t *unit)
 {
     char name[2 * MODEL_NAME_MAX + 32], address[IP_TEXT_SIZE];
@@ -181,7 +155,7 @@ static void add_edge_listen(struct maker *k, const struct model_host *h, const j
     json_object_set_new(k->used, name, json_true());
     json_array_append_new(k->listens,
         json_pack("{s:s,s:s,s:{s:s,s:s,s:o}}", "address", address, "module", module, "target",
-            "unit", u, "host", h->name, "addresses", texts_of(&h->addresses)));
+            "unit", u, "host", h->name, "addresses", mesh_addresses(&h->addresses)));
 }
 
 static void add_target(struct maker *k, const struct model_host *h, const json_t *unit)
@@ -193,13 +167,13 @@ static void add_target(struct maker *k, const struct model_host *h, const json_t
         return;
     if (!local)
         add_edge_listen(k, h, unit);
-    if (!is_ready(unit))
+    if (!is_ready(unit) || duty == CONTROL_DUTY_WAITS)
         return;
     json_t *addresses =
-        local ? json_pack("[s]", json_opt_str(unit, "address", "")) : texts_of(&h->addresses);
+        local ? json_pack("[s]", json_opt_str(unit, "address", "")) : mesh_addresses(&h->addresses);
     json_array_append_new(json_object_get(module, "targets"),
         json_pack("{s:s,s:s,s:i,s:b,s:o}", "unit", json_opt_str(unit, "name", ""), "host", h->name,
-            "tier", tier_of(k, h), "last", duty != CONTROL_DUTY_SERVES, "addresses", addresses));
+            "tier", mesh_tier(k->c->model, k->self, h), "last", duty != CONTROL_DUTY_SERVES, "addresses", addresses));
 }
 
 static void add_units(struct maker *k, const struct model_host *h, const json_t *units)
@@ -212,33 +186,90 @@ static void add_units(struct maker *k, const struct model_host *h, const json_t 
     }
 }
 
+/* Those of this host: instances, and functions that run just now. */
 static void add_callers(struct maker *k)
 {
     size_t i;
     json_t *u;
+    control_functions_callers(k->c, k->callers);
     json_array_foreach (k->c->units, i, u) {
         const char *address = json_opt_str(u, "address", ""),
                    *module = json_opt_str(u, "module", "");
-        if (*address && json_object_get(k->modules, module))
-            json_object_set_new(k->callers, address,
-                json_pack("{s:s,s:s}", "unit", json_opt_str(u, "name", ""), "module", module));
+        if (!*address || !json_object_get(k->modules, module))
+            continue;
+        json_t *caller =
+            json_pack("{s:s,s:s}", "unit", json_opt_str(u, "name", ""), "module", module);
+        const char *waits = admit_words(control_admits(k->c, k->self->region->name, module,
+            json_opt_bool(u, "standby", false)));
+        if (*waits)
+            json_object_set_new(caller, "waits", json_string(waits));
+        json_object_set_new(k->callers, address, caller);
     }
+}
+
+/* ---- databases */
+
+static const char *const ends[] = {"rw", "ro"};
+
+static const json_t *doc_of(void *ctx, const char *database)
+{
+    return control_data_doc(ctx, database);
+}
+
+static const json_t *report_of(void *ctx, const char *host, const char *database)
+{
+    return control_data_report(ctx, host, database);
+}
+
+static json_t *databases_of(struct control *c, const struct model_host *self)
+{
+    struct mesh_data_facts facts = {.model = c->model,
+        .self = self,
+        .doc = doc_of,
+        .report = report_of,
+        .told = json_object_get(c->mesh->told, "databases"),
+        .ctx = c};
+    return mesh_databases_compile(&facts);
+}
+
+static char *end_slot(const char *database, const char *end)
+{
+    return xasprintf("data/%s/%s", database, end);
+}
+
+static void add_ends(struct maker *k, const struct model_database *db)
+{
+    for (size_t i = 0; model_database_has_ends(db) && i < ARRAY_SIZE(ends); i++) {
+        _cleanup_free_ char *name = end_slot(db->name, ends[i]);
+        char address[IP_TEXT_SIZE];
+        if (!take_address(k->c->mesh, name, address))
+            continue;
+        json_object_set_new(k->used, name, json_true());
+        json_array_append_new(k->listens, json_pack("{s:s,s:s,s:s}", "address", address,
+                                              "database", db->name, "end", ends[i]));
+    }
+}
+
+static void add_egress(const struct model_module *module, json_t *all)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < module->n_egress; n++) {
+        const struct model_egress *e = &module->egress[n];
+        json_array_append_new(list,
+            json_pack("{s:s,s:b,s:i}", "name", e->name, "below", e->below, "port", (int)e->port));
+    }
+    if (json_array_size(list))
+        json_object_set(all, module->name, list);
+    json_decref(list);
 }
 
 static json_t *egress_of(const struct model *m)
 {
     json_t *all = json_object();
-    for (size_t i = 0; i < m->n_modules; i++) {
-        json_t *list = json_array();
-        for (size_t n = 0; n < m->modules[i].n_egress; n++) {
-            const struct model_egress *e = &m->modules[i].egress[n];
-            json_array_append_new(list, json_pack("{s:s,s:b,s:i}", "name", e->name, "below",
-                                            e->below, "port", (int)e->port));
-        }
-        if (json_array_size(list))
-            json_object_set(all, m->modules[i].name, list);
-        json_decref(list);
-    }
+    for (size_t i = 0; i < m->n_modules; i++)
+        add_egress(&m->modules[i], all);
+    for (size_t i = 0; i < m->n_functions; i++)
+        add_egress(&m->functions[i].as, all);
     return all;
 }
 
@@ -248,7 +279,7 @@ static json_t *awaited_anywhere(const struct control *c)
     json_t *all = json_object(), *placement;
     const char *region;
     json_object_foreach (c->placements, region, placement) {
-        _cleanup_json_ json_t *awaited = schedule_awaited(placement);
+        _cleanup_json_ json_t *awaited = control_awaited(c, placement);
         json_object_update(all, awaited);
     }
     return all;
@@ -259,12 +290,14 @@ static json_t *awaited_anywhere(const struct control *c)
 static json_t *make_view(struct control *c, const struct model_host *self, bool *ret_held)
 {
     const struct model *m = c->model;
-    _cleanup_json_ json_t *here = schedule_awaited(control_placement(c)),
+    _cleanup_json_ json_t *here = control_awaited(c, control_placement(c)),
                           *anywhere = awaited_anywhere(c);
     struct maker k = {c, self, json_object(), json_object(), json_array(), json_object()};
     for (size_t i = 0; i < m->n_modules; i++)
         add_module(&k, &m->modules[i]);
     add_callers(&k);
+    for (size_t i = 0; i < m->n_databases; i++)
+        add_ends(&k, &m->databases[i]);
     for (size_t i = 0; i < m->n_hosts; i++) {
         const struct model_host *h = &m->hosts[i];
         const struct host_report *r = h == self ? NULL : control_find_report(c, h->name);
@@ -277,10 +310,10 @@ static json_t *make_view(struct control *c, const struct model_host *self, bool 
     mesh_targets_settle(k.modules, anywhere);
     free_slots(c, k.used);
     json_decref(k.used);
-    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "format", 1, "platform",
+    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "format", 1, "platform",
         c->platform, "host", c->host, "region", self->region->name, "gateway", c->mesh->gateway,
         "own", c->mesh->own, "callers", k.callers, "modules", k.modules, "listens", k.listens, "egress",
-        egress_of(m));
+        egress_of(m), "databases", databases_of(c, self));
 }
 
 /* ---- certificates */
@@ -300,7 +333,7 @@ static void add_identity(json_t *list, const char *id, const char *file)
         OPENSSL_cleanse(secret.buf, secret.len);
 }
 
-/* Of every module that has an instance here, and of the edge. */
+/* Of every module that has an instance here, of the edge, and of the host where databases are. */
 static json_t *make_identities(struct control *c, const struct model_host *self)
 {
     _cleanup_str_ struct str ca = STR_INIT;
@@ -321,6 +354,11 @@ static json_t *make_identities(struct control *c, const struct model_host *self)
     if (self->is_public) {
         _cleanup_free_ char *id = xasprintf("edge/%s", self->name);
         add_identity(list, id, "gateway");
+    }
+    if (c->model->n_databases) {
+        _cleanup_free_ char *id = xasprintf("mesh/%s", self->name);
+        control_want_leaf(c, "mesh", LEAF_MESH, NULL);
+        add_identity(list, id, "mesh");
     }
     if (file_read(CONTROL_PKI "ca.pem", PEM_MAX, &ca, &ignored) < 0) {
         json_decref(list);
@@ -398,6 +436,16 @@ void control_mesh_tell(struct control *c)
         acknowledge(c);
 }
 
+void control_mesh_data(struct control *c)
+{
+    const struct model_host *self = c->model ? model_find_host(c->model, c->host) : NULL;
+    if (!self || !c->mesh->is_here || !c->mesh->told || !c->model->n_databases)
+        return;
+    _cleanup_json_ json_t *databases = databases_of(c, self);
+    if (!json_equal(databases, json_object_get(c->mesh->told, "databases")))
+        control_mesh_tell(c);
+}
+
 void control_mesh_linked(struct control *c)
 {
     struct control_mesh *m = c->mesh;
@@ -408,6 +456,18 @@ void control_mesh_linked(struct control *c)
 }
 
 /* ---- for others */
+
+static void add_end_names(
+    struct control_mesh *m, const struct model_database *db, json_t *names)
+{
+    for (size_t i = 0; model_database_has_ends(db) && i < ARRAY_SIZE(ends); i++) {
+        _cleanup_free_ char *name = xasprintf("%s.%s.mcp.internal", db->name, ends[i]),
+                            *slot = end_slot(db->name, ends[i]);
+        char text[IP_TEXT_SIZE];
+        if (take_address(m, slot, text))
+            json_object_set_new(names, name, json_pack("[s]", text));
+    }
+}
 
 json_t *control_mesh_names(struct control *c)
 {
@@ -422,6 +482,8 @@ json_t *control_mesh_names(struct control *c)
         bool has = module->port && take_address(m, slot, text) && address_of(m, slot, &a);
         json_object_set_new(names, name, has ? json_pack("[s]", text) : json_array());
     }
+    for (size_t i = 0; c->model && i < c->model->n_databases; i++)
+        add_end_names(m, &c->model->databases[i], names);
     json_object_set_new(names, COMPILE_PROXY_NAME, json_pack("[s]", m->gateway));
     save_slots(c);
     return json_pack("{s:o}", "names", names);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the command line may ask of control. A method that needs another host goes through its
  * control: "host" is a call {"host", "method", "params"} that is answered there. */
+#include "role/control/admit.h"
+#include "role/control/lease.h"
+#include "role/control/alarms.h"
+#include "role/control/drill.h"
 #include "role/control/priv.h"
 
 #include "base/str/str.h"
@@ -159,9 +163,15 @@ static const struct {
     {"revision", do_revision},
     {"revisions", do_revisions},
     {"explain.dns", do_explain_dns},
+    {"steer.away", control_steer_away},
+    {"functions.list", control_functions_list},
+    {"functions.run", control_functions_run},
+    {"steer.back", control_steer_back},
+    {"steer.list", control_steer_list},
     {"logs", do_logs},
     {"exec", do_exec},
     {"host.drain", control_host_drain},
+    {"failback", control_failback},
     {"timeline", control_timeline},
     {"secret.list", control_secret_list},
     {"secret.history", control_secret_history},
@@ -183,10 +193,29 @@ static const struct {
     {"operator.add", control_operator_add},
     {"operator.remove", control_operator_remove},
     {"operator.list", control_operator_list},
+    {"data.status", control_data_status},
     {"data.look", control_data_look},
     {"data.checksum", control_data_checksum},
+    {"backup.run", control_backup_run},
+    {"backup.verify", control_backup_verify},
+    {"backup.restore", control_backup_restore},
+    {"data.seed", control_seed_take},
+    {"data.resume", control_data_resume},
     {"data.switchover", control_switchover_start},
     {"data.switchover.status", control_switchover_status},
+    {"alarms.list", control_alarms_list},
+    {"alarms.values", control_alarms_values},
+    {"alarms.ack", control_alarms_ack},
+    {"alarms.silence", control_alarms_silence},
+    {"data.arm", control_failover_arm},
+    {"failover", control_failover_start},
+    {"failover.pause", control_failover_pause},
+    {"failover.resume", control_failover_resume},
+    {"failover.ack", control_failover_ack},
+    {"explain.failover", control_failover_explain},
+    {"drill.begin", control_drill_begin},
+    {"drill.end", control_drill_end},
+    {"drill.status", control_drill_status},
     {"upgrade.status", control_upgrade_status},
     {"upgrade.plan", control_upgrade_plan},
     {"upgrade.start", control_upgrade_start},
@@ -231,12 +260,14 @@ static const struct {
     {"timeline", peer_timeline},
     {"agent", peer_agent},
     {"role", control_reached},
+    {"failsafe", control_failsafe},
     {"pki.issue", control_issue},
     {"enrol.join", control_enrol_relayed},
     {"state.member", control_member_told},
     {"blob.has", control_blobs_has},
     {"blob.ensure", control_blobs_ensure},
     {"upgrade.host", control_upgrade_peer},
+    {"function.run", control_function_peer},
     {"blob.gc", control_blobs_gc_here},
     {"blob.list", control_blobs_list_here},
 };

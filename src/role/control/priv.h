@@ -74,6 +74,9 @@ struct control {
     struct bulk *bulk;
     struct scrape *scrape;
     struct steer_service *steer;
+    struct control_functions *functions;
+    struct control_after *after;
+    struct documents *away; /* steer/: what users are steered away from */
     struct timeline *timeline;
     struct audit *audit;
     struct documents *operators; /* operator/<name> */
@@ -99,6 +102,8 @@ struct control {
     struct control_mesh *mesh;
     struct control_secrets *secrets;
     struct control_databases *databases;
+    struct control_credentials *credentials;
+    struct control_world *world;
     bool started; /* everything is open: reports and notes have somewhere to go */
     struct scheduler *scheduler;
     json_t *placements; /* {"<region>": placement document} */
@@ -106,7 +111,7 @@ struct control {
     int64_t units_seq; /* of the placement that the agent follows */
     int64_t acks[CONTROL_ACK_ROLES]; /* seq of the placement that each of these has taken over */
     struct schedule_host *seen;      /* of the step that is being made */
-    json_t *seen_own;
+    json_t *seen_own, *admitted;
     uint64_t started_ms, silent;
     bool knows_hosts, knows_ways; /* edge.c: since the start */
     bool edge_held; /* instances that leave serve on, as told last */
@@ -116,6 +121,14 @@ struct control {
     json_t *binary; /* that this host runs, as the host process tells; NULL: not yet told */
     struct control_upgrade *upgrade;
     struct control_switchover *switchover;
+    struct control_sync *sync;
+    struct control_admit *admit;
+    struct control_lease *lease;
+    struct retention_trend *disk_trend; /* of this host's own files */
+    struct control_alarms *alarms;
+    struct control_requests *requests; /* of this host's edge */
+    struct control_failover *failover;
+    struct documents *drills; /* drill/running */
     struct drain *drains;      /* commands that wait for a host to be empty */
 };
 
@@ -160,6 +173,7 @@ void control_mesh_close(struct control *c);
 bool control_mesh_is_here(const struct control *c); /* this host has the role */
 void control_mesh_linked(struct control *c);        /* the role starts anew: all of it */
 void control_mesh_tell(struct control *c);          /* what may have changed */
+void control_mesh_data(struct control *c);          /* the same, of databases alone */
 json_t *control_mesh_names(struct control *c);      /* for the resolver */
 /* The local address at which this host's mesh forwards to that instance of another host, on the
  * module's port. False: not (yet). */
@@ -249,11 +263,76 @@ void control_secret_grant(struct control *c, struct rpc_req *req, json_t *params
 void control_secret_remove(struct control *c, struct rpc_req *req, json_t *params);
 void control_secret_list(struct control *c, struct rpc_req *req, json_t *params);
 void control_secret_history(struct control *c, struct rpc_req *req, json_t *params);
+struct secrets;
+struct secrets *control_secrets_service(const struct control *c);
+
+/* credentials.c: modules' passwords of databases */
+struct secret;
+void control_credentials_start(struct control *c);
+void control_credentials_stop(struct control *c);
+/* Accounts for this host's data role; if this host leads, also the secrets themselves. */
+void control_credentials_look(struct control *c);
+void control_credentials_rotate(struct control *c, struct rpc_req *req, json_t *params);
+/* What holders get: JSON with user, password, database and where it is. */
+void control_credentials_file(
+    const struct control *c, const char *name, struct secret *password, struct str *out);
 
 /* steer.c */
 MUST_CHECK int control_steer_open(struct control *c, const char *region, struct err *e);
 void control_hear_view(struct control *c, const char *host, const json_t *view);
 void control_tell_health(struct control *c, struct rpc_conn *dns);
+
+/* away.c: users steered away from a region, by hand or by a function */
+struct control_away_wish { /* borrowed */
+    const char *region, *by, *why;
+    const json_t *names; /* strings; NULL or empty: every name */
+    uint64_t for_ms;     /* 0: until it is taken back */
+    bool back;
+};
+/* list: as `mcp steer list --json` has it; NULL with an error. Never from within the call. */
+typedef void (*control_away_fn)(void *ctx, const json_t *list, const struct err *e);
+void control_away_start(struct control *c);
+void control_away_stop(struct control *c);
+void control_away(struct control *c, const struct control_away_wish *wish, control_away_fn fn, void *ctx);
+void control_steer_away(struct control *c, struct rpc_req *req, json_t *params);
+void control_steer_back(struct control *c, struct rpc_req *req, json_t *params);
+void control_steer_list(struct control *c, struct rpc_req *req, json_t *params);
+
+/* functions.c: containers that run once */
+struct function_result { /* valid during the call */
+    bool ran;
+    int status; /* exit status, 128 + signal */
+    bool timed_out;
+    const char *output; /* standard output, at most 64 KiB */
+    const char *errors; /* the end of standard error */
+    char host[64];
+    int64_t took_ms;
+};
+/* Once, from the loop, never from within the call. e: it did not run, or it failed (a status that is
+ * not 0, its deadline): why. r is NULL only when it did not run. */
+typedef void (*control_function_fn)(
+    void *ctx, const struct function_result *r, const struct err *e);
+/* Runs it on this host or, if it cannot begin here, on another. Takes input, an object that gets
+ * "function", "run" and "why" added. run: [a-z0-9.-]{1,64}; one run is begun once on a host, and
+ * asked for again its first answer is the answer. why: for the timeline, "alarm api-errors". */
+void control_function_run(struct control *c, const char *name, const char *run, const char *why,
+    json_t *input, control_function_fn fn, void *ctx);
+/* bound.c: those of a list (may be NULL), in order; done: all ended well, or the first that did not. At
+ * once where there is none. run: their names begin so, at most 55 bytes. Takes input. */
+typedef void (*control_bound_fn)(void *ctx, const struct err *e);
+void control_bound_run(struct control *c, const struct model_function *const *list, const char *run,
+    const char *why, json_t *input, control_bound_fn done, void *ctx);
+void control_after_start(struct control *c); /* after.c: those of deployments */
+void control_after_stop(struct control *c);
+void control_functions_start(struct control *c);
+void control_functions_stop(struct control *c);
+void control_functions_callers(struct control *c, json_t *callers); /* adds those that run here */
+void control_functions_run(struct control *c, struct rpc_req *req, json_t *params);
+void control_functions_list(struct control *c, struct rpc_req *req, json_t *params);
+void control_function_peer(
+    struct control *c, const char *host, struct rpc_req *req, json_t *params);
+/* What a function that runs on this host asks of the platform, told by the agent. */
+void control_function_ask(struct control *c, struct rpc_req *req, json_t *params);
 
 /* timeline.c: this host's entries, and the platform's story for who asks */
 MUST_CHECK int control_timeline_open(struct control *c, const char *region, struct err *e);
@@ -320,6 +399,7 @@ void control_operator_list(struct control *c, struct rpc_req *req, json_t *param
 void control_upgrade_open(struct control *c);
 void control_upgrade_close(struct control *c);
 void control_upgrade_report(struct control *c, json_t *report);
+bool control_upgrades(const struct control *c, const char *host); /* it is its turn */
 /* The binary that hosts are being brought to, to be kept; NULL: none. */
 const char *control_upgrade_file(const struct control *c);
 int control_protocol(struct control *c); /* the lowest of all that are heard */
@@ -330,11 +410,35 @@ void control_upgrade_rollback(struct control *c, struct rpc_req *req, json_t *pa
 void control_upgrade_peer(
     struct control *c, const char *host, struct rpc_req *req, json_t *params);
 
+/* world.c */
+void control_world_start(struct control *c);
+void control_world_stop(struct control *c);
+
+/* data_status.c */
+void control_data_status(struct control *c, struct rpc_req *req, json_t *params);
+
+/* sync.c: who holds every acknowledged commit */
+void control_sync_open(struct control *c);
+void control_sync_close(struct control *c);
+
 /* switchover.c: the planned move of a database's source */
 void control_switchover_open(struct control *c);
 void control_switchover_close(struct control *c);
 void control_switchover_start(struct control *c, struct rpc_req *req, json_t *params);
 void control_switchover_status(struct control *c, struct rpc_req *req, json_t *params);
+
+/* failover.c: a database whose source is lost; failover_orders.c: what people order */
+void control_failover_open(struct control *c);
+void control_failover_close(struct control *c);
+void control_failover_start(struct control *c, struct rpc_req *req, json_t *params);
+void control_failover_pause(struct control *c, struct rpc_req *req, json_t *params);
+void control_failover_resume(struct control *c, struct rpc_req *req, json_t *params);
+void control_failover_ack(struct control *c, struct rpc_req *req, json_t *params);
+void control_failover_arm(struct control *c, struct rpc_req *req, json_t *params);
+void control_failover_explain(struct control *c, struct rpc_req *req, json_t *params);
+/* [{"database", "automatic", "armed", "state", "rule", "text", "fix"}] for `mcp status`. */
+json_t *control_failover_status(struct control *c);
+void control_failover_report(const struct control *c, json_t *report); /* "clock_step_ms" */
 
 /* reach.c: a call to a role of any host; the answer comes from the loop, always. Takes params. */
 void control_reach(struct control *c, const char *host, const char *role, const char *method,
@@ -345,9 +449,19 @@ void control_reached(struct control *c, const char *host, struct rpc_req *req, j
 void control_relay_role(struct control *c, struct rpc_req *req, const char *host, const char *role,
     const char *method, json_t *params);
 
+/* seeds.c: copies of a source for its replicas */
+void control_seed_source(struct control *c, struct rpc_req *req, json_t *params);
+void control_seed_fetch(struct control *c, struct rpc_req *req, json_t *params, int fd); /* takes fd */
+void control_seed_open(struct control *c, uint64_t ticket, const char *digest);
+void control_seed_take(struct control *c, struct rpc_req *req, json_t *params);
+void control_data_resume(struct control *c, struct rpc_req *req, json_t *params);
+
 /* look.c: questions about the content of databases */
 void control_data_look(struct control *c, struct rpc_req *req, json_t *params);
 void control_data_checksum(struct control *c, struct rpc_req *req, json_t *params);
+void control_backup_run(struct control *c, struct rpc_req *req, json_t *params);
+void control_backup_verify(struct control *c, struct rpc_req *req, json_t *params);
+void control_backup_restore(struct control *c, struct rpc_req *req, json_t *params);
 
 /* methods.c: calls of the command line, and of other controls for theirs */
 void control_answer(struct control *c, struct rpc_req *req, const char *method, json_t *params);
@@ -398,11 +512,14 @@ void control_edge_tell(struct control *c); /* the instances, after they changed 
 /* What a unit that `host` tells of is to callers, by the placement of its region. */
 enum control_duty {
     CONTROL_DUTY_NONE,   /* not placed: a host that comes back still runs it */
+    CONTROL_DUTY_WAITS,  /* not admitted: a standby, or another region has it */
     CONTROL_DUTY_LEAVES, /* drained, or waits for its turn: no new calls */
     CONTROL_DUTY_SERVES,
 };
 enum control_duty control_duty_of(
     const struct control *c, const struct model_host *host, const json_t *unit);
+/* {"api": true}: the modules of which some instance shall serve in the placement's region. */
+json_t *control_awaited(const struct control *c, const json_t *placement);
 /* Those of this host's units that serve: not drained, and the placement's. New reference. */
 json_t *control_units_serving(struct control *c);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What this host keeps for its next start follows the declaration: the peers in its boot record,
- * and where the state store is. Root's files: the agent writes them, `mcp host` reads them again
- * and restarts control if the kind of the state store has changed. */
+ * the roles that this version has for it, and where the state store is. Root's files: the agent
+ * writes them, `mcp host` reads them again and restarts control if the kind of the state store has
+ * changed. */
 #include "role/control/priv.h"
 
 #include "base/log/log.h"
@@ -48,7 +49,18 @@ void control_records_write(
     on_written(w, NULL, false, &e);
 }
 
-/* The peers of the declaration over those of the record; the rest stays as it is. */
+/* true: the record's KEY was another one. */
+static bool follow(json_t *boot, const json_t *wanted, const char *key)
+{
+    json_t *now = json_object_get(wanted, key);
+    bool same = json_equal(now, json_object_get(boot, key));
+    if (!same)
+        json_object_set(boot, key, now);
+    return !same;
+}
+
+/* The peers of the declaration and the roles of this version (a host that joined under an older
+ * one may lack some) over those of the record; the rest stays as it is. */
 void control_records_sync(struct control *c)
 {
     const struct model_host *h = c->model ? model_find_host(c->model, c->host) : NULL;
@@ -57,9 +69,8 @@ void control_records_sync(struct control *c)
     if (!h || !control_link(c, "agent"))
         return;
     _cleanup_json_ json_t *wanted = enrol_boot(c->model, h, NULL, false);
-    json_t *peers = json_object_get(wanted, "peers");
-    if (json_equal(peers, json_object_get(c->role->boot, "peers")))
-        return;
-    json_object_set(c->role->boot, "peers", peers);
-    control_records_write(c, json_deep_copy(c->role->boot), NULL, NULL, NULL);
+    json_t *boot = c->role->boot;
+    bool peers = follow(boot, wanted, "peers"), roles = follow(boot, wanted, "roles");
+    if (peers || roles)
+        control_records_write(c, json_deep_copy(boot), NULL, NULL, NULL);
 }

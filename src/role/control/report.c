@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "role/control/admit.h"
+#include "role/control/alarms.h"
+#include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/clock/clock.h"
@@ -53,6 +56,10 @@ json_t *control_own_report(struct control *c)
     control_fleet_report(c, report);
     control_upgrade_report(c, report);
     control_secrets_report(c, report);
+    control_databases_report(c, report);
+    control_requests_report(c, report);
+    control_alarms_report(c, report);
+    control_failover_report(c, report);
     return report;
 }
 
@@ -172,7 +179,9 @@ json_t *control_status(struct control *c)
     for (size_t i = 0; i < c->model->n_hosts; i++)
         hosts[i].drained =
             json_opt_bool(control_registry_host(c, c->model->hosts[i].name), "drained", false);
+    _cleanup_json_ json_t *admissions = control_admissions(c);
     struct status_input in = {.model = c->model,
+        .admissions = admissions,
         .revision = c->number,
         .docs = scheduler_docs(c->scheduler),
         .asked_host = c->host,
@@ -180,6 +189,7 @@ json_t *control_status(struct control *c)
         .names = names.v,
         .n_names = names.n};
     json_t *status = status_compose(&in);
+    json_object_set_new(status, "failover", control_failover_status(c));
     free(names.v);
     free(hosts);
     return status;

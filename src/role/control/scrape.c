@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One scrape asks every linked role for its text and joins what arrives in time. */
+#include "role/control/alarms.h"
 #include "role/control/priv.h"
 
 #include "base/metrics/metrics.h"
@@ -57,6 +58,7 @@ void control_scrape(void *ctx, struct scrape_answer *answer)
     str_copy(g->parts[c->n_links].role, sizeof g->parts[0].role, "control");
     metrics_format(metrics_process(), &g->parts[c->n_links].text);
     control_pki_metrics(c, &g->parts[c->n_links].text);
+    control_alarms_metrics(c, &g->parts[c->n_links].text);
     if (g->open == 0) {
         finish(g);
         return;

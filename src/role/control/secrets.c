@@ -3,6 +3,7 @@
  * modules of it ask for what ("secrets.want"); it is told the values over the pair of sockets and
  * nowhere else ("secrets", one message a module), and says what it has put in place
  * ("secrets.have"), which goes into this host's report. */
+#include "role/control/databases.h"
 #include "role/control/priv.h"
 
 #include "base/base64/base64.h"
@@ -32,7 +33,13 @@ static json_t *answer_of(struct control *c, const char *name, const char *module
         return json_pack(
             "{s:s,s:b}", "error", e.message, "passing", e.code == ERR_UNAVAILABLE);
     str_reserve(&text, VALUE_TEXT_MAX + 1); /* so that it does not move and leave a copy */
-    base64_encode(secret_bytes(value), secret_len(value), &text);
+    if (model_secret_is_made(name)) {
+        _cleanup_secret_str_ struct str file = STR_INIT;
+        control_credentials_file(c, name, value, &file);
+        base64_encode(file.buf, file.len, &text);
+    } else {
+        base64_encode(secret_bytes(value), secret_len(value), &text);
+    }
     return json_pack("{s:I,s:s}", "v", (json_int_t)v, "value", text.buf);
 }
 
@@ -101,6 +108,10 @@ void control_secrets_report(const struct control *c, json_t *report)
 static void on_changed(void *ctx, const char *name)
 {
     deliver_all(ctx, name);
+    if (model_secret_is_made(name))
+        control_credentials_look(ctx);
+    else
+        control_databases_logins(ctx);
 }
 
 static bool is_behind(const json_t *have, const char *name, int64_t v)
@@ -131,6 +142,13 @@ void control_secrets_model(struct control *c)
 {
     secrets_set_model(c->secrets->service, c->model);
     deliver_all(c, NULL);
+    control_credentials_look(c);
+    control_databases_logins(c);
+}
+
+struct secrets *control_secrets_service(const struct control *c)
+{
+    return c->secrets->service;
 }
 
 void control_secrets_start(struct control *c)
@@ -194,6 +212,19 @@ static struct ask *ask_new(struct control *c, struct rpc_req *req, const json_t 
     str_copy(a->name, sizeof a->name, json_opt_str(params, "name", ""));
     str_copy(a->by, sizeof a->by, json_opt_str(params, "by", "root"));
     return a;
+}
+
+/* What the platform makes people do not set, give away or remove. */
+static bool is_the_platforms(struct rpc_req *req, const json_t *params)
+{
+    struct err e;
+    const char *name = json_opt_str(params, "name", "");
+    if (!model_secret_is_made(name))
+        return false;
+    err_set(&e, ERR_REFUSED, "%s is a password that the platform makes, as `needs` declare it", name);
+    err_fix(&e, "`mcp secret rotate %s` gives it another", name);
+    rpc_reply_error(req, &e);
+    return true;
 }
 
 /* The texts of a list of names; ERR_USAGE when one is no module's. */
@@ -271,12 +302,16 @@ static void set(struct control *c, struct rpc_req *req, json_t *params, bool rot
 
 void control_secret_set(struct control *c, struct rpc_req *req, json_t *params)
 {
-    set(c, req, params, false);
+    if (!is_the_platforms(req, params))
+        set(c, req, params, false);
 }
 
 void control_secret_rotate(struct control *c, struct rpc_req *req, json_t *params)
 {
-    set(c, req, params, true);
+    if (model_secret_is_made(json_opt_str(params, "name", "")))
+        control_credentials_rotate(c, req, params);
+    else
+        set(c, req, params, true);
 }
 
 void control_secret_grant(struct control *c, struct rpc_req *req, json_t *params)
@@ -285,6 +320,8 @@ void control_secret_grant(struct control *c, struct rpc_req *req, json_t *params
     const char *modules[SECRET_GRANTS_MAX];
     size_t n = 0;
     bool granted = json_opt_bool(params, "granted", true);
+    if (is_the_platforms(req, params))
+        return;
     int r = check_name(params, &e);
     if (r >= 0)
         r = modules_of(params, modules, &n, &e);
@@ -302,6 +339,8 @@ void control_secret_grant(struct control *c, struct rpc_req *req, json_t *params
 void control_secret_remove(struct control *c, struct rpc_req *req, json_t *params)
 {
     struct err e;
+    if (is_the_platforms(req, params))
+        return;
     if (check_name(params, &e) < 0) {
         rpc_reply_error(req, &e);
         return;

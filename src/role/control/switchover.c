@@ -3,6 +3,7 @@
  * carries it on, step by step (domain/replication/switchover.h): writes the document, calls the data
  * role or the mesh of the host whose turn it is, feeds the answer back. */
 #include "role/control/databases.h"
+#include "role/control/drill.h"
 #include "role/control/priv.h"
 
 #include "base/clock/clock.h"
@@ -71,12 +72,23 @@ struct asked {
 
 static void turn(struct mover *m, const struct switchover_event *ev);
 
+/* Servers of others whose statements no gate sees: there is nothing to hold, read_only does it all. */
+static bool has_no_gate(const struct asked *a)
+{
+    const struct model_database *db =
+        a->c->model ? model_find_database(a->c->model, a->database) : NULL;
+    return (a->act == SWITCHOVER_HOLD || a->act == SWITCHOVER_RELEASE) && db
+           && !model_database_has_ends(db);
+}
+
 static void on_answer(void *ctx, json_t *result, bool more, const struct err *error)
 {
     struct asked *a = ctx;
     struct err not_yet;
     if (more)
         return;
+    if (has_no_gate(a))
+        error = NULL;
     if (!error && a->act == SWITCHOVER_EQUAL && !json_opt_bool(result, "reached", false)) {
         err_set(&not_yet, ERR_TIMEOUT, "not all is applied yet");
         error = &not_yet;
@@ -150,6 +162,18 @@ static void note_step(struct mover *m, const json_t *doc)
 
 static const struct switchover_event tick = {.kind = SWITCHOVER_TICK};
 
+/* What was written just now is what is there: its act needs no other look at the store. */
+static bool has_act(struct mover *m, json_t *doc)
+{
+    m->next_run = m->run;
+    _cleanup_json_ json_t *next = switchover_step(
+        doc, &m->next_run, &tick, clock_boot_ms(), clock_wall_ms(), &m->action);
+    bool stays = next == doc && m->action.act != SWITCHOVER_NOTHING;
+    if (stays)
+        m->run = m->next_run;
+    return stays;
+}
+
 static void on_stepped(void *ctx, const json_t *doc, const struct err *e)
 {
     struct mover *m = ctx;
@@ -162,12 +186,14 @@ static void on_stepped(void *ctx, const json_t *doc, const struct err *e)
         m->run = m->next_run;
         note_step(m, doc);
     }
-    if (!e && m->action.act != SWITCHOVER_NOTHING)
+    bool acts = !e && (m->moved ? doc && has_act(m, (json_t *)doc)
+                                : m->action.act != SWITCHOVER_NOTHING);
+    if (acts)
         carry_out(m);
     if (m->is_queued) {
         m->is_queued = false;
         turn(m, &m->queued.ev);
-    } else if (!e && m->moved)
+    } else if (!e && m->moved && !acts)
         turn(m, &tick); /* the new step's act, at once */
 }
 
@@ -209,7 +235,7 @@ static void on_timer(uv_timer_t *t)
         return;
     }
     json_object_foreach (documents_all(control_data_docs(c)), name, doc)
-        if (json_is_object(json_object_get(doc, "change")))
+        if (str_eq(json_opt_str(json_object_get(doc, "change"), "kind", NULL), "switchover"))
             turn(mover_of(c, name), &tick);
 }
 
@@ -277,6 +303,7 @@ void control_switchover_start(struct control *c, struct rpc_req *req, json_t *pa
 {
     struct wish *w = xcalloc(1, sizeof *w);
     int64_t hold_ms = json_opt_int(params, "hold_ms", SWITCHOVER_HOLD_MS);
+    struct err e;
     *w = (struct wish){.c = c, .req = req, .dry_run = json_opt_bool(params, "dry_run", false)};
     w->hold_ms = (uint64_t)MAX(1000, MIN(hold_ms, MOST_MS));
     if (!str_copy(w->database, sizeof w->database, json_opt_str(params, "database", ""))
@@ -287,8 +314,28 @@ void control_switchover_start(struct control *c, struct rpc_req *req, json_t *pa
     } else if (!control_data_docs(c)) {
         fail(req, ERR_UNAVAILABLE, "this control has just begun", "try again");
         free(w);
+    } else if (!w->dry_run && control_drill_gate(c, &e) < 0) {
+        rpc_reply_error(req, &e);
+        free(w);
     } else
         documents_edit(control_data_docs(c), w->database, edit_begin, on_begun, w);
+}
+
+/* {host: how many ms its clock is ahead of ours}, of the members that were asked. */
+static json_t *clocks_of(const struct control *c, const json_t *doc)
+{
+    json_t *clocks = json_object();
+    struct replication_doc d;
+    struct offset_sample s;
+    struct err ignored;
+    bool good = replication_doc_parse(doc, &d, &ignored) >= 0;
+    for (size_t i = 0; good && i < d.n_members; i++)
+        if (str_eq(d.members[i].host, c->host))
+            json_object_set_new(clocks, c->host, json_integer(0));
+        else if (c->peers && peers_clock(c->peers, d.members[i].host, &s))
+            json_object_set_new(
+                clocks, d.members[i].host, json_integer((json_int_t)s.offset_us / 1000));
+    return clocks;
 }
 
 void control_switchover_status(struct control *c, struct rpc_req *req, json_t *params)
@@ -297,8 +344,11 @@ void control_switchover_status(struct control *c, struct rpc_req *req, json_t *p
     const json_t *doc = control_data_docs(c) ? documents_get(control_data_docs(c), database) : NULL;
     if (!doc)
         fail(req, ERR_NOT_FOUND, "there is no such database", "`mcp data status` lists them");
-    else
-        rpc_reply(req, json_deep_copy(doc));
+    else {
+        json_t *answer = json_deep_copy(doc);
+        json_object_set_new(answer, "clocks", clocks_of(c, doc));
+        rpc_reply(req, answer);
+    }
 }
 
 /* ---- life ---- */

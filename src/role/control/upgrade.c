@@ -2,6 +2,7 @@
 /* `mcp upgrade`: the document upgrade/current, stepped by whoever leads (domain/upgrade), and what
  * a host's control does when its turn comes: fetch the binary by digest, hand it to `mcp host`.
  * Which protocol version the platform acts at is told here, too. */
+#include "role/control/drill.h"
 #include "role/control/priv.h"
 
 #include "base/clock/clock.h"
@@ -81,6 +82,11 @@ void control_upgrade_report(struct control *c, json_t *report)
             json_pack("{s:o}", "text",
                 json_sprintf("the upgrade to %s stopped: %s", json_opt_str(doc, "version", "?"),
                     json_opt_str(doc, "reason", ""))));
+}
+
+bool control_upgrades(const struct control *c, const char *host)
+{
+    return upgrade_has_turn(current(c), host);
 }
 
 const char *control_upgrade_file(const struct control *c)
@@ -437,9 +443,20 @@ struct begin {
     json_t *doc;
 };
 
+/* Somebody whose answer was lost asks again. */
+static bool is_same(const json_t *doc, const json_t *asked)
+{
+    const char *id = json_opt_str(asked, "id", "");
+    return *id && str_eq(json_opt_str(doc, "id", ""), id);
+}
+
 static int edit_begin(void *ctx, json_t *old, json_t **ret, struct err *e)
 {
     struct begin *b = ctx;
+    if (is_same(old, b->doc)) {
+        *ret = json_incref(old);
+        return 0;
+    }
     if (upgrade_running(old)) {
         err_set(e, ERR_REFUSED, "an upgrade runs already");
         err_fix(e, "`mcp upgrade` shows how far it is");
@@ -455,7 +472,7 @@ static void on_begun(void *ctx, const json_t *doc, const struct err *e)
     if (e)
         rpc_reply_error(b->req, e);
     else
-        rpc_reply(b->req, json_deep_copy(b->doc));
+        rpc_reply(b->req, json_deep_copy(doc));
     json_decref(b->doc);
     free(b);
 }
@@ -463,8 +480,9 @@ static void on_begun(void *ctx, const json_t *doc, const struct err *e)
 static void begin_upgrade(struct control *c, struct rpc_req *req, json_t *params,
     const struct upgrade_target *targets, size_t n)
 {
-    _cleanup_json_ json_t *base = json_pack("{s:s,s:s,s:s}", "to", json_opt_str(params, "digest", ""),
-        "version", json_opt_str(params, "version", ""), "by", json_opt_str(params, "by", ""));
+    _cleanup_json_ json_t *base = json_pack("{s:s,s:s,s:s,s:s}", "id", json_opt_str(params, "id", ""),
+        "to", json_opt_str(params, "digest", ""), "version", json_opt_str(params, "version", ""),
+        "by", json_opt_str(params, "by", ""));
     struct begin *b = xcalloc(1, sizeof *b);
     *b = (struct begin){req, upgrade_new(base, targets, n, clock_wall_ms())};
     documents_edit(c->upgrade->docs, CURRENT, edit_begin, on_begun, b);
@@ -507,12 +525,26 @@ void control_upgrade_plan(struct control *c, struct rpc_req *req, json_t *params
     rpc_reply(req, json_pack("{s:o}", "hosts", list));
 }
 
+/* true: answered, it is the one that runs; or who is asked has only begun itself. */
+static bool answer_known(struct control *c, struct rpc_req *req, const json_t *params)
+{
+    if (!documents_synced(c->upgrade->docs))
+        fail(req, ERR_UNAVAILABLE, "this control has just begun", "try again in a second");
+    else if (is_same(current(c), params))
+        rpc_reply(req, json_deep_copy(current(c)));
+    else
+        return false;
+    return true;
+}
+
 void control_upgrade_start(struct control *c, struct rpc_req *req, json_t *params)
 {
     const struct model_host *hosts[PEERS_MAX + 1];
     struct upgrade_target targets[PEERS_MAX + 1];
     struct err e;
-    size_t n = targets_of(c, params, hosts, targets, &e);
+    if (answer_known(c, req, params))
+        return;
+    size_t n = control_drill_gate(c, &e) < 0 ? 0 : targets_of(c, params, hosts, targets, &e);
     if (n)
         begin_upgrade(c, req, params, targets, n);
     else
@@ -526,6 +558,8 @@ void control_upgrade_rollback(struct control *c, struct rpc_req *req, json_t *pa
     const json_t *list = json_object_get(current(c), "hosts");
     const char *host = json_opt_str(params, "host", NULL);
     size_t n = 0;
+    if (answer_known(c, req, params))
+        return;
     for (size_t i = json_array_size(list); i-- > 0 && n <= PEERS_MAX;) {
         const json_t *entry = json_array_get(list, i);
         const char *name = json_opt_str(entry, "name", ""), *from = json_opt_str(entry, "from", "");

@@ -8,13 +8,15 @@
 
 #define STORE_SOON_MS 200 /* instances change in bursts: one write for all of a burst */
 #define QUIET_MS 5        /* between two questions whether those that left are free of requests */
+#define REQUESTS_MS 2000 /* how often control learns what was counted, if it is another */
 #define WAITING_MAX 256
 
 struct edge_role {
     struct role *role;
     struct edge *edge;
     uv_async_t stopped;
-    uv_timer_t store_timer, quiet_timer;
+    uv_timer_t store_timer, quiet_timer, requests_timer;
+    json_t *told; /* of requests, to the control that is linked; NULL: nothing */
     struct waiting { /* calls of control that are answered when it is quiet */
         struct rpc_req *req;
         int64_t seq;
@@ -130,6 +132,26 @@ static void on_metrics(struct role *r, struct str *out)
     metrics_format(metrics_process(), out);
 }
 
+static void on_requests(uv_timer_t *t)
+{
+    struct edge_role *er = t->data;
+    _cleanup_json_ json_t *now = edge_requests(er->edge);
+    if (!er->role->control || json_equal(now, er->told))
+        return;
+    json_decref(er->told);
+    er->told = json_incref(now);
+    rpc_notify(er->role->control, "requests", json_deep_copy(now));
+}
+
+/* Control begins anew, or its link does. */
+static void on_linked(struct role *r)
+{
+    struct edge_role *er = r->ctx;
+    json_decref(er->told);
+    er->told = NULL;
+    on_requests(&er->requests_timer);
+}
+
 static void on_stopped(uv_async_t *a)
 {
     struct edge_role *er = a->data;
@@ -161,8 +183,9 @@ static int init(struct role *r, struct err *e)
     uv_async_init(&r->loop, &er->stopped, on_stopped);
     uv_timer_init(&r->loop, &er->store_timer);
     uv_timer_init(&r->loop, &er->quiet_timer);
-    er->stopped.data = er->store_timer.data = er->quiet_timer.data = er;
-    er->open_handles = 3;
+    uv_timer_init(&r->loop, &er->requests_timer);
+    er->stopped.data = er->store_timer.data = er->quiet_timer.data = er->requests_timer.data = er;
+    er->open_handles = 4;
     struct http_listen listens[ROLE_LISTEN_MAX];
     struct edge_config config = {
         .listens = listens,
@@ -176,6 +199,7 @@ static int init(struct role *r, struct err *e)
     int k = edge_start(&config, &er->edge, e);
     if (k < 0)
         return k;
+    uv_timer_start(&er->requests_timer, on_requests, REQUESTS_MS, REQUESTS_MS);
     if (*edge_start_warning(er->edge))
         log_warn(
             "edge", "the stored routes cannot be used", "why=\"%s\"", edge_start_warning(er->edge));
@@ -203,15 +227,18 @@ static void on_done(struct role *r)
     if (er->edge && uv_is_active((uv_handle_t *)&er->store_timer))
         on_store(&er->store_timer);
     edge_free(er->edge);
+    json_decref(er->told);
     uv_close((uv_handle_t *)&er->stopped, on_closed);
     uv_close((uv_handle_t *)&er->store_timer, on_closed);
     uv_close((uv_handle_t *)&er->quiet_timer, on_closed);
+    uv_close((uv_handle_t *)&er->requests_timer, on_closed);
 }
 
 const struct role_def role_edge = {
     .name = "edge",
     .profile = SANDBOX_NETWORK,
     .init = init,
+    .linked = on_linked,
     .notify = on_notify,
     .call = on_call,
     .metrics = on_metrics,

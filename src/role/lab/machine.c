@@ -70,6 +70,7 @@ static _Noreturn void exec_service(struct machine *m, int config_fd)
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     setsid();
+    setenv("MCP_CLOCK_OFFSET_FILE", LAB_CLOCK_FILE, 1);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a computer without init is off */
     /* Out of the way of the targets first: any of these may be one of them. */
     int log = fcntl(m->log, F_DUPFD_CLOEXEC, 16), null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -93,6 +93,13 @@ static int trust(const struct str *pem, struct err *e)
     return file_write(TRUST_BUNDLE, bundle.buf, bundle.len, 0644, e);
 }
 
+/* On the machine's disk, as if it had only one. */
+static int mount_backups(struct err *e)
+{
+    int r = file_mkdirs(LAB_STATE_ROOT "/.backups", 0755, e);
+    return r < 0 ? r : do_mount(LAB_STATE_ROOT "/.backups", "/var/backups", NULL, MS_BIND, NULL, e);
+}
+
 static int mount_all(const json_t *config, struct err *e)
 {
     const char *ca = json_opt_str(config, "trust", NULL);
@@ -115,6 +122,8 @@ static int mount_all(const json_t *config, struct err *e)
         r = mount_private("/var/lib", "lib", e);
     if (r >= 0 && disk)
         r = disk_mount(device, LAB_STATE_ROOT, e);
+    if (r >= 0 && disk)
+        r = mount_backups(e);
     /* The images of the other hosts and the CA's keys are nobody's business in here. */
     if (r >= 0)
         r = do_mount("mcp-none", LAB_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
@@ -227,5 +236,8 @@ int machine_enter_namespaces(const json_t *config, int *ret_tun, struct err *e)
     if (sethostname(name, strlen(name)) < 0)
         return err_errno(e, errno, "set the host name");
     int r = mount_all(config, e);
+    int64_t no_offset = 0;
+    if (r >= 0)
+        r = file_write(LAB_CLOCK_FILE, &no_offset, sizeof no_offset, 0644, e);
     return r < 0 ? r : make_network(json_object_get(config, "net"), ret_tun, e);
 }

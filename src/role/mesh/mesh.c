@@ -19,6 +19,7 @@ struct hold { /* asked for, and not quiet yet */
     struct hold *next;
     struct rpc_req *req;
     char database[64];
+    uint64_t grace_ms; /* then what is under way is broken off; 0: it was */
     uint64_t until_ms;
 };
 
@@ -122,13 +123,24 @@ static int take(struct mesh_role *mr, const char *method, json_t *params, struct
     return 0;
 }
 
+/* Each renewal; the view stays what it is. */
+static void take_lease(struct mesh_role *mr, const json_t *params)
+{
+    struct mesh *m = mr->mesh;
+    mesh_lease(m, json_opt_str(params, "database", ""), json_opt_int(params, "epoch", 0),
+        (uint64_t)MAX(json_opt_int(params, "until_ms", 0), 0));
+    look_at_holds(mr);
+}
+
 static void on_notify(
     struct role *r, struct rpc_conn *from, const char *method, json_t *params, int fd)
 {
     struct err e = {0};
     if (fd >= 0)
         close(fd);
-    if (take(r->ctx, method, params, &e) < 0)
+    if (str_eq(method, "lease"))
+        take_lease(r->ctx, params);
+    else if (take(r->ctx, method, params, &e) < 0)
         return;
 }
 
@@ -157,7 +169,12 @@ static void on_hold(uv_timer_t *t)
     for (struct hold **at = &mr->holds; *at;) {
         struct hold *h = *at;
         unsigned busy;
-        if (!mesh_is_quiet(mr->mesh, h->database, &busy) && now_ms < h->until_ms) {
+        bool quiet = mesh_is_quiet(mr->mesh, h->database, &busy);
+        if (!quiet && h->grace_ms && now_ms >= h->grace_ms) {
+            h->grace_ms = 0;
+            mesh_break(mr->mesh, h->database);
+        }
+        if (!quiet && now_ms < h->until_ms) {
             at = &h->next;
             continue;
         }
@@ -174,12 +191,17 @@ static void look_at_holds(struct mesh_role *mr)
         uv_timer_start(&mr->hold_timer, on_hold, 0, HOLD_LOOK_MS);
 }
 
-/* Answered when nothing is under way. */
+static uint64_t number(const json_t *params, const char *key, uint64_t otherwise)
+{
+    return (uint64_t)MAX(json_opt_int(params, key, (int64_t)otherwise), 0);
+}
+
+/* Answered when nothing is under way; with "grace_ms" what still is by then is broken off. */
 static void hold(struct mesh_role *mr, struct rpc_req *req, const json_t *params)
 {
     struct err e;
     const char *database = json_opt_str(params, "database", "");
-    uint64_t for_ms = (uint64_t)MAX(json_opt_int(params, "for_ms", 0), 0);
+    uint64_t for_ms = number(params, "for_ms", 0), now_ms = uv_now(&mr->role->loop);
     if (mesh_hold(mr->mesh, database, json_opt_int(params, "epoch", 0), for_ms, &e) < 0) {
         rpc_reply_error(req, &e);
         return;
@@ -187,8 +209,8 @@ static void hold(struct mesh_role *mr, struct rpc_req *req, const json_t *params
     struct hold *h = xcalloc(1, sizeof *h);
     *h = (struct hold){.next = mr->holds,
         .req = req,
-        .until_ms = uv_now(&mr->role->loop)
-                    + (uint64_t)MAX(json_opt_int(params, "timeout_ms", (json_int_t)for_ms), 0)};
+        .grace_ms = json_object_get(params, "grace_ms") ? now_ms + number(params, "grace_ms", 0) : 0,
+        .until_ms = now_ms + number(params, "timeout_ms", for_ms)};
     str_copy(h->database, sizeof h->database, database);
     mr->holds = h;
     look_at_holds(mr);
@@ -204,14 +226,17 @@ static void release(struct mesh_role *mr, struct rpc_req *req, const json_t *par
         rpc_reply(req, json_object());
 }
 
-/* "view" and "identities" as calls are answered when they are installed. */
+/* "view", "identities" and "lease" as calls are answered when they hold. */
 static void on_call(struct role *r, struct rpc_req *req, const char *method, json_t *params, int fd)
 {
     struct mesh_role *mr = r->ctx;
     struct err e = {0};
     if (fd >= 0)
         close(fd);
-    if (str_eq(method, "database.hold"))
+    if (str_eq(method, "lease")) {
+        take_lease(mr, params);
+        rpc_reply(req, json_object());
+    } else if (str_eq(method, "database.hold"))
         hold(mr, req, params);
     else if (str_eq(method, "database.release"))
         release(mr, req, params);

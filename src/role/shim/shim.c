@@ -175,9 +175,15 @@ static int start_oci(struct shim *s, const int ends[UNITLOG_STREAMS], struct err
     if (r < 0)
         return r;
     shim_run_argv(&s->spec, argv, buf, sizeof buf);
+    _cleanup_close_ int input =
+        s->spec.input ? open(s->spec.input, O_RDONLY | O_CLOEXEC) : -1;
+    if (s->spec.input && input < 0)
+        return err_errno(e, errno, "open %s", s->spec.input);
     pid_t pid = fork();
     if (pid == 0) {
         child_prepare(ends);
+        if (input >= 0)
+            dup2(input, STDIN_FILENO);
         execv(argv[0], (char *const *)argv);
         _exit(127);
     }

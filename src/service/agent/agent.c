@@ -251,9 +251,9 @@ static void want(struct agent *a, const struct unit_spec *s)
             agent_unit_take_spec(u, s);
     }
     u->wanted = true;
-    if (!s->standby && !u->life.wanted && !u->life.alive && !may_start(u, s))
+    if (!u->life.wanted && !u->life.alive && !may_start(u, s))
         return;
-    agent_unit_feed(u, (struct unit_event){.kind = s->standby ? UNIT_EV_UNWANT : UNIT_EV_WANT});
+    agent_unit_feed(u, (struct unit_event){.kind = UNIT_EV_WANT}); /* standbys run like all others */
 }
 
 void agent_reconcile(struct agent *a)
@@ -344,6 +344,7 @@ int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e)
     a->units_dir = xstrdup(cfg->units_dir);
     a->secrets_dir = xstrdup(cfg->secrets_dir);
     a->cgroup = xstrdup(cfg->cgroup);
+    a->functions_dir = xstrdup(cfg->functions_dir ? cfg->functions_dir : RUNTIME_FUNCTIONS_DIR);
     rnd_seed(&a->rnd, cfg->seed);
     a->timer = new_timer(a);
     a->tell = new_timer(a);
@@ -354,6 +355,7 @@ int agent_new(const struct agent_config *cfg, struct agent **ret, struct err *e)
     }
     agent_reconcile(a);
     agent_secrets_sweep(a);
+    agent_functions_sweep(a);
     save_soon(a); /* the slots */
     *ret = a;
     return 0;
@@ -372,6 +374,7 @@ void agent_free(struct agent *a)
         return;
     a->closed = true;
     finish_jobs(a);
+    agent_functions_done(a);
     while (a->units)
         agent_unit_free(a->units);
     uv_close((uv_handle_t *)a->timer, close_free);
@@ -382,6 +385,7 @@ void agent_free(struct agent *a)
     json_decref(a->save_pending);
     free(a->state_dir);
     free(a->units_dir);
+    free(a->functions_dir);
     free(a->secrets_dir);
     agent_secrets_done(a);
     free(a->cgroup);

@@ -24,6 +24,7 @@ struct agent_config { /* texts are copied */
     const char *state_dir; /* /var/lib/mcp/agent */
     const char *units_dir; /* RUNTIME_UNITS_DIR */
     const char *secrets_dir; /* RUNTIME_SECRETS_DIR */
+    const char *functions_dir; /* RUNTIME_FUNCTIONS_DIR */
     const char *cgroup;    /* of the host: "/mcp/reindeers.hk1" */
     struct runtime_host host;
     const struct runtime_ops *runtimes[2]; /* by enum unit_runtime */
@@ -39,6 +40,9 @@ struct agent_config { /* texts are copied */
      * this host have. When they change; borrowed; may be NULL. */
     void (*secrets_want)(void *ctx, const json_t *modules);
     void (*secrets_have)(void *ctx, const json_t *versions);
+    /* What a run of a function asks of the platform, to control; takes params, answers later. False:
+     * there is no control now. May be NULL. */
+    bool (*function_ask)(void *ctx, json_t *params, rpc_answer_fn fn, void *fn_ctx);
     void *ctx;
 };
 
@@ -64,6 +68,11 @@ json_t *agent_used_images(const struct agent *a);
 void agent_image_changed(struct agent *a, const char *digest);
 void agent_metrics(struct agent *a, struct str *out); /* Prometheus text */
 
+/* Runs a container once: {"function", "run", "image", "command", "env", "limits", "secrets": {file:
+ * {"value": base64, "mode"}}, "input": text, "deadline_ms"}. Streams {"unit", "address"} before it
+ * starts, answers {"status", "timed_out", "oom", "output", "errors", "took_ms"}; the same run again is
+ * answered the same. ERR_NOT_FOUND: the image is not here. */
+void agent_function(struct agent *a, struct rpc_req *req, json_t *params);
 /* {"unit"|"module", "lines": 100, "follow": false}: streams {"unit", "line", "stream", "time"}, answers {}. */
 void agent_logs(struct agent *a, struct rpc_req *req, const json_t *params);
 /* {"unit"|"module", "argv": [...]}: streams {"stdout": base64} and {"stderr": base64}, takes {"data": base64} and

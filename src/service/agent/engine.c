@@ -9,6 +9,7 @@
 #include "base/spawn/spawn.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PREPARE_MS 600000u /* the first data folder on a slow disk */
@@ -32,6 +33,20 @@ static int make_root(struct sandbox_user user, struct err *e)
     if (r >= 0 && lchown(UNIT_ENGINE_ROOT, user.uid, user.gid) < 0)
         r = err_errno(e, errno, "owner of %s", UNIT_ENGINE_ROOT);
     return r;
+}
+
+/* Of that user, within a folder that stays whose it is. A server starts without as well: the role
+ * that makes backups says what is in its way. */
+static void make_backups(const struct unit_engine *g, struct sandbox_user user)
+{
+    struct err ignored;
+    struct stat st;
+    _cleanup_free_ char *path = xasprintf("%s/%s", g->backups, g->database);
+    if (file_mkdirs(g->backups, 0755, &ignored) < 0 || (mkdir(path, 0700) < 0 && errno != EEXIST))
+        return;
+    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0
+        && lchown(path, user.uid, user.gid) < 0)
+        return;
 }
 
 static json_t *request(const struct unit_engine *g)
@@ -61,6 +76,8 @@ int agent_engine_prepare(const struct agent *a, const struct unit_engine *g, str
     int r = make_root(user, e);
     if (r < 0)
         return r;
+    if (g->backups)
+        make_backups(g, user);
     _cleanup_json_ json_t *req = request(g);
     _cleanup_free_ char *text = json_text(req);
     _cleanup_str_ struct str out = STR_INIT;

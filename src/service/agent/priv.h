@@ -41,12 +41,14 @@ struct agent_unit {
 
 struct agent {
     struct agent_config cfg;
-    char *state_dir, *units_dir, *secrets_dir, *cgroup;
+    char *state_dir, *units_dir, *secrets_dir, *functions_dir, *cgroup;
     struct agent_unit *units; /* in order of their first appearance */
     struct unit_specs *boot, *wanted;
     struct slots slots;
     struct rnd rnd;
     struct agent_secret *secrets;
+    struct function_run *functions;
+    json_t *function_answers; /* of the newest runs */
     json_t *secrets_want, *secrets_have; /* as told last */
     uv_timer_t *timer;    /* the next deadline of any unit */
     uv_timer_t *tell;     /* runs once at the end of this turn of the loop */
@@ -100,6 +102,16 @@ MUST_CHECK int agent_secrets_prepare(struct agent_unit *u, struct err *e);
 void agent_secrets_tell(struct agent *a);
 void agent_secrets_sweep(struct agent *a);
 void agent_secrets_done(struct agent *a);
+
+/* function.c */
+void agent_functions_sweep(struct agent *a);
+void agent_functions_done(struct agent *a);
+
+/* identity.c: the socket in `dir` by which a run, of those params, asks the platform */
+struct identity;
+MUST_CHECK int identity_open(struct agent *a, const char *dir, const json_t *params,
+    struct identity **ret, struct err *e);
+void identity_close(struct identity *i); /* NULL is fine */
 
 /* engine.c: on a worker thread */
 MUST_CHECK int agent_engine_prepare(

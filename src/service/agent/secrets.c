@@ -69,7 +69,7 @@ bool agent_secrets_missing(
 int agent_secrets_prepare(struct agent_unit *u, struct err *e)
 {
     const struct unit_spec *spec = u->spec;
-    const char *files[MODEL_SECRETS_MAX];
+    const char *files[MODEL_SECRET_FILES_MAX];
     char why[UNIT_REASON_SIZE];
     bool changed;
     if (!spec->n_secrets) {

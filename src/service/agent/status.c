@@ -5,11 +5,8 @@ static json_t *unit_status(const struct agent_unit *u)
 {
     const struct unit_spec *s = agent_unit_latest(u);
     const struct unit *l = &u->life;
-    bool holds = s->standby && !l->alive, waits = holds || (*u->waiting && !l->alive);
-    const char *reason = holds                     ? "standby: admitted by promotion"
-                         : *u->waiting && !*l->reason ? u->waiting
-                         : waits                   ? u->waiting
-                                                   : l->reason;
+    bool waits = *u->waiting && !l->alive;
+    const char *reason = waits || (*u->waiting && !*l->reason) ? u->waiting : l->reason;
     char address[IP_TEXT_SIZE] = "";
     if (l->alive && u->address.family)
         ip_format(&u->address, address);

@@ -145,6 +145,8 @@ static void take_head(struct fetch *f)
         give_up(f, ERR_PROTOCOL, e.message);
     } else if (a.code) {
         give_up(f, a.code, a.message);
+    } else if (a.size > bulk_size_max(f->request.kind)) {
+        give_up(f, ERR_LIMIT, "has a blob that is longer than any");
     } else if (a.size < f->have || (f->size >= 0 && f->size != a.size)) {
         give_up(f, ERR_INVALID, "has a blob of another size under that digest");
     } else {

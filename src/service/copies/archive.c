@@ -77,6 +77,13 @@ static int stream(const struct copies_source *s, const char *info_dir, int outpu
     return copies_pipe(backup, zstd, -1, output, stop, e);
 }
 
+int copies_sync_folder_of(const char *path, struct err *e)
+{
+    const char *slash = strrchr(path, '/');
+    _cleanup_free_ char *dir = slash ? xasprintf("%.*s", (int)(slash - path), path) : xasprintf(".");
+    return file_fsync_dir(dir, e);
+}
+
 static int finish(
     const char *part, const char *path, int fd, struct copies_archive *a, struct err *e)
 {
@@ -94,7 +101,7 @@ static int finish(
         return e->code;
     if (rename(part, path) < 0)
         return err_errno(e, errno, "rename %s", part);
-    return 0;
+    return copies_sync_folder_of(path, e);
 }
 
 int copies_make(const struct copies_source *s, const char *path, const char *work_dir,

@@ -21,7 +21,7 @@
 
 struct restore {
     const char *dir;
-    char socket[160], data[192], user[64]; /* ours: whom the server knows by the socket */
+    char socket[160], data[192], scratch[192], user[64]; /* ours: whom the server knows by the socket */
     struct spawn_proc proc;
     struct sql_stop *stop;
 };
@@ -86,139 +86,210 @@ static void end_server(struct restore *r)
     r->proc.pid = 0;
 }
 
-/* ---- which logs ---- */
+/* ---- the logs ---- */
 
-static bool is_behind(const char *gtid, const char *reached) /* nothing of `gtid` is missing */
+static int apply(struct restore *r, const char *log, const char *reached, const char *end, struct err *e)
 {
-    struct gtid_set a, b;
-    struct err ignored;
-    bool yes = false;
-    if (gtid_set_parse(GTID_MARIADB, gtid, strlen(gtid), &a, &ignored) < 0)
-        return false;
-    if (gtid_set_parse(GTID_MARIADB, reached, strlen(reached), &b, &ignored) >= 0) {
-        yes = gtid_set_contains(&b, &a);
-        gtid_set_done(&b);
-    }
-    gtid_set_done(&a);
-    return yes;
-}
-
-static bool is_after(const struct copies_log *log, const struct copies_stop_at *at)
-{
-    if (!at)
-        return false;
-    if (at->gtid)
-        return *log->from && is_behind(at->gtid, log->from);
-    return at->time_s && log->first_s >= at->time_s;
-}
-
-/* The next log that begins where we are and goes on: whatever server wrote it. */
-static struct copies_log *next_log(
-    struct copies_log *v, size_t n, const char *reached, const struct copies_stop_at *at)
-{
-    for (size_t i = 0; i < n; i++)
-        if (*v[i].to && !is_behind(v[i].to, reached) && is_behind(v[i].from, reached)
-            && !is_after(&v[i], at))
-            return &v[i];
-    return NULL;
-}
-
-static int union_text(char reached[COPIES_GTID_MAX], const char *to, struct err *e)
-{
-    _cleanup_gtid_ struct gtid_set a = {0}, b = {0}, both = {0};
-    _cleanup_str_ struct str text = STR_INIT;
-    if (gtid_set_parse(GTID_MARIADB, reached, strlen(reached), &a, e) < 0
-        || gtid_set_parse(GTID_MARIADB, to, strlen(to), &b, e) < 0
-        || gtid_set_union(&a, &b, &both, e) < 0)
-        return e->code;
-    gtid_set_format(&both, &text);
-    return str_copy(reached, COPIES_GTID_MAX, str_cstr(&text))
-               ? 0
-               : err_set(e, ERR_LIMIT, "a GTID position of %zu bytes", text.len);
-}
-
-static int apply(struct restore *r, const struct copies_log *log, const char *reached,
-    const struct copies_stop_at *at, struct err *e)
-{
-    char when[32];
-    struct tm tm;
-    time_t t = at ? (time_t)at->time_s : 0;
-    strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", localtime_r(&t, &tm));
     _cleanup_free_ char *from = xasprintf("--start-position=%s", reached),
-                        *to = xasprintf("--stop-position=%s", at && at->gtid ? at->gtid : ""),
-                        *until = xasprintf("--stop-datetime=%s", when),
+                        *to = xasprintf("--stop-position=%s", end),
                         *socket = xasprintf("--socket=%s", r->socket),
                         *user = xasprintf("--user=%s", r->user);
-    const char *read[8] = {"mariadb-binlog", "--no-defaults"};
-    size_t n = 2;
+    /* Not strict: a domain that ends before where we begin is fine, the way was looked at already. */
+    const char *read[8] = {"mariadb-binlog", "--no-defaults", "--skip-gtid-strict-mode"};
+    size_t n = 3;
     if (*reached)
         read[n++] = from;
-    if (at && at->gtid)
+    if (*end)
         read[n++] = to;
-    else if (at && at->time_s)
-        read[n++] = until;
-    read[n++] = log->path;
+    read[n++] = log;
     const char *const write[] = {"mariadb", "--no-defaults", socket, user, "--binary-mode", NULL};
     return copies_pipe(read, write, -1, -1, r->stop, e);
 }
 
-/* Where it is: what the applied events said of themselves, kept by the logs' own order. */
-static int apply_all(struct restore *r, const char *vault, const struct copies_stop_at *at,
-    char gtid[COPIES_GTID_MAX], struct err *e)
+/* Of the end, the domains whose end lies in this log: mariadb-binlog refuses one that it never gets
+ * to. */
+static int end_in(const struct copies_log *log, const char *reached, const char *stop,
+    struct str *out, struct err *e)
 {
-    _cleanup_free_ struct copies_log *v = NULL;
-    size_t n = 0;
-    if (copies_vault_list(vault, &v, &n, e) < 0)
+    _cleanup_gtid_ struct gtid_set from = {0}, to = {0}, all = {0};
+    if (gtid_set_parse(GTID_MARIADB, reached, strlen(reached), &from, e) < 0
+        || gtid_set_parse(GTID_MARIADB, log->to, strlen(log->to), &to, e) < 0
+        || gtid_set_parse(GTID_MARIADB, stop, strlen(stop), &all, e) < 0)
         return e->code;
-    const struct copies_log *log;
-    while (!(at && at->gtid && is_behind(at->gtid, gtid)) && (log = next_log(v, n, gtid, at))) {
-        if (apply(r, log, gtid, at, e) < 0)
-            return err_wrap(e, "apply %s", log->path);
-        bool cut = at && at->gtid && is_behind(at->gtid, log->to);
-        if (union_text(gtid, cut ? at->gtid : log->to, e) < 0)
-            return e->code;
-    }
-    if (at && at->gtid && !is_behind(at->gtid, gtid)) {
-        err_set(e, ERR_NOT_FOUND, "the backup and the vault end at %s, before %s", gtid, at->gtid);
-        err_fix(e, "is the vault of the server that wrote it complete? `mcp data vault` lists it");
-        return e->code;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct gtid *g = &all.at[i];
+        struct gtid a = {0}, b = {0};
+        gtid_set_domain(&from, g->domain, &a);
+        gtid_set_domain(&to, g->domain, &b);
+        if (b.seq > a.seq && b.seq >= g->seq)
+            str_addf(out, "%s%u-%u-%llu", out->len ? "," : "", g->domain, g->server,
+                (unsigned long long)g->seq);
     }
     return 0;
 }
 
-static int restore_in(struct restore *r, const char *vault, const struct copies_stop_at *at,
+static int apply_route(struct restore *r, const struct copies_log *v, const struct copies_route *way,
     char gtid[COPIES_GTID_MAX], struct err *e)
 {
-    _cleanup_sql_ struct sql_conn *c = NULL;
-    int ret = start_server(r, e);
-    if (ret >= 0)
-        ret = await_server(r, &c, e);
-    if (ret >= 0 && vault)
-        ret = apply_all(r, vault, at, gtid, e);
-    end_server(r);
-    return ret;
+    for (size_t i = 0; i < way->n; i++) {
+        const struct copies_log *log = &v[way->logs[i]];
+        _cleanup_str_ struct str end = STR_INIT;
+        int k = end_in(log, gtid, way->stop, &end, e);
+        if (k >= 0)
+            k = copies_log_unpack(log, r->scratch, r->stop, e);
+        if (k >= 0)
+            k = apply(r, r->scratch, gtid, str_cstr(&end), e);
+        unlink(r->scratch);
+        if (k >= 0)
+            k = copies_union(gtid, i + 1 < way->n ? log->to : way->end, e);
+        if (k < 0)
+            return err_wrap(e, "apply %s", log->path);
+    }
+    return 0;
 }
 
-int copies_restore(const char *archive, const char *vault, const char *dir,
-    const struct copies_stop_at *at, struct sql_stop *stop, char gtid[COPIES_GTID_MAX],
+static int list_logs(
+    const struct copies_order *o, struct copies_log **ret, size_t *ret_n, struct err *e)
+{
+    int r = copies_vault_list(o->vault, ret, ret_n, e);
+    if (r >= 0 && o->own_logs && (r = copies_logs_add(o->own_logs, o->server, *ret, ret_n, e)) < 0) {
+        free(*ret);
+        *ret = NULL;
+    }
+    return r;
+}
+
+/* ---- what came of it ---- */
+
+static int prove_table(struct sql_conn *c, const char *database, const char *table, json_t *list, struct err *e)
+{
+    _cleanup_str_ struct str name = STR_INIT, count = STR_INIT, rows = STR_INIT;
+    _cleanup_sql_rows_ struct sql_rows sum = {0};
+    sql_add_name(&name, database);
+    str_add(&name, ".");
+    sql_add_name(&name, table);
+    str_addf(&count, "SELECT COUNT(*) FROM %s", str_cstr(&name));
+    _cleanup_free_ char *check = xasprintf("CHECKSUM TABLE %s EXTENDED", str_cstr(&name));
+    int r = sql_value(c, str_cstr(&count), &rows, e);
+    if (r >= 0)
+        r = sql_query(c, check, NULL, &sum, e);
+    if (r < 0)
+        return err_wrap(e, "%s", str_cstr(&name));
+    uint64_t n = 0, value = 0;
+    bool whole = sum.n && sql_u64(&sum.v[0], "Checksum", &value)
+                 && str_to_u64(str_cstr(&rows), UINT64_MAX, &n);
+    if (!whole)
+        return err_set(e, ERR_INVALID, "%s cannot be read", str_cstr(&name));
+    json_array_append_new(list,
+        json_pack("{s:s,s:s,s:I,s:I}", "database", database, "table", table, "rows", (json_int_t)n,
+            "checksum", (json_int_t)value));
+    return 0;
+}
+
+/* Every row of every table is read. */
+static int prove(struct sql_conn *c, json_t *list, struct err *e)
+{
+    _cleanup_sql_rows_ struct sql_rows rows = {0};
+    int r = sql_query(c,
+        "SELECT table_schema AS d, table_name AS t FROM information_schema.tables WHERE table_type="
+        "'BASE TABLE' AND table_schema NOT IN ('mysql', 'sys', 'information_schema', "
+        "'performance_schema') ORDER BY 1, 2",
+        NULL, &rows, e);
+    for (size_t i = 0; i < rows.n && r >= 0; i++)
+        r = prove_table(c, sql_text(&rows.v[i], "d"), sql_text(&rows.v[i], "t"), list, e);
+    return r;
+}
+
+/* ---- all of it ---- */
+
+static void enter(const struct copies_order *o, enum copies_phase p)
+{
+    if (o->phase)
+        atomic_store(o->phase, (int)p);
+}
+
+const char *copies_phase_name(enum copies_phase p)
+{
+    static const char *const names[] = {[COPIES_CHECKING] = "checking the archive",
+        [COPIES_UNPACKING] = "unpacking",
+        [COPIES_READING] = "reading the logs",
+        [COPIES_APPLYING] = "applying the logs",
+        [COPIES_PROVING] = "reading every row"};
+    return names[p];
+}
+
+static int on_server(struct restore *r, const struct copies_order *o, const struct copies_log *v,
+    const struct copies_route *way, struct copies_restored *ret, struct err *e)
+{
+    _cleanup_sql_ struct sql_conn *c = NULL;
+    enter(o, COPIES_APPLYING);
+    int k = start_server(r, e);
+    if (k >= 0)
+        k = await_server(r, &c, e);
+    if (k >= 0)
+        k = apply_route(r, v, way, ret->gtid, e);
+    if (k >= 0 && o->prove) {
+        enter(o, COPIES_PROVING);
+        k = prove(c, ret->tables, e);
+    }
+    end_server(r);
+    return k;
+}
+
+/* The way is known before a server is started. */
+static int find_way(const struct restore *r, const struct copies_order *o, struct copies_log **v,
+    struct copies_route *way, const char *begin, struct err *e)
+{
+    size_t n = 0;
+    enter(o, COPIES_READING);
+    if (!o->vault)
+        return copies_route_find(NULL, 0, begin, o->at, r->scratch, r->stop, way, e);
+    int k = list_logs(o, v, &n, e);
+    return k < 0 ? k : copies_route_find(*v, n, begin, o->at, r->scratch, r->stop, way, e);
+}
+
+static int restore(struct restore *r, const struct copies_order *o, struct copies_restored *ret,
     struct err *e)
 {
-    struct restore r = {.dir = dir, .stop = stop};
-    if (snprintf(r.data, sizeof r.data, "%s/data", dir) >= (int)sizeof r.data
-        || snprintf(r.socket, sizeof r.socket, "%s/socket", dir) >= 100)
-        return err_set(e, ERR_LIMIT, "%s: the path is too long for a socket", dir);
+    _cleanup_free_ struct copies_log *v = NULL;
+    _cleanup_free_ struct copies_route *way = xcalloc(1, sizeof *way);
+    struct copies_archive a;
+    enter(o, COPIES_CHECKING);
+    int k = copies_check(o->archive, r->stop, e);
+    if (k >= 0)
+        k = copies_manifest_read(o->archive, &a, e);
+    if (k >= 0 && o->at && o->at->time_s && a.begun_ms / 1000 > o->at->time_s)
+        k = err_set(e, ERR_REFUSED, "the backup is younger than that time");
+    if (k >= 0)
+        k = find_way(r, o, &v, way, a.gtid, e);
+    if (k < 0)
+        return k;
+    enter(o, COPIES_UNPACKING);
+    k = copies_unpack(o->archive, r->data, r->stop, ret->gtid, e);
+    ret->logs = way->n;
+    return k < 0 ? k : on_server(r, o, v, way, ret, e);
+}
+
+int copies_restore(const struct copies_order *o, struct sql_stop *stop, struct copies_restored *ret,
+    struct err *e)
+{
+    struct restore r = {.dir = o->dir, .stop = stop};
+    if (snprintf(r.data, sizeof r.data, "%s/data", o->dir) >= (int)sizeof r.data
+        || snprintf(r.scratch, sizeof r.scratch, "%s/log.raw", o->dir) >= (int)sizeof r.scratch
+        || snprintf(r.socket, sizeof r.socket, "%s/socket", o->dir) >= 100)
+        return err_set(e, ERR_LIMIT, "%s: the path is too long for a socket", o->dir);
     const struct passwd *pw = getpwuid(geteuid());
     str_copy(r.user, sizeof r.user, pw ? pw->pw_name : "mysql");
-    if (mkdir(dir, 0700) < 0)
-        return err_errno(e, errno, "folder %s", dir);
-    int ret = copies_check(archive, stop, e);
-    if (ret >= 0)
-        ret = copies_unpack(archive, r.data, stop, gtid, e);
-    if (ret >= 0)
-        ret = restore_in(&r, vault, at, gtid, e);
-    if (ret < 0) {
+    *ret = (struct copies_restored){0};
+    if (mkdir(o->dir, 0700) < 0)
+        return err_errno(e, errno, "folder %s", o->dir);
+    ret->tables = json_array();
+    int k = restore(&r, o, ret, e);
+    if (k < 0) {
         struct err ignored;
-        (void)!file_remove_tree(dir, &ignored);
+        (void)!file_remove_tree(o->dir, &ignored);
+        json_decref(ret->tables);
+        ret->tables = NULL;
     }
-    return ret;
+    return k;
 }

@@ -28,6 +28,7 @@ struct beat {
     struct data_want want;
     bool writes;
     char last_gtid[64]; /* of the row before */
+    uint32_t domain;    /* that the source writes in */
     /* a replica's */
     uint64_t known_seq;
     struct moment moments[MOMENTS_MAX];
@@ -55,30 +56,29 @@ int data_probe_open(struct sql_conn *conn, const struct data_want *w, struct sql
     struct sql_conn **ret, struct err *e)
 {
     _cleanup_secret_ struct secret *password = NULL;
-    _cleanup_free_ char *socket = xasprintf("%s/run/db.sock", w->dir);
     int r = data_probe_password(conn, &password, e);
     if (r < 0)
         return r;
-    struct sql_target t = {.socket = socket,
-        .user = DATA_PROBE,
-        .password = password,
-        .connect_timeout_ms = DEADLINE_MS,
-        .program = "mcp-data"};
-    return sql_open(&t, stop, ret, e);
+    struct sql_target *t = data_target_new(w, DATA_PROBE, password, "mcp-data");
+    r = sql_open(t, stop, ret, e);
+    sql_target_free(t);
+    return r;
 }
 
 static int write_row(struct beat *b, struct sql_conn *c, struct err *e)
 {
     _cleanup_str_ struct str s = STR_INIT, gtid = STR_INIT;
     str_addf(&s,
-        "INSERT INTO " DATA_SCHEMA ".heartbeat (server_id, epoch, seq, ts6, boot_us, last_gtid, pos) "
+        "INSERT INTO " DATA_SCHEMA
+        ".heartbeat (server_id, epoch, seq, ts6, boot_us, last_gtid, pos) "
         "VALUES (%" PRIu32 ", %" PRIu64 ", 1, ",
         b->want.self.id, b->want.epoch);
     add_stamp(&s, clock_wall_us());
     str_addf(&s, ", %" PRIu64 ", ", clock_boot_ns() / 1000);
     sql_add_text(&s, b->last_gtid);
-    str_add(&s, ", @@global.gtid_binlog_pos) ON DUPLICATE KEY UPDATE epoch=VALUES(epoch), seq=seq+1, "
-                "ts6=VALUES(ts6), boot_us=VALUES(boot_us), last_gtid=VALUES(last_gtid), pos=VALUES(pos)");
+    str_add(&s,
+        ", @@global.gtid_binlog_pos) ON DUPLICATE KEY UPDATE epoch=VALUES(epoch), seq=seq+1, "
+        "ts6=VALUES(ts6), boot_us=VALUES(boot_us), last_gtid=VALUES(last_gtid), pos=VALUES(pos)");
     int r = sql_exec(c, str_cstr(&s), e);
     if (r >= 0)
         r = sql_value(c, "SELECT @@last_gtid", &gtid, e);
@@ -107,7 +107,7 @@ static int look_received(struct beat *b, struct sql_conn *c, struct err *e)
     struct gtid g;
     int r = sql_status(c, &s, e);
     if (r >= 0 && b->n_moments < MOMENTS_MAX
-        && gtid_set_domain(&s.retrieved, b->want.source.id, &g))
+        && gtid_set_domain(&s.retrieved, b->domain, &g))
         b->moments[b->n_moments++] = (struct moment){g.seq, clock_wall_us()};
     return r;
 }
@@ -118,8 +118,10 @@ static int look_row(struct beat *b, struct sql_conn *c, struct err *e)
     char query[256];
     uint64_t ts, boot;
     snprintf(query, sizeof query,
-        "SELECT seq, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ts6) AS ts, boot_us, last_gtid, pos FROM "
-        DATA_SCHEMA ".heartbeat WHERE server_id=%" PRIu32, b->want.source.id);
+        "SELECT seq, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ts6) AS ts, boot_us, last_gtid, pos FROM " DATA_SCHEMA
+        ".heartbeat WHERE server_id=%" PRIu32 " AND epoch=%" PRIu64,
+        b->want.source.id,
+        b->want.epoch); /* the row that it left when it was the source before is no lag */
     int r = sql_query(c, query, NULL, &rows, e);
     if (r < 0 || !rows.n)
         return r;
@@ -129,7 +131,9 @@ static int look_row(struct beat *b, struct sql_conn *c, struct err *e)
         return 0;
     b->row.ts_us = (int64_t)ts;
     b->row.boot_us = (int64_t)boot;
-    b->row.last_seq = seq_of(sql_text(row, "last_gtid"), b->want.source.id);
+    if (b->want.external && *sql_text(row, "last_gtid")) /* whatever it was given */
+        b->domain = (uint32_t)strtoul(sql_text(row, "last_gtid"), NULL, 10);
+    b->row.last_seq = seq_of(sql_text(row, "last_gtid"), b->domain);
     b->wall_us = clock_wall_us();
     b->boot_us = clock_boot_ns() / 1000;
     b->shows = true;
@@ -206,6 +210,7 @@ static void on_done(void *ctx, int result, unsigned number, const struct err *e)
     db->beating = false;
     if (is_of_now(db, b) && !b->writes && !e)
         take_watch(db, b);
+    db->domain = b->domain;
     if (is_of_now(db, b) && b->writes) {
         str_copy(db->last_gtid, sizeof db->last_gtid, e ? "" : b->last_gtid);
         str_copy(db->beat_error, sizeof db->beat_error, e ? e->message : "");
@@ -227,6 +232,7 @@ void db_beat(uv_timer_t *t)
         return;
     struct beat *b = xcalloc(1, sizeof *b);
     *b = (struct beat){.db = db, .writes = writes, .known_seq = db->lag.row.seq};
+    b->domain = db->want.external ? db->domain : db->want.source.id;
     str_copy(b->last_gtid, sizeof b->last_gtid, db->last_gtid);
     data_want_copy(&db->want, &b->want);
     db->beating = true;

@@ -4,6 +4,10 @@
 
 #include "base/clock/clock.h"
 #include "base/str/str.h"
+#include "service/data/errant.h"
+#include "service/data/maker.h"
+#include "service/data/rescue.h"
+#include "service/data/seed.h"
 #include "service/verify/serve.h"
 
 #define WAIT_MS 30000   /* the caller's patience, unless it says otherwise */
@@ -16,11 +20,12 @@ static json_t *gtid_json(const struct gtid_set *s)
     return json_stringn(str_cstr(&text), text.len);
 }
 
-/* {"gtid": its own log, "applied", "io_gtid", "read_only", "epoch", "state"} */
+/* {"gtid": its own log, "binlog_state", "applied", "io_gtid", "read_only", "epoch", "state"} */
 static json_t *position(const struct db *db)
 {
     const struct data_look *l = db->last;
-    return json_pack("{s:o,s:o,s:o,s:b,s:I,s:s}", "gtid", gtid_json(&l->position.binlog), "applied",
+    return json_pack("{s:o,s:o,s:o,s:o,s:b,s:I,s:s}", "gtid", gtid_json(&l->position.binlog),
+        "binlog_state", gtid_json(&l->position.state), "applied",
         gtid_json(&l->position.applied), "io_gtid", gtid_json(&l->status.retrieved), "read_only",
         l->position.read_only, "epoch", (json_int_t)l->epoch, "state",
         replication_state_name(db->node.state));
@@ -135,6 +140,37 @@ static void call_readonly(struct db *db, struct rpc_req *req, json_t *params)
     db_wait(db, wait_for(db, req, params, look_frozen));
 }
 
+/* Thaws by itself, whatever came of it: who asked may be gone by then. */
+static bool look_rehearsed(struct waiter *w, struct db *db, bool over)
+{
+    bool frozen = db->last && db->last->position.read_only && db->node.op == REPLICATION_NOTHING;
+    if (!over && !frozen)
+        return false;
+    if (!over && !db->closing && db->want.external) { /* nothing else than this would stop it */
+        lease_read_back(db, w->req);
+        return true;
+    }
+    db_event(db, &(struct replication_event){.kind = REPLICATION_EV_THAW});
+    if (over)
+        return give_up(w, db, "read-only");
+    rpc_reply(w->req, position(db));
+    return true;
+}
+
+/* The freeze of a fence, read back and lifted: writes are refused for less than a second. */
+static void call_rehearse(struct db *db, struct rpc_req *req, json_t *params)
+{
+    uint64_t epoch = (uint64_t)json_opt_int(params, "epoch", 0);
+    if (db->node.state != REPLICATION_WRITABLE || db->node.frozen || epoch != db->want.epoch) {
+        fail(req, ERR_REFUSED, "%s: it is %s, and a rehearsal takes a source that writes", db->name,
+            replication_state_name(db->node.state));
+        return;
+    }
+    db->grace_ms = 0;
+    db_event(db, &(struct replication_event){.kind = REPLICATION_EV_FREEZE, .epoch = epoch});
+    db_wait(db, wait_for(db, req, params, look_rehearsed));
+}
+
 static void call_promote(struct db *db, struct rpc_req *req, json_t *params)
 {
     struct waiter *w = wait_for(db, req, params, look_promoted);
@@ -167,38 +203,84 @@ static void call_wait(struct db *db, struct rpc_req *req, json_t *params)
     db_wait(db, w);
 }
 
+/* By hand; what the replica holds is replaced in the end. */
+static void call_seed(struct db *db, struct rpc_req *req, json_t *params)
+{
+    struct err e = {0};
+    uint64_t epoch = (uint64_t)json_opt_int(params, "epoch", (int64_t)db->want.epoch);
+    if (epoch != db->want.epoch)
+        fail(req, ERR_REFUSED, "%s: the source has moved meanwhile", db->name);
+    else if (seed_begin(db, true, &e) < 0)
+        rpc_reply_error(req, &e);
+    else
+        rpc_reply(req, seed_json(db));
+}
+
+static void call_seed_status(struct db *db, struct rpc_req *req, json_t *params)
+{
+    json_t *seed = seed_json(db);
+    const char *state = replication_state_name(db->node.state);
+    rpc_reply(req, json_pack("{s:o,s:s,s:s}", "seed", seed ? seed : json_null(), "state", state,
+                       "why", db->node.why));
+}
+
 static const struct {
     const char *method;
     void (*fn)(struct db *db, struct rpc_req *req, json_t *params);
 } calls[] = {
     {"data.position", call_position},
     {"data.readonly", call_readonly},
+    {"data.rehearse", call_rehearse},
     {"data.promote", call_promote},
     {"data.follow", call_follow},
     {"data.wait", call_wait},
+    {"data.beat", lease_call_beat},
+    {"data.fence", lease_call_fence},
+    {"data.fence.far", far_call_fence},
+    {"data.verify", lease_call_verify},
+    {"data.errant", errant_call},
+    {"data.rescue", rescue_call},
+    {"data.seed.take", call_seed},
+    {"data.seed.status", call_seed_status},
+    {"data.seed.make", maker_call},
+    {"data.seed.drop", maker_drop},
 };
 
 /* Questions about content: threads and sessions of their own. */
 static bool look_into(struct db *db, struct rpc_req *req, const char *method, json_t *params)
 {
-    _cleanup_free_ char *socket = xasprintf("%s/run/db.sock", db->want.dir),
-                        *logs = xasprintf("%s/binlog", db->want.dir);
+    _cleanup_free_ char *logs = xasprintf("%s/binlog", db->want.dir);
+    struct sql_target *t = data_target_new(&db->want, NULL, NULL, "mcp-verify");
     const struct verify_host h = {
         .loop = db->owner->config.loop,
-        .target = {.socket = socket, .user = DATA_USER, .program = "mcp-verify"},
+        .target = *t,
         .database = db->name,
-        .binlog_dir = logs,
+        .binlog_dir = db->want.external ? NULL : logs,
     };
-    return verify_serve(&h, req, method, params);
+    bool served = verify_serve(&h, req, method, params);
+    sql_target_free(t);
+    return served;
+}
+
+/* What works with a server's files: those of others' are on no host of ours. */
+static bool is_of_files(const char *method)
+{
+    return str_starts(method, "data.seed.") || str_starts(method, "data.backup.")
+           || str_starts(method, "data.vault");
 }
 
 void db_call(struct db *db, struct rpc_req *req, const char *method, json_t *params)
 {
+    if (db->want.external && is_of_files(method)) {
+        fail(req, ERR_REFUSED, "the platform does not run the servers of %s: whoever does keeps copies",
+            db->name);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
         if (str_eq(calls[i].method, method)) {
             calls[i].fn(db, req, params);
             return;
         }
-    if (!look_into(db, req, method, params))
+    if (!look_into(db, req, method, params) && !db_keep_call(db, req, method, params))
         fail(req, ERR_NOT_FOUND, "data has no method %s", method);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/data/priv.h"
 
+#include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "base/str/str.h"
+#include "driver/pki/pki.h"
+#include "service/data/maker.h"
 
 #define SNAPSHOT_MAX (4u * 1024 * 1024)
 #define REPORT_MS 1000u
@@ -129,12 +132,23 @@ int data_identity_write(const struct data *d, const struct data_want *want, stru
 static void give_identity(struct data *d, struct db *db)
 {
     struct err e;
-    if (!d->identity)
+    if (!d->identity || db->want.external)
         return;
     if (data_identity_write(d, &db->want, &e) < 0)
         data_note(d, db, "alarm", "its certificates cannot be written", e.message);
     else
         db_identity(db);
+}
+
+static void take_validity(struct data *d)
+{
+    struct pki_info info;
+    struct err ignored;
+    d->cert_from_ms = d->cert_until_ms = 0;
+    if (pki_info_parse(json_opt_str(d->identity, "cert", ""), &info, &ignored) < 0)
+        return;
+    d->cert_from_ms = info.issued_ms;
+    d->cert_until_ms = info.not_after_ms;
 }
 
 static int take_identity(struct data *d, json_t *params, struct err *e)
@@ -151,6 +165,7 @@ static int take_identity(struct data *d, json_t *params, struct err *e)
         return r;
     json_decref(d->identity);
     d->identity = json_incref(params);
+    take_validity(d);
     for (struct db *db = d->dbs; db; db = db->next)
         give_identity(d, db);
     return 0;
@@ -174,7 +189,7 @@ static void drop_others(struct data *d, const struct data_want *wants, size_t n)
     }
 }
 
-static void add(struct data *d, struct data_want *want, bool fresh)
+static void add(struct data *d, struct data_want *want, uint64_t fresh_ms)
 {
     struct err e;
     struct db *db;
@@ -184,27 +199,34 @@ static void add(struct data *d, struct data_want *want, bool fresh)
     }
     db->next = d->dbs;
     d->dbs = db;
-    db_want(db, want, fresh);
+    db_want(db, want, fresh_ms);
     give_identity(d, db);
 }
 
-static void install(struct data *d, struct data_want *wants, size_t n, bool fresh)
+static void install(struct data *d, struct data_want *wants, size_t n, uint64_t fresh_ms)
 {
     drop_others(d, wants, n);
     for (size_t i = 0; i < n; i++) {
         struct db *db = find(d, wants[i].name);
         if (db)
-            db_want(db, &wants[i], fresh);
+            db_want(db, &wants[i], fresh_ms);
         else
-            add(d, &wants[i], fresh);
+            add(d, &wants[i], fresh_ms);
     }
     for (struct db *db = d->dbs; db; db = db->next)
         ask_for_files(d, db);
     data_report_soon(d);
 }
 
+/* Of an external one nothing is done until its login is told. */
+static bool is_wanted(const struct data *d, const json_t *entry)
+{
+    return json_opt_bool(entry, "managed", true)
+           || json_object_get(d->logins, json_opt_str(entry, "name", ""));
+}
+
 /* All of it or nothing. */
-static int parse(
+static int parse(const struct data *d,
     const json_t *snapshot, struct data_want wants[DATA_DATABASES_MAX], size_t *ret_n, struct err *e)
 {
     json_t *list, *entry;
@@ -215,9 +237,12 @@ static int parse(
     if (r < 0)
         return r;
     json_array_foreach (list, i, entry)
-        if (r >= 0 && json_opt_bool(entry, "managed", true)
-            && (r = data_want_parse(entry, &wants[n], e)) >= 0)
+        if (r >= 0 && is_wanted(d, entry)
+            && (r = data_want_parse(entry, &wants[n], e)) >= 0) {
+            if (wants[n].external)
+                wants[n].login = json_incref(json_object_get(d->logins, wants[n].name));
             n++;
+        }
     *ret_n = n;
     for (i = 0; r < 0 && i < n; i++)
         data_want_done(&wants[i]);
@@ -234,11 +259,22 @@ static void store(struct data *d)
             d->config.ctx, "alarm", "data", "the snapshot cannot be stored", e.message);
 }
 
+/* A message may have waited here: while this process, or the whole host, stood still. */
+static uint64_t fresh_for(const json_t *params)
+{
+    uint64_t now = clock_boot_ms();
+    uint64_t read = (uint64_t)MAX(json_opt_int(params, "read_boot_ms", (int64_t)now), 0);
+    uint64_t age = now > read ? now - read : 0;
+    return json_opt_bool(params, "fresh", false) && age < REPLICATION_FRESH_MS
+               ? REPLICATION_FRESH_MS - age
+               : 0;
+}
+
 static int take_databases(struct data *d, json_t *params, struct err *e)
 {
     struct data_want wants[DATA_DATABASES_MAX];
     size_t n;
-    int r = parse(params, wants, &n, e);
+    int r = parse(d, params, wants, &n, e);
     if (r < 0)
         return r;
     bool same = json_equal(
@@ -248,7 +284,7 @@ static int take_databases(struct data *d, json_t *params, struct err *e)
     d->seq = json_opt_int(params, "seq", 0);
     if (!same)
         store(d);
-    install(d, wants, n, json_opt_bool(params, "fresh", false));
+    install(d, wants, n, fresh_for(params));
     for (size_t i = 0; i < n; i++)
         data_want_done(&wants[i]);
     return 0;
@@ -281,6 +317,37 @@ void data_offset(struct data *d, struct db *db)
             (uint64_t)MAX(json_opt_int(host, "boot_ms", 0), 0));
 }
 
+/* {database: {"user", "password"}}; never written anywhere. */
+static int take_logins(struct data *d, json_t *params, struct err *e)
+{
+    json_t *logins;
+    int r = json_get_obj(params, "logins", &logins, e);
+    if (r < 0 || json_equal(d->logins, logins))
+        return r;
+    json_decref(d->logins);
+    d->logins = json_incref(logins);
+    json_t *snapshot = json_deep_copy(d->snapshot);
+    if (!snapshot)
+        return 0;
+    json_object_set_new(snapshot, "fresh", json_false()); /* control tells again in a moment */
+    r = take_databases(d, snapshot, e);
+    json_decref(snapshot);
+    return r;
+}
+
+/* {"database", "epoch", "until_ms"}, each renewal; CLOCK_BOOTTIME, 0: there is none. */
+static int take_lease(struct data *d, const json_t *params, struct err *e)
+{
+    struct db *db = find(d, json_opt_str(params, "database", ""));
+    int64_t epoch, until_ms;
+    int r = json_get_int(params, "epoch", 0, INT64_MAX, &epoch, e);
+    if (r >= 0)
+        r = json_get_int(params, "until_ms", 0, INT64_MAX, &until_ms, e);
+    if (r >= 0 && db && db->want.lease_ms)
+        db_lease_told(db, (uint64_t)epoch, (uint64_t)until_ms);
+    return r;
+}
+
 int data_told(struct data *d, const char *method, json_t *params, struct err *e)
 {
     if (str_eq(method, "databases"))
@@ -289,6 +356,10 @@ int data_told(struct data *d, const char *method, json_t *params, struct err *e)
         return take_identity(d, params, e);
     if (str_eq(method, "world"))
         return take_world(d, params, e);
+    if (str_eq(method, "lease"))
+        return take_lease(d, params, e);
+    if (str_eq(method, "logins"))
+        return take_logins(d, params, e);
     return err_set(e, ERR_NOT_FOUND, "data has no %s", method);
 }
 
@@ -299,11 +370,31 @@ void data_linked(struct data *d)
     data_report_soon(d);
 }
 
+/* A copy, whichever database it is of. */
+static void open_copy(struct data *d, struct rpc_req *req, const json_t *params)
+{
+    struct err e;
+    int fd = -1;
+    const char *digest = json_opt_str(params, "digest", "");
+    for (struct db *db = d->dbs; db && fd < 0; db = db->next)
+        fd = maker_open(db, digest);
+    if (fd >= 0) {
+        rpc_reply_fd(req, NULL, fd);
+        return;
+    }
+    err_set(&e, ERR_NOT_FOUND, "%s has no copy %s", d->config.host, digest);
+    rpc_reply_error(req, &e);
+}
+
 void data_call(struct data *d, struct rpc_req *req, const char *method, json_t *params)
 {
     struct err e;
     const char *name = json_opt_str(params, "database", "");
     struct db *db = find(d, name);
+    if (str_eq(method, "data.seed.open")) {
+        open_copy(d, req, params);
+        return;
+    }
     if (db) {
         db_call(db, req, method, params);
         return;
@@ -314,6 +405,8 @@ void data_call(struct data *d, struct rpc_req *req, const char *method, json_t *
 
 void data_metrics_collect(struct data *d)
 {
+    for (struct db *db = d->dbs; db; db = db->next)
+        db_metrics_collect(db);
 }
 
 /* ---- life */
@@ -326,12 +419,19 @@ static void load(struct data *d)
     _cleanup_free_ char *path = snapshot_path(d);
     _cleanup_json_ json_t *snapshot = NULL;
     /* The first start, or nothing that could be used: control will tell. */
-    if (json_read_file(path, SNAPSHOT_MAX, &snapshot, &e) < 0 || parse(snapshot, wants, &n, &e) < 0)
+    if (json_read_file(path, SNAPSHOT_MAX, &snapshot, &e) < 0 || parse(d, snapshot, wants, &n, &e) < 0)
         return;
     d->snapshot = json_incref(snapshot);
-    install(d, wants, n, false);
+    install(d, wants, n, 0);
     for (size_t i = 0; i < n; i++)
         data_want_done(&wants[i]);
+}
+
+static void on_watchdog_died(void *ctx)
+{
+    struct data *d = ctx;
+    for (struct db *db = d->dbs; db; db = db->next)
+        db_lease_guard(db);
 }
 
 int data_new(const struct data_config *c, struct data **ret, struct err *e)
@@ -341,6 +441,7 @@ int data_new(const struct data_config *c, struct data **ret, struct err *e)
     d->refs = 1;
     uv_timer_init(c->loop, &d->report_timer);
     d->report_timer.data = d;
+    d->watchdog = watchdog_new(c->loop, c->state_dir, on_watchdog_died, d);
     load(d);
     *ret = d;
     return 0;
@@ -353,6 +454,7 @@ void data_unref(struct data *d)
     json_decref(d->snapshot);
     json_decref(d->identity);
     json_decref(d->world);
+    json_decref(d->logins);
     free(d);
 }
 
@@ -367,5 +469,6 @@ void data_free(struct data *d)
         return;
     d->closing = true;
     drop_others(d, NULL, 0);
+    watchdog_free(d->watchdog);
     uv_close((uv_handle_t *)&d->report_timer, on_closed);
 }

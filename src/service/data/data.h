@@ -35,7 +35,7 @@ struct data_config {
 
 MUST_CHECK int data_new(const struct data_config *c, struct data **ret, struct err *e);
 void data_free(struct data *d); /* handles close on the loop; NULL is fine */
-/* "databases", "identity", "clocks" of control. ERR_INVALID changes nothing. */
+/* "databases", "identity", "clocks", "lease" of control. ERR_INVALID changes nothing. */
 MUST_CHECK int data_told(struct data *d, const char *method, json_t *params, struct err *e);
 void data_linked(struct data *d); /* control is there (again): say all that it must know */
 /* "data.position", ...: answers now or later. */

@@ -56,8 +56,9 @@ static int make_tables(struct sql_conn *c, struct err *e)
 
 /* The probe may do what an application may, to rows of ours. Its password lies in a table that only
  * we may read (unix_socket takes no other system user's name in 10.11), so every member has it. */
-static int make_probe(struct sql_conn *c, struct err *e)
+static int make_probe(struct sql_conn *c, const struct data_want *w, struct err *e)
 {
+    const char *host = w->external ? "%" : "localhost";
     uint8_t random[24];
     char text[2 * sizeof random + 1];
     rnd_bytes(random, sizeof random);
@@ -71,8 +72,14 @@ static int make_probe(struct sql_conn *c, struct err *e)
     if (r < 0)
         return r;
     struct sql_account probe = {
-        .user = DATA_PROBE, .host = "localhost", .passwords = {{.clear = password}}, .n_passwords = 1};
-    return sql_account_set(c, &probe, false, e);
+        .user = DATA_PROBE, .host = host, .passwords = {{.clear = password}}, .n_passwords = 1};
+    r = sql_account_set(c, &probe, false, e);
+    static const char *const tables[] = {"heartbeat", "canary"};
+    for (size_t i = 0; i < ARRAY_SIZE(tables) && r >= 0; i++)
+        r = sql_execf(c, e,
+            "GRANT SELECT, INSERT, UPDATE ON " DATA_SCHEMA ".%s TO '" DATA_PROBE "'@'%s'", tables[i],
+            host);
+    return r;
 }
 
 int data_probe_password(struct sql_conn *c, struct secret **ret, struct err *e)
@@ -84,26 +91,26 @@ int data_probe_password(struct sql_conn *c, struct secret **ret, struct err *e)
     return r;
 }
 
-static int make_own_accounts(struct sql_conn *c, struct err *e)
+/* Replicas of a server that others run log in as we do. */
+static int make_replicator(struct sql_conn *c, struct err *e)
 {
-    static const char *const v[] = {
-        "GRANT SELECT, INSERT, UPDATE ON " DATA_SCHEMA ".heartbeat TO '" DATA_PROBE "'@'localhost'",
-        "GRANT SELECT, INSERT, UPDATE ON " DATA_SCHEMA ".canary TO '" DATA_PROBE "'@'localhost'",
-        "GRANT REPLICATION SLAVE ON *.* TO '" DATA_REPL "'@'%'",
-    };
     struct sql_account repl = {
         .user = DATA_REPL, .require = SQL_REQUIRE_X509, .subject = DATA_SUBJECT};
     int r = sql_account_set(c, &repl, false, e);
-    if (r >= 0)
-        r = make_probe(c, e);
-    return r < 0 ? r : run_all(c, v, ARRAY_SIZE(v), e);
+    return r < 0 ? r : sql_exec(c, "GRANT REPLICATION SLAVE ON *.* TO '" DATA_REPL "'@'%'", e);
+}
+
+static int make_own_accounts(struct sql_conn *c, const struct data_want *w, struct err *e)
+{
+    int r = w->external ? 0 : make_replicator(c, e);
+    return r < 0 ? r : make_probe(c, w, e);
 }
 
 int data_form_epoch(struct sql_conn *c, const struct data_want *w, struct err *e)
 {
     int r = make_tables(c, e);
     if (r >= 0)
-        r = make_own_accounts(c, e);
+        r = make_own_accounts(c, w, e);
     if (r >= 0)
         r = sql_execf(c, e,
             "INSERT IGNORE INTO " DATA_SCHEMA ".epoch VALUES (%" PRIu64 ", %" PRIu32
@@ -159,7 +166,7 @@ int data_form(struct sql_conn *c, const struct data_want *w, const json_t *files
     str_add(&create, "CREATE DATABASE IF NOT EXISTS ");
     sql_add_name(&create, w->name);
     str_add(&create, " CHARACTER SET utf8mb4");
-    int r = sql_exec(c, str_cstr(&create), e);
+    int r = w->external ? 0 : sql_exec(c, str_cstr(&create), e);
     json_array_foreach (json_object_get(w->json, "schema"), i, entry)
         if (r >= 0)
             r = schema_file(c, w, entry, files, e);

@@ -4,6 +4,10 @@
 
 #include "base/clock/clock.h"
 #include "base/str/str.h"
+#include "service/copies/copies.h"
+#include "service/data/evidence.h"
+#include "service/data/rescue.h"
+#include "service/data/seed.h"
 
 #include <poll.h>
 
@@ -13,8 +17,25 @@
 #define LOOK_AGAIN_MS 20
 #define GRACE_MS 1000u /* for sessions of applications to end what they do */
 
+/* Taken back before it is given for another epoch: a reader never takes one's time for the other's. */
+void data_give_leave(struct data_leave *l, uint64_t epoch, uint64_t until_ms)
+{
+    if (atomic_load(&l->epoch) != epoch)
+        atomic_store(&l->until_ms, 0);
+    atomic_store(&l->epoch, epoch);
+    atomic_store(&l->until_ms, until_ms);
+}
+
+bool data_may_write(const struct data_leave *l, uint64_t epoch)
+{
+    bool now = clock_boot_ms() < atomic_load(&l->until_ms);
+    return now && atomic_load(&l->epoch) == epoch;
+}
+
 static int settings(struct sql_conn *c, const struct data_want *w, struct err *e)
 {
+    if (w->external) /* whoever runs it decides */
+        return 0;
     struct sql_settings s = {.compress = true,
         .net_timeout_s = NET_TIMEOUT_S,
         .expire_s = EXPIRE_S,
@@ -27,7 +48,7 @@ static int settings(struct sql_conn *c, const struct data_want *w, struct err *e
  * applications are ended. Without that they stay: what they have begun can not be committed. */
 static int read_only(struct data_op *op, struct sql_conn *c, struct err *e)
 {
-    static const char *const spare[] = {DATA_USER, NULL};
+    const char *const spare[] = {data_user(&op->want), NULL};
     uint64_t until = clock_boot_ms() + (op->grace_ms ? op->grace_ms : GRACE_MS);
     int r;
     do
@@ -35,7 +56,17 @@ static int read_only(struct data_op *op, struct sql_conn *c, struct err *e)
     while (r == ERR_CONFLICT && clock_boot_ms() < until);
     if (r == ERR_CONFLICT && sql_kill_sessions(c, spare, e) >= 0)
         r = sql_read_only(c, true, 1, e);
+    if (r >= 0 && op->ends && sql_kill_sessions(c, spare, e) < 0)
+        r = e->code;
     return r;
+}
+
+/* What it waited for as the source would never come: nobody follows a replica, and whatever it applies
+ * would wait for ever. It reads only and its sessions are gone, so that this sets no order free. */
+static int wait_for_nobody(struct sql_conn *c, const struct data_want *w, struct err *e)
+{
+    const struct sql_semisync s = {.replica = true};
+    return w->semi_sync && !w->external ? sql_semisync(c, &s, e) : 0;
 }
 
 static int attach(struct sql_conn *c, const struct data_want *w, struct err *e)
@@ -51,9 +82,21 @@ static int attach(struct sql_conn *c, const struct data_want *w, struct err *e)
         .net_timeout_s = NET_TIMEOUT_S,
         .delay_s = (uint32_t)(w->self.delay_ms / 1000),
         .compress = true};
+    _cleanup_secret_ struct secret *password = NULL;
+    if (w->external) {
+        const char *text = json_opt_str(w->login, "password", "");
+        a.user = data_user(w);
+        a.password = password = secret_new(text, strlen(text));
+        a.tls = (struct sql_tls){.mode = w->tls ? SQL_TLS_ANY : SQL_TLS_OFF};
+        a.compress = false; /* takes both sides' settings */
+    }
     int r = settings(c, w, e);
     if (r >= 0)
+        r = wait_for_nobody(c, w, e);
+    if (r >= 0)
         r = sql_stop(c, SQL_THREAD_BOTH, e);
+    if (r >= 0)
+        r = seed_set_start(c, w, e);
     if (r >= 0)
         r = sql_attach(c, &a, e);
     return r < 0 ? r : sql_start(c, SQL_THREAD_BOTH, e);
@@ -78,16 +121,18 @@ static int wait_a_little(struct sql_stop *stop, struct err *e)
     return sql_stop_raised(stop) ? err_set(e, ERR_CANCELED, "cancelled") : 0;
 }
 
-/* Everything that was received is applied. */
+/* Everything that was received is applied. Begun once over the error that it stands at, which may have
+ * been mended: else it is there again at once. */
 static int drain(struct sql_conn *c, struct sql_stop *stop, struct err *e)
 {
     uint64_t until = clock_boot_ms() + APPLY_MS;
+    bool begun = false;
     for (;;) {
         _cleanup_sql_status_ struct sql_replica_status s = {0};
         int r = sql_status(c, &s, e);
         if (r < 0 || !s.configured || gtid_set_contains(&s.executed, &s.retrieved))
             return r;
-        if (!s.sql_running && s.sql_errno)
+        if (!s.sql_running && s.sql_errno && begun)
             return err_set(e, ERR_REFUSED, "replication is stopped by error %u: %.400s", s.sql_errno,
                 s.sql_error);
         if (clock_boot_ms() >= until)
@@ -95,11 +140,40 @@ static int drain(struct sql_conn *c, struct sql_stop *stop, struct err *e)
                 APPLY_MS / 1000);
         if (!s.sql_running)
             r = sql_start(c, SQL_THREAD_SQL, e);
+        begun = true;
         if (r >= 0)
             r = wait_a_little(stop, e);
         if (r < 0)
             return r;
     }
+}
+
+/* Up to the position that rows and own log have, whatever an earlier try has left. */
+static int refill(struct sql_conn *c, const struct data_want *w, struct sql_stop *stop, struct err *e)
+{
+    _cleanup_sql_position_ struct sql_position p = {0};
+    _cleanup_gtid_ struct gtid_set begin = {0}, reached = {0};
+    _cleanup_str_ struct str from = STR_INIT;
+    _cleanup_free_ char *vault = xasprintf("%s/vault", w->dir),
+                        *socket = xasprintf("%s/run/db.sock", w->dir),
+                        *scratch = xasprintf("%s/spool/refill.log", w->dir);
+    char gtid[COPIES_GTID_MAX];
+    int r = drain(c, stop, e);
+    if (r >= 0)
+        r = sql_stop(c, SQL_THREAD_BOTH, e);
+    if (r >= 0)
+        r = sql_position(c, &p, e);
+    if (r >= 0)
+        r = gtid_set_union(&p.applied, &p.binlog, &begin, e);
+    if (r < 0)
+        return r;
+    gtid_set_format(&begin, &from);
+    r = copies_refill(vault, socket, DATA_USER, str_cstr(&from), scratch, stop, gtid, e);
+    if (r >= 0)
+        r = gtid_set_parse(GTID_MARIADB, gtid, strlen(gtid), &reached, e);
+    if (r >= 0)
+        r = sql_set_start(c, &reached, e);
+    return r < 0 ? r : attach(c, w, e);
 }
 
 static int promote(struct sql_conn *c, const struct data_want *w, struct sql_stop *stop, struct err *e)
@@ -124,9 +198,18 @@ static int restart_io(struct sql_conn *c, struct err *e)
 static int make_writable(struct data_op *op, struct sql_conn *c, struct err *e)
 {
     int r = settings(c, &op->want, e);
-    if (r >= 0 && !atomic_load(op->may_write))
+    if (r >= 0 && !data_may_write(op->leave, op->want.epoch))
         r = err_set(e, ERR_REFUSED, "it is not to be written to any more");
     return r < 0 ? r : sql_read_only(c, false, 0, e);
+}
+
+/* Off sets free what waits: only a view that was read just now may say so. */
+static int wait_for_replica(struct data_op *op, struct sql_conn *c, bool on, struct err *e)
+{
+    const struct sql_semisync s = {.source = on, .replica = true, .timeout_ms = DATA_SYNC_MS};
+    if (!data_may_write(op->leave, op->want.epoch))
+        return err_set(e, ERR_REFUSED, "whether commits wait is no longer this server's to know");
+    return sql_semisync(c, &s, e);
 }
 
 int data_op_run(struct data_op *op, struct sql_conn *c, struct sql_stop *stop, struct err *e)
@@ -146,6 +229,10 @@ int data_op_run(struct data_op *op, struct sql_conn *c, struct sql_stop *stop, s
         return attach(c, &op->want, e);
     case REPLICATION_OP_ATTACH_CURRENT:
         return attach_current(c, &op->want, e);
+    case REPLICATION_OP_SYNC:
+        return wait_for_replica(op, c, true, e);
+    case REPLICATION_OP_UNSYNC:
+        return wait_for_replica(op, c, false, e);
     case REPLICATION_OP_START:
         return sql_start(c, SQL_THREAD_BOTH, e);
     case REPLICATION_OP_RESTART_IO:
@@ -155,10 +242,14 @@ int data_op_run(struct data_op *op, struct sql_conn *c, struct sql_stop *stop, s
     case REPLICATION_OP_STOP_IO:
         return sql_stop(c, SQL_THREAD_IO, e);
     case REPLICATION_OP_EVIDENCE:
-        return 0;
+        return evidence_keep(c, &op->want, stop, e);
+    case REPLICATION_OP_RESCUE:
+        return rescue_keep(c, &op->want, stop, e);
+    case REPLICATION_OP_FLASHBACK:
+        return rescue_flashback(c, &op->want, stop, e);
     case REPLICATION_OP_REFILL:
-    case REPLICATION_OP_RESEED:
-        return err_set(e, ERR_REFUSED, "nothing can be had from elsewhere yet");
+        return refill(c, &op->want, stop, e);
+    case REPLICATION_OP_RESEED: /* seed.c */
     case REPLICATION_NOTHING:
     case REPLICATION_OPS:
         break;

@@ -4,6 +4,8 @@
 
 #include "base/clock/clock.h"
 #include "base/str/str.h"
+#include "domain/replication/findings.h"
+#include "service/data/seed.h"
 
 static json_t *gtid_json(const struct gtid_set *s)
 {
@@ -29,6 +31,7 @@ static void add_look(const struct data_look *l, json_t *to)
     json_object_set_new(to, "disk",
         json_pack("{s:I,s:I}", "total", (json_int_t)l->disk_total, "free",
             (json_int_t)l->disk_free));
+    json_object_set(to, "accounts", l->accounts);
     gtid_set_done(&reached);
     if (!l->status.configured)
         return;
@@ -57,7 +60,9 @@ static void add_lag(const struct db *db, json_t *to)
     lag_read(&db->lag, clock_wall_us(), clock_boot_ns() / 1000, &f);
     if (!f.known)
         return;
+    int64_t late_us = f.now_us - (int64_t)db->want.self.delay_ms * 1000;
     json_object_set_new(to, "lag_ms", ms_json(f.now_us));
+    json_object_set_new(to, "late_ms", ms_json(MAX(late_us, 0)));
     json_object_set_new(to, "ship_ms", ms_json(f.ship_us));
     json_object_set_new(to, "apply_ms", ms_json(f.apply_us));
     json_object_set_new(to, "lag_p50_ms", ms_json(f.p50_us));
@@ -67,31 +72,44 @@ static void add_lag(const struct db *db, json_t *to)
     json_object_set_new(to, "heartbeat_seq", json_integer((json_int_t)f.seq));
 }
 
-static void add_finding(
-    json_t *to, const char *id, const char *severity, const char *text, const char *fix)
+static json_t *sync_json(const struct db *db)
 {
-    json_array_append_new(json_object_get(to, "findings"),
-        json_pack("{s:s,s:s,s:s,s:s}", "id", id, "severity", severity, "text", text, "fix", fix));
+    uint64_t now = clock_boot_ms();
+    return json_pack("{s:b,s:I,s:I}", "firm", (int)db->last->sync, "clients",
+        (json_int_t)db->last->sync_clients, "stalled_ms",
+        (json_int_t)(db->stalled_ms && now > db->stalled_ms ? now - db->stalled_ms : 0));
 }
 
 json_t *db_report(const struct db *db)
 {
     const struct replication_node *n = &db->node;
-    json_t *j = json_pack("{s:s,s:I,s:s,s:s,s:s,s:n,s:n,s:n,s:b,s:[]}", "name", db->name, "epoch",
+    json_t *j = json_pack("{s:s,s:I,s:s,s:s,s:s,s:n,s:n,s:n,s:b,s:o}", "name", db->name, "epoch",
         (json_int_t)db->want.epoch, "duty",
         db->want.duty == REPLICATION_SOURCE ? "source" : "replica", "state",
         replication_state_name(n->state), "why", n->why, "lag_ms", "ship_ms", "apply_ms",
-        "uncertain", 1, "findings");
+        "uncertain", 1, "findings", findings_shown(db->hygiene.book));
     if (db->last)
         add_look(db->last, j);
     if (db->want.duty == REPLICATION_REPLICA)
         json_object_set_new(j, "ladder", ladder_json(&n->ladder));
+    json_object_set_new(j, "check", db_check_json(db));
+    json_t *limit = json_object_get(
+        json_object_get(db->hygiene.facts, "serving"), "max_connections");
+    if (limit)
+        json_object_set(j, "max_connections", limit);
     if (db->want.duty == REPLICATION_REPLICA)
         add_lag(db, j);
     else
         json_object_set_new(j, "heartbeat_seq", json_integer((json_int_t)db->beats));
-    if (*db->beat_error)
-        add_finding(j, "heartbeat", "warning", db->beat_error,
-            "the lag of replicas is not known until the heartbeat row can be written");
+    db_keep_report(db, j);
+    db_retain_report(db, j);
+    db_lease_report(db, j);
+    json_object_set_new(j, "seed", seed_json(db));
+    if (json_array_size(db->rescues))
+        json_object_set(j, "rescue", json_array_get(db->rescues, 0));
+    if (db->last && db->want.semi_sync)
+        json_object_set_new(j, "sync", sync_json(db));
+    if (db->last && db->want.duty == REPLICATION_SOURCE)
+        json_object_set_new(j, "replayable", json_boolean(db->last->replayable));
     return j;
 }

@@ -5,6 +5,7 @@
 #include "base/str/str.h"
 
 #define NAME_SIZE 64
+#define CONNECT_MS 4000u
 #define HEARTBEAT_MS 5000
 #define CHECK_MS 60000
 #define RETENTION_MS (7 * 86400000ll)
@@ -59,10 +60,25 @@ static int get_settings(struct data_want *w, struct err *e)
     w->objective_ms = number(settings, "lag_objective_ms", OBJECTIVE_MS);
     w->manual = str_eq(json_opt_str(settings, "recovery", ""), "manual");
     w->semi_sync = str_eq(json_opt_str(settings, "mode", ""), "semi-sync");
+    w->sync = w->semi_sync && json_opt_bool(w->json, "sync", false);
     w->tls_ready = json_opt_bool(w->json, "tls_ready", false);
     w->last_change = number(w->json, "last_id", 0);
+    w->held = json_opt_bool(w->json, "held", false);
+    w->lease_ms = number(w->json, "lease_ms", 0);
+    const char *log = json_opt_str(w->json, "source_log", "whole");
+    w->source_log = str_eq(log, "whole") ? REPLICATION_LOG_WHOLE
+                    : str_eq(log, "cut") ? REPLICATION_LOG_CUT
+                                         : REPLICATION_LOG_UNKNOWN;
     w->form = print_of(w->json);
     return 0;
+}
+
+static int get_place(struct data_want *w, struct err *e)
+{
+    w->external = !json_opt_bool(w->json, "managed", true);
+    w->tls = json_opt_bool(json_object_get(w->json, "external"), "tls", true);
+    w->dir = "";
+    return w->external ? 0 : json_get_str(w->json, "dir", &w->dir, e);
 }
 
 static int parse(struct data_want *w, struct err *e)
@@ -73,7 +89,7 @@ static int parse(struct data_want *w, struct err *e)
     if (r >= 0 && (!*w->name || strlen(w->name) >= NAME_SIZE || strchr(w->name, '/')))
         r = err_set(e, ERR_INVALID, "not the name of a database");
     if (r >= 0)
-        r = json_get_str(w->json, "dir", &w->dir, e);
+        r = get_place(w, e);
     if (r >= 0)
         r = json_get_str(w->json, "duty", &duty, e);
     if (r >= 0)
@@ -103,11 +119,40 @@ int data_want_parse(json_t *json, struct data_want *ret, struct err *e)
 void data_want_done(struct data_want *w)
 {
     json_decref(w->json);
-    w->json = NULL;
+    json_decref(w->login);
+    w->json = w->login = NULL;
 }
 
 void data_want_copy(const struct data_want *w, struct data_want *ret)
 {
     *ret = *w;
     json_incref(ret->json);
+    json_incref(ret->login);
+}
+
+const char *data_user(const struct data_want *w)
+{
+    return w->external ? json_opt_str(w->login, "user", "") : DATA_USER;
+}
+
+struct sql_target *data_target_new(const struct data_want *w, const char *user,
+    struct secret *password, const char *program)
+{
+    _cleanup_free_ char *socket = xasprintf("%s/run/db.sock", w->dir);
+    const char *text = json_opt_str(w->login, "password", "");
+    _cleanup_secret_ struct secret *own = NULL;
+    if (!user && *text)
+        own = secret_new(text, strlen(text));
+    struct sql_target t = {.user = user ? user : data_user(w),
+        .password = user ? password : own,
+        .connect_timeout_ms = CONNECT_MS,
+        .program = program};
+    if (w->external) {
+        t.host = w->self.address;
+        t.port = w->self.port;
+        t.tls.mode = w->tls ? SQL_TLS_ANY : SQL_TLS_OFF;
+    } else {
+        t.socket = socket;
+    }
+    return sql_target_copy(&t);
 }

@@ -16,6 +16,7 @@ struct documents {
     struct kv *kv;
     char *prefix;
     json_t *all;
+    json_t *mods; /* {name: modification revision} of what is in `all` */
     struct documents_handler handler;
     void *ctx;
     struct kv_watch *watch;
@@ -33,6 +34,7 @@ static void unref(struct documents *d)
     if (--d->refs > 0)
         return;
     json_decref(d->all);
+    json_decref(d->mods);
     free(d->prefix);
     free(d);
 }
@@ -50,9 +52,13 @@ static json_t *parse(const char *text, size_t len)
 }
 
 /* Takes doc. */
-static void put(struct documents *d, const char *name, json_t *doc)
+static void put(struct documents *d, const char *name, json_t *doc, int64_t mod_revision)
 {
     json_t *old = json_object_get(d->all, name);
+    if (doc)
+        json_object_set_new(d->mods, name, json_integer((json_int_t)mod_revision));
+    else
+        json_object_del(d->mods, name);
     if (json_equal(old, doc) || (!old && json_object_size(d->all) >= DOCUMENTS_MAX)) {
         json_decref(doc);
         return;
@@ -93,7 +99,8 @@ static void on_event(void *ctx, const struct kv_event *events, size_t n, const s
         return;
     }
     for (size_t i = 0; i < n && !d->closing; i++)
-        put(d, events[i].key + strlen(d->prefix), parse(events[i].value, events[i].len));
+        put(d, events[i].key + strlen(d->prefix), parse(events[i].value, events[i].len),
+            events[i].mod_revision);
 }
 
 static void take_list(struct documents *d, const struct kv_pair *pairs, size_t n)
@@ -104,13 +111,13 @@ static void take_list(struct documents *d, const struct kv_pair *pairs, size_t n
         json_t *doc = parse(pairs[i].value, pairs[i].len);
         if (doc)
             json_object_del(gone, name);
-        put(d, name, doc);
+        put(d, name, doc, pairs[i].mod_revision);
     }
     const char *name;
     json_t *doc;
     json_object_foreach (gone, name, doc)
         if (!d->closing)
-            put(d, name, NULL);
+            put(d, name, NULL, 0);
     d->synced = true;
     if (d->handler.synced && !d->closing)
         d->handler.synced(d->ctx);
@@ -152,6 +159,7 @@ struct documents *documents_new(uv_loop_t *loop, struct kv *kv, const char *pref
         .refs = 2};
     d->prefix = xstrdup(prefix);
     d->all = json_object();
+    d->mods = json_object();
     if (h)
         d->handler = *h;
     int r = uv_timer_init(loop, &d->timer);
@@ -211,7 +219,9 @@ struct edit {
     json_t *wanted;   /* NULL: to be deleted */
     char *guard;      /* NULL: none */
     int64_t guard_mod;
+    int64_t written; /* revision */
     int attempts;
+    bool has_read; /* else it goes by what we have */
     documents_edit_fn edit;
     documents_done_fn done;
     void *ctx;
@@ -222,7 +232,7 @@ static void read_for_edit(struct edit *q);
 static void finish(struct edit *q, const struct err *e)
 {
     if (!e && !q->d->closing)
-        put(q->d, q->name, json_incref(q->wanted)); /* ours is seen at once */
+        put(q->d, q->name, json_incref(q->wanted), q->written); /* ours is seen at once */
     if (q->done)
         q->done(q->ctx, e ? NULL : q->wanted, e);
     json_decref(q->wanted);
@@ -237,6 +247,7 @@ static void on_written(void *ctx, bool succeeded, int64_t revision, const struct
     struct edit *q = ctx;
     struct err busy;
     if (e || succeeded) {
+        q->written = revision;
         finish(q, e);
     } else if (++q->attempts == EDIT_ATTEMPTS) {
         err_set(&busy, ERR_CONFLICT, "other changes keep coming in first");
@@ -252,6 +263,10 @@ static void write_edit(struct edit *q, int64_t mod_revision)
     struct kv_compare cmp[] = {{q->key, mod_revision}, {q->guard, q->guard_mod}};
     struct kv_op op = {.key = q->key, .value = text};
     struct err e;
+    if (text && strlen(text) > KV_VALUE_MAX && !q->has_read) {
+        read_for_edit(q);
+        return;
+    }
     if (text && strlen(text) > KV_VALUE_MAX) {
         err_set(&e, ERR_LIMIT, "the document %s is larger than %u bytes", q->name, KV_VALUE_MAX);
         finish(q, &e);
@@ -260,30 +275,49 @@ static void write_edit(struct edit *q, int64_t mod_revision)
     kv_txn_sure(q->d->kv, cmp, q->guard ? 2 : 1, &op, 1, on_written, q);
 }
 
+/* What is there is `old`, of that revision, as far as we know. */
+static void try_edit(struct edit *q, json_t *old, int64_t mod_revision)
+{
+    struct err refused = {0};
+    json_decref(q->wanted);
+    q->wanted = NULL;
+    int r = q->edit(q->ctx, old, &q->wanted, &refused);
+    bool is_change = r >= 0 && q->wanted != old && !json_equal(q->wanted, old);
+    q->written = mod_revision;
+    if (is_change)
+        write_edit(q, mod_revision);
+    else if (!q->has_read) /* what we have may be old: that is no reason to refuse or do nothing */
+        read_for_edit(q);
+    else
+        finish(q, r < 0 ? &refused : NULL);
+}
+
 static void on_read(
     void *ctx, const struct kv_pair *pairs, size_t n, int64_t revision, const struct err *e)
 {
     struct edit *q = ctx;
-    struct err refused = {0};
     if (e) {
         finish(q, e);
         return;
     }
     _cleanup_json_ json_t *old = n ? parse(pairs[0].value, pairs[0].len) : NULL;
-    json_decref(q->wanted);
-    q->wanted = NULL;
-    int r = q->edit(q->ctx, old, &q->wanted, &refused);
-    if (r < 0)
-        finish(q, &refused);
-    else if (q->wanted == old || json_equal(q->wanted, old))
-        finish(q, NULL);
-    else
-        write_edit(q, n ? pairs[0].mod_revision : 0);
+    q->has_read = true;
+    try_edit(q, old, n ? pairs[0].mod_revision : 0);
 }
 
 static void read_for_edit(struct edit *q)
 {
     kv_get(q->d->kv, q->key, on_read, q);
+}
+
+/* By what we have: a change that is written over just that needs no reading. */
+static void begin_edit(struct edit *q)
+{
+    _cleanup_json_ json_t *old = json_deep_copy(json_object_get(q->d->all, q->name));
+    if (q->d->synced)
+        try_edit(q, old, json_opt_int(q->d->mods, q->name, 0));
+    else
+        read_for_edit(q);
 }
 
 static struct edit *new_edit(
@@ -302,7 +336,7 @@ void documents_edit(struct documents *d, const char *name, documents_edit_fn edi
 {
     struct edit *q = new_edit(d, name, done, ctx);
     q->edit = edit;
-    read_for_edit(q);
+    begin_edit(q);
 }
 
 void documents_edit_under(struct documents *d, const char *name, const char *guard,
@@ -312,7 +346,7 @@ void documents_edit_under(struct documents *d, const char *name, const char *gua
     q->edit = edit;
     q->guard = xstrdup(guard);
     q->guard_mod = guard_mod;
-    read_for_edit(q);
+    begin_edit(q);
 }
 
 struct merge {

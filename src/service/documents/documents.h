@@ -40,7 +40,8 @@ json_t *documents_all(struct documents *d);
 
 /* Given what is there (NULL: nothing), makes what shall be: a new reference in *ret, NULL to
  * delete, or the very same pointer (increased) when nothing is to be done. Negative refuses. May be
- * called several times. */
+ * called several times: first, within documents_edit(), with what was last heard; it is read from
+ * the store when that was old, or was no reason for a change. */
 typedef int (*documents_edit_fn)(void *ctx, json_t *old, json_t **ret, struct err *e);
 /* doc: as it is now (NULL: deleted), borrowed. */
 typedef void (*documents_done_fn)(void *ctx, const json_t *doc, const struct err *e);

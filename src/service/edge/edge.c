@@ -43,19 +43,25 @@ static int start_server(struct edge *edge, struct err *e)
     return http_server_start(&http, &edge->server, e);
 }
 
+static int open_state(struct edge *edge, struct err *e)
+{
+    edge->routes_path = xasprintf("%s/routes.json", edge->config.state_dir);
+    _cleanup_free_ char *log_path = xasprintf("%s/access.log", edge->config.state_dir);
+    int r = access_log_open(log_path, edge->threads, 0, &edge->log, e);
+    if (r >= 0)
+        load_stored(edge);
+    return r;
+}
+
 int edge_start(const struct edge_config *config, struct edge **ret, struct err *e)
 {
     struct edge *edge = xcalloc(1, sizeof *edge);
     edge->config = *config;
     edge->threads = config->threads ? MIN(config->threads, HTTP_THREADS_MAX) : cores();
-    edge->routes_path = xasprintf("%s/routes.json", config->state_dir);
-    _cleanup_free_ char *log_path = xasprintf("%s/access.log", config->state_dir);
     edge_metrics_open(edge);
-    int r = access_log_open(log_path, edge->threads, 0, &edge->log, e);
-    if (r >= 0) {
-        load_stored(edge);
+    int r = config->state_dir ? open_state(edge, e) : 0;
+    if (r >= 0)
         r = start_server(edge, e);
-    }
     if (r < 0) {
         edge_free(edge);
         return r;
@@ -108,7 +114,7 @@ int edge_set_endpoints(struct edge *edge, const json_t *params, struct err *e)
 
 int edge_store(struct edge *edge, struct err *e)
 {
-    if (!edge->doc)
+    if (!edge->doc || !edge->routes_path)
         return 0;
     _cleanup_free_ char *text = json_text(edge->doc);
     int r = file_write_durable(edge->routes_path, text, strlen(text), 0600, e);

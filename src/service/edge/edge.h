@@ -21,7 +21,8 @@ struct edge_config {
     size_t n_listens;
     unsigned max_connections; /* 0: by RLIMIT_NOFILE */
     struct http_timeouts timeouts;
-    const char *state_dir; /* routes.json, access.log and its older ones */
+    /* routes.json, access.log and its older ones; NULL: nothing is logged or stored */
+    const char *state_dir;
     struct metrics *metrics;
     void (*stopped)(void *ctx); /* drained; called from another thread */
     void *ctx;
@@ -45,6 +46,8 @@ bool edge_quiet(struct edge *edge);
 MUST_CHECK int edge_store(struct edge *edge, struct err *e);
 /* {"revision", "region", "names", "modules": {name: {"ready", "instances"}}, "warnings": [...]} */
 json_t *edge_status(struct edge *edge);
+/* {"modules": {name: {"requests", "errors"}}}: of the routes of each module, since the start. */
+json_t *edge_requests(struct edge *edge);
 /* Brings the figures that are read, not counted, up to date: before metrics_format(). */
 void edge_metrics_collect(struct edge *edge);
 /* Why the stored snapshot was not taken at start; "" when it was, or when there was none. */

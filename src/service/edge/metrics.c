@@ -28,6 +28,15 @@ static const struct metric_def name_defs[] = {
     [FAILED_FIRST + HTTP_END_OK] = {FAILED, METRIC_COUNTER, "why=\"none\""},
 };
 
+enum { MODULE_REQUESTS, MODULE_ERRORS };
+static const struct metric_def module_defs[] = {
+    [MODULE_REQUESTS] = {"mcp_edge_route_requests_total",
+        "Requests that a route led to its module, by module.", METRIC_COUNTER},
+    [MODULE_ERRORS] = {"mcp_edge_route_errors_total",
+        "Those of them answered with 5xx, or not answered for a reason that is not the client's.",
+        METRIC_COUNTER},
+};
+
 enum {
 #define X(name, help) OWN_##name,
     HTTP_STATS(X)
@@ -36,6 +45,9 @@ enum {
     OWN_OPEN_JWT,
     OWN_REVISION,
 };
+#define FLOODS                                                                                     \
+    "mcp_edge_h2_floods_total",                                                                    \
+        "HTTP/2 connections ended because the client sent too much of what costs it nothing."
 static const struct metric_def own_defs[] = {
     [OWN_ACCEPTED] = {"mcp_edge_connections_total", "Client connections accepted.", METRIC_COUNTER},
     [OWN_OPEN] = {"mcp_edge_connections", "Client connections open.", METRIC_GAUGE},
@@ -60,6 +72,23 @@ static const struct metric_def own_defs[] = {
     [OWN_RETRIES] = {"mcp_edge_retries_total", "Requests sent again.", METRIC_COUNTER},
     [OWN_EJECTIONS] = {"mcp_edge_ejections_total", "Instances left out for a while.",
         METRIC_COUNTER},
+    [OWN_H2_CONNECTIONS] = {"mcp_edge_h2_connections_total", "Connections that speak HTTP/2.",
+        METRIC_COUNTER},
+    [OWN_H2_STREAMS] = {"mcp_edge_h2_streams_total", "Streams of HTTP/2 begun.", METRIC_COUNTER},
+    [OWN_H2_MALFORMED] = {"mcp_edge_h2_malformed_total",
+        "Requests by HTTP/2 that were malformed.", METRIC_COUNTER},
+    [OWN_H2_RESETS] = {"mcp_edge_h2_resets_total", "Streams that clients reset.", METRIC_COUNTER},
+    [OWN_H2_REFUSED] = {"mcp_edge_h2_refused_total", "Streams refused for want of room.",
+        METRIC_COUNTER},
+    [OWN_H2_ERRORS] = {"mcp_edge_h2_errors_total",
+        "HTTP/2 connections ended for an error of the client.", METRIC_COUNTER},
+    [OWN_H2_FLOOD_RESETS] = {FLOODS, METRIC_COUNTER, "of=\"resets\""},
+    [OWN_H2_FLOOD_PINGS] = {FLOODS, METRIC_COUNTER, "of=\"pings\""},
+    [OWN_H2_FLOOD_SETTINGS] = {FLOODS, METRIC_COUNTER, "of=\"settings\""},
+    [OWN_H2_FLOOD_EMPTY] = {FLOODS, METRIC_COUNTER, "of=\"empty_data\""},
+    [OWN_H2_FLOOD_WINDOWS] = {FLOODS, METRIC_COUNTER, "of=\"window_updates\""},
+    [OWN_H2_FLOOD_OTHER] = {FLOODS, METRIC_COUNTER, "of=\"priorities\""},
+    [OWN_H2_FLOOD_HEAD] = {FLOODS, METRIC_COUNTER, "of=\"heads\""},
     [OWN_ITERATIONS] = {"mcp_edge_loops_total", "Iterations of the threads' loops.",
         METRIC_COUNTER},
     [OWN_BUFFERS] = {"mcp_edge_buffers_total", "Buffers allocated.", METRIC_COUNTER},
@@ -71,14 +100,24 @@ static const struct metric_def own_defs[] = {
     [OWN_REVISION] = {"mcp_edge_revision", "Revision of the routes served; 0: none.", METRIC_GAUGE},
 };
 
-struct metric_set **edge_metrics_sets(struct edge *edge, const char *name)
+static struct metric_set **make_sets(struct edge *edge, const struct metric_def *defs, size_t n,
+    const char *label_name, const char *value)
 {
     struct metric_set **sets = xcalloc(edge->threads, sizeof(struct metric_set *));
-    struct metric_label label = {"name", name};
+    struct metric_label label = {label_name, value};
     for (unsigned i = 0; i < edge->threads; i++)
-        sets[i] =
-            metrics_set_new(edge->config.metrics, name_defs, ARRAY_SIZE(name_defs), &label, 1);
+        sets[i] = metrics_set_new(edge->config.metrics, defs, n, &label, 1);
     return sets;
+}
+
+struct metric_set **edge_metrics_sets(struct edge *edge, const char *name)
+{
+    return make_sets(edge, name_defs, ARRAY_SIZE(name_defs), "name", name);
+}
+
+struct metric_set **edge_metrics_modules(struct edge *edge, const char *module)
+{
+    return make_sets(edge, module_defs, ARRAY_SIZE(module_defs), "module", module);
 }
 
 void edge_metrics_sets_free(struct edge *edge, struct metric_set **sets)
@@ -97,6 +136,31 @@ void edge_metrics_count(struct metric_set *set, const struct http_tx *tx)
         metric_add(set, FAILED_FIRST + tx->end, 1);
 }
 
+/* Whose fault it was: a client that goes away is no error of a module. */
+void edge_metrics_count_module(struct metric_set *set, const struct http_tx *tx)
+{
+    bool failed = tx->status >= 500 || tx->end == HTTP_END_NO_INSTANCE
+                  || tx->end == HTTP_END_UPSTREAM_LOST || tx->end == HTTP_END_UPSTREAM_BAD
+                  || tx->end == HTTP_END_UPSTREAM_SLOW || tx->end == HTTP_END_TRUNCATED;
+    metric_add(set, MODULE_REQUESTS, 1);
+    metric_add(set, MODULE_ERRORS, failed);
+}
+
+json_t *edge_requests(struct edge *edge)
+{
+    json_t *modules = json_object();
+    for (const struct name_stats *s = edge->modules; s; s = s->next) {
+        uint64_t requests = 0, errors = 0;
+        for (unsigned i = 0; i < edge->threads; i++) {
+            requests += metric_get(s->sets[i], MODULE_REQUESTS);
+            errors += metric_get(s->sets[i], MODULE_ERRORS);
+        }
+        json_object_set_new(modules, s->name,
+            json_pack("{s:I,s:I}", "requests", (json_int_t)requests, "errors", (json_int_t)errors));
+    }
+    return json_pack("{s:o}", "modules", modules);
+}
+
 static void set_own(struct edge *edge, size_t row, uint64_t value)
 {
     if (own_defs[row].kind == METRIC_GAUGE)
@@ -109,7 +173,7 @@ void edge_metrics_collect(struct edge *edge)
 {
     for (size_t i = 0; i < HTTP_STAT_COUNT; i++)
         set_own(edge, i, http_server_stat(edge->server, (enum http_stat)i));
-    set_own(edge, OWN_LOG_DROPPED, access_log_dropped(edge->log));
+    set_own(edge, OWN_LOG_DROPPED, edge->log ? access_log_dropped(edge->log) : 0);
     const struct edge_snapshot *s = atomic_load(&edge->current);
     set_own(edge, OWN_OPEN_JWT, s ? s->routes->n_open_jwt : 0);
     set_own(edge, OWN_REVISION, s ? (uint64_t)s->routes->revision : 0);

@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-/* Figures of one name, kept as long as a snapshot has the name; one set a thread. Main thread owns,
+/* Figures of one name or module, kept as long as a snapshot has it; one set a thread. Main thread owns,
  * threads write. */
 struct name_stats {
     struct name_stats *next;
@@ -33,6 +33,7 @@ struct edge_snapshot {
     struct route_snapshot *routes;
     struct edge_name *names;
     struct http_target **targets; /* parallel to route_snapshot.modules: the ready instances */
+    struct name_stats **modules;  /* the same: their figures */
     SSL_CTX **certificates;       /* parallel to route_snapshot.certificates */
 };
 
@@ -73,7 +74,7 @@ struct edge {
     struct http_target *left; /* not known to be free of requests yet */
     size_t n_left, cap_left;
     bool asked_before; /* the check on its way is about an older snapshot */
-    struct name_stats *stats;
+    struct name_stats *stats, *modules; /* by name; by module of a route */
     struct access_log *log;
     struct http_server *server;
     struct metric_set *own;      /* written while metrics are collected */
@@ -109,6 +110,8 @@ bool edge_filter_again(struct http_tx *tx, struct edge_request *r);
 
 /* metrics.c */
 struct metric_set **edge_metrics_sets(struct edge *edge, const char *name);
+struct metric_set **edge_metrics_modules(struct edge *edge, const char *module);
 void edge_metrics_sets_free(struct edge *edge, struct metric_set **sets);
 void edge_metrics_count(struct metric_set *set, const struct http_tx *tx);
+void edge_metrics_count_module(struct metric_set *set, const struct http_tx *tx);
 void edge_metrics_open(struct edge *edge);

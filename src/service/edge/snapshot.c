@@ -5,27 +5,30 @@
 
 #include <urcu/urcu-qsbr.h>
 
-static struct name_stats *stats_ref(struct edge *edge, const char *name)
+typedef struct metric_set **(*sets_fn)(struct edge *edge, const char *name);
+
+static struct name_stats *stats_ref(
+    struct edge *edge, struct name_stats **list, const char *name, sets_fn sets)
 {
-    struct name_stats *s = edge->stats;
+    struct name_stats *s = *list;
     while (s && strcmp(s->name, name))
         s = s->next;
     if (!s) {
         s = xcalloc(1, sizeof *s);
         s->name = xstrdup(name);
-        s->sets = edge_metrics_sets(edge, name);
-        s->next = edge->stats;
-        edge->stats = s;
+        s->sets = sets(edge, name);
+        s->next = *list;
+        *list = s;
     }
     s->refs++;
     return s;
 }
 
-static void stats_unref(struct edge *edge, struct name_stats *s)
+static void stats_unref(struct edge *edge, struct name_stats **list, struct name_stats *s)
 {
     if (!s || --s->refs)
         return;
-    struct name_stats **at = &edge->stats;
+    struct name_stats **at = list;
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;
@@ -38,11 +41,14 @@ static void snapshot_free(struct edge *edge, struct edge_snapshot *s)
 {
     const struct route_snapshot *r = s->routes;
     for (size_t i = 0; s->names && i < r->n_names; i++) {
-        stats_unref(edge, s->names[i].stats);
+        stats_unref(edge, &edge->stats, s->names[i].stats);
         free(s->names[i].health);
     }
-    for (size_t i = 0; s->targets && i < r->n_modules; i++)
+    for (size_t i = 0; s->targets && i < r->n_modules; i++) {
+        stats_unref(edge, &edge->modules, s->modules[i]);
         free(s->targets[i]);
+    }
+    free(s->modules);
     for (size_t i = 0; s->certificates && i < r->n_certificates; i++)
         SSL_CTX_free(s->certificates[i]);
     free(s->names);
@@ -52,8 +58,9 @@ static void snapshot_free(struct edge *edge, struct edge_snapshot *s)
     free(s);
 }
 
-static void add_targets(struct edge_snapshot *s, const struct route_module *m)
+static void add_module(struct edge *edge, struct edge_snapshot *s, const struct route_module *m)
 {
+    s->modules[m->index] = stats_ref(edge, &edge->modules, m->name, edge_metrics_modules);
     struct http_target *v = xcalloc(m->n_ready + 1, sizeof *v);
     size_t n = 0;
     uint32_t sum = 0;
@@ -79,7 +86,7 @@ static void add_name(struct edge *edge, struct edge_snapshot *s, const struct ro
     _cleanup_free_ char *text = json_text(health);
     name->health = xasprintf("%s\n", text);
     name->health_len = strlen(name->health);
-    name->stats = stats_ref(edge, n->name);
+    name->stats = stats_ref(edge, &edge->stats, n->name, edge_metrics_sets);
 }
 
 /* The same PEM texts keep their context: nothing is parsed again when only routes or instances
@@ -119,6 +126,7 @@ int edge_snapshot_new(struct edge *edge, const json_t *doc, const json_t *endpoi
     s->routes = routes;
     s->names = xcalloc(routes->n_names + 1, sizeof *s->names);
     s->targets = xcalloc(routes->n_modules + 1, sizeof(struct http_target *));
+    s->modules = xcalloc(routes->n_modules + 1, sizeof(struct name_stats *));
     s->certificates = xcalloc(routes->n_certificates + 1, sizeof(SSL_CTX *));
     atomic_store(&s->refs, 1);
     r = add_certificates(atomic_load(&edge->current), s, e);
@@ -127,7 +135,7 @@ int edge_snapshot_new(struct edge *edge, const json_t *doc, const json_t *endpoi
         return r;
     }
     for (size_t i = 0; i < routes->n_modules; i++)
-        add_targets(s, &routes->modules[i]);
+        add_module(edge, s, &routes->modules[i]);
     for (size_t i = 0; i < routes->n_names; i++)
         add_name(edge, s, &routes->names[i]);
     *ret = s;

@@ -86,7 +86,11 @@ static void on_done(void *thread, struct http_tx *tx)
     struct edge_request *r = tx->app;
     if (!r || !r->quiet) {
         edge_metrics_count(r && r->name ? r->name->stats->sets[t->index] : t->unnamed, tx);
-        access_log_add(t->edge->log, t->index, tx);
+        if (r && r->rule)
+            edge_metrics_count_module(
+                r->view->s->modules[r->rule->module->index]->sets[t->index], tx);
+        if (t->edge->log)
+            access_log_add(t->edge->log, t->index, tx);
     }
     if (!r || !r->view)
         return;

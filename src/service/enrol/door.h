@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where strangers knock: a TLS listener of its own for machines that have no certificate yet. The
- * server proves itself, the client does not; so a client may have little: few connections in all
- * and from one address, a few small calls on each, a short life, and a rate of connections beyond
- * which they are closed unread. What a call may do is the callback's to decide. On the control
- * loop.
- *
- * The certificate is read anew for each connection: a renewed one is used at once. */
+/* Where strangers knock: machines that have no certificate yet (base/rpc/guests.h says what little
+ * they have). A few calls on each connection; what a call may do is the callback's to decide. On the
+ * control loop. */
 #pragma once
 
-#include "base/rpc/rpc.h"
+#include "base/rpc/guests.h"
 
 #define ENROL_PORT 7403
 #define ENROL_DOOR_CONNS_MAX 32u

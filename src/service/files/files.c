@@ -181,7 +181,8 @@ static void tell(
         problem_fix(q, "%s", e->fix);
 }
 
-static void resolve_module(struct resolve *c, const struct model_module *module)
+/* map: "modules" or "functions". */
+static void resolve_image(struct resolve *c, const char *map, const struct model_module *module)
 {
     const char *key = revision_image_key(module->image);
     if (!key || json_object_get(c->files, key) || json_object_get(c->failed, key))
@@ -193,9 +194,9 @@ static void resolve_module(struct resolve *c, const struct model_module *module)
         return;
     }
     json_object_set_new(c->failed, key, json_true());
-    const struct yaml_node *row = yaml_map_get(yaml_map_get(root_of(c), "modules"), module->name);
+    const struct yaml_node *row = yaml_map_get(yaml_map_get(root_of(c), map), module->name);
     const struct yaml_node *at = yaml_map_get(row, "image");
-    _cleanup_free_ char *what = xasprintf("modules.%s", module->name);
+    _cleanup_free_ char *what = xasprintf("%s.%s", map, module->name);
     tell(c, at ? at : row, what, &e);
 }
 
@@ -243,7 +244,9 @@ int files_resolve(const struct model *m, const char *dir, const char *text, size
         .failed = json_object()};
     size_t before = p->total;
     for (size_t i = 0; i < m->n_modules; i++)
-        resolve_module(&c, &m->modules[i]);
+        resolve_image(&c, "modules", &m->modules[i]);
+    for (size_t i = 0; i < m->n_functions; i++)
+        resolve_image(&c, "functions", &m->functions[i].as);
     if (m->routing.geo_database)
         resolve_geo(&c, m->routing.geo_database);
     for (size_t i = 0; i < m->n_databases; i++)

@@ -40,8 +40,8 @@ static void add(struct upload *u, const struct blob *b, char *path, const char *
     *s = (struct source){.blob = *b, .path = path, .what = what};
 }
 
-static int add_image(
-    struct upload *u, const char *dir, const struct model_module *module, struct err *e)
+static int add_image(struct upload *u, const char *dir, const char *map,
+    const struct model_module *module, struct err *e)
 {
     const char *key = revision_image_key(module->image);
     char digest[DIGEST_SIZE];
@@ -57,7 +57,7 @@ static int add_image(
             xasprintf("%s/blobs/sha256/%s", layout, blobs.v[i].digest + strlen("sha256:")),
             module->name);
     blobs_done(&blobs);
-    return r < 0 ? err_wrap(e, "modules.%s", module->name) : 0;
+    return r < 0 ? err_wrap(e, "%s.%s", map, module->name) : 0;
 }
 
 static int add_file(
@@ -96,7 +96,9 @@ static int collect(
 {
     int r = 0;
     for (size_t i = 0; i < m->n_modules && r >= 0; i++)
-        r = add_image(u, dir, &m->modules[i], e);
+        r = add_image(u, dir, "modules", &m->modules[i], e);
+    for (size_t i = 0; i < m->n_functions && r >= 0; i++)
+        r = add_image(u, dir, "functions", &m->functions[i].as, e);
     struct collecting c = {u, dir, files, e};
     return r < 0 ? r : revision_each_plain_file(m, collect_file, &c);
 }
@@ -189,7 +191,7 @@ int upload_image(struct rpc_client *c, const char *module, const char *image, co
 {
     struct upload u = {.client = c, .progress = p};
     const struct model_module m = {.name = module, .image = image};
-    int r = add_image(&u, dir, &m, e);
+    int r = add_image(&u, dir, "modules", &m, e);
     if (r >= 0)
         r = send_all(&u, e);
     free_upload(&u);

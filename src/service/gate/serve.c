@@ -4,7 +4,10 @@
 
 #include "base/clock/clock.h"
 
+#include <errno.h>
+
 #define DIAL_MS 3500u /* as long as a full queue takes to let one in */
+#define AGAIN_MS 10u
 
 struct gate_serve {
     struct gate_serve_config config;
@@ -14,7 +17,8 @@ struct gate_serve {
 
 struct flow {
     struct gate_session session;
-    bool dialled;
+    unsigned dials;
+    bool waits; /* for the next */
 };
 
 static struct gate_session *session_of(struct splice_flow *f)
@@ -58,9 +62,17 @@ static enum splice_verdict dial(void *ctx, struct splice_flow *f, struct splice_
     d->address = p->address;
     d->port = p->port;
     d->timeout_ms = DIAL_MS;
-    bool first = !flow->dialled;
-    flow->dialled = true;
-    return first ? SPLICE_DIAL : SPLICE_REFUSE;
+    if (!flow->dials || flow->waits) {
+        flow->dials++;
+        flow->waits = false;
+        return SPLICE_DIAL;
+    }
+    /* The server's queue is full. Over TCP the kernel would try again by itself. */
+    if (splice_failure_of(f)->error != EAGAIN || flow->dials * AGAIN_MS > DIAL_MS)
+        return SPLICE_REFUSE;
+    flow->waits = true;
+    splice_wait_for(f, AGAIN_MS);
+    return SPLICE_WAIT;
 }
 
 static void joined(void *ctx, struct splice_flow *f)

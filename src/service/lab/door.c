@@ -146,6 +146,9 @@ int lab_buyers(const struct lab *l, json_t **ret, struct err *e)
     int r = json_read_file(path, CONFIG_MAX, ret, e);
     if (r < 0)
         err_fix(e, "`mcp up` with ranges under lab.clients makes buyers");
+    const json_t *ranges = json_object_get(lab_host(l, "client"), "ranges");
+    if (r >= 0 && ranges)
+        json_object_set(*ret, "ranges", (json_t *)(uintptr_t)ranges);
     return r;
 }
 
@@ -167,5 +170,6 @@ int lab_set_buyer(struct lab *l, const char *country, struct err *e)
         return ERR_NOT_FOUND;
     }
     json_object_set_new(config, "as", json_string(country));
+    json_object_del(config, "ranges");
     return apply(l, config, e);
 }

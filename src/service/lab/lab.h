@@ -15,7 +15,7 @@
  *    "hosts": [{"name", "kind": "host", "region", "public": bool, "addresses", "public_addresses",
  *      "pid", "start_time"}],
  *    "client": {"name", "kind": "client", "region": "client", "addresses", "pid", "start_time",
- *      "buyers": {country: address}},
+ *      "buyers": {country: address}, "ranges": {country: prefix}},
  *    "wan": {"name", "kind": "wan", "pid", "start_time"}}
  * pid 0: off. Only holders of the lock write; it is replaced atomically, so anybody may read.
  *
@@ -30,6 +30,8 @@
 #define LAB_DIR "/var/lib/mcp-lab"
 #define LAB_RUN_DIR "/run/mcp-lab"
 #define LAB_STATE_ROOT "/var/lib/mcp"
+/* Inside a host: how far the wall clock of its programs is ahead (base/clock). */
+#define LAB_CLOCK_FILE "/run/machine/clock"
 
 enum { LAB_FD_CONFIG = 3, LAB_FD_STATUS = 4, LAB_FD_LISTEN = 5 }; /* of the processes of role/lab */
 
@@ -96,6 +98,12 @@ MUST_CHECK int lab_power_on(struct lab *l, const json_t *hosts, bool start, stru
  * Disks survive. */
 MUST_CHECK int lab_power_off(struct lab *l, const json_t *hosts, struct err *e);
 
+/* Stops every process of `hosts` where it is, or lets them go on; wires and kernels live. Of a host
+ * that is off: ERR_UNAVAILABLE for freezing, success for thawing. */
+MUST_CHECK int lab_freeze(struct lab *l, const json_t *hosts, bool freeze, struct err *e);
+/* Whether the kernel says that nothing of the host runs. */
+MUST_CHECK int lab_frozen(const struct lab *l, const char *host, bool *ret, struct err *e);
+
 /* Power loss, then new machines with empty disks, on, their service not started: computers fresh
  * from the shop. */
 MUST_CHECK int lab_wipe(struct lab *l, const json_t *hosts, struct err *e);
@@ -113,6 +121,9 @@ struct lab_link { /* one direction; unset members leave what is */
 
 /* Lays a rule over the declared links. */
 MUST_CHECK int lab_link_set(struct lab *l, const struct lab_link *link, struct err *e);
+/* Several at one moment. */
+MUST_CHECK int lab_links_set(
+    struct lab *l, const struct lab_link *links, size_t n, struct err *e);
 /* Takes the rules of that direction away: links are as declared. *ret_n: how many there were. */
 MUST_CHECK int lab_link_mend(
     struct lab *l, const char *from, const char *to, unsigned *ret_n, struct err *e);
@@ -123,8 +134,8 @@ MUST_CHECK int lab_wan_status(const struct lab *l, json_t **ret, struct err *e);
 
 /* Whose eyes the forwarder sees through: a country of lab.clients. Its open connections end. */
 MUST_CHECK int lab_set_buyer(struct lab *l, const char *country, struct err *e);
-/* What a buyer's computer is told: {"nameservers", "buyers": {country: address}, "domain", "ca": PEM
- * text}; ERR_NOT_FOUND when the lab has no buyers. */
+/* What a buyer's computer is told: {"nameservers", "buyers": {country: address}, "ranges": {country:
+ * prefix}, "domain", "ca": PEM text}; ERR_NOT_FOUND when the lab has no buyers. */
 MUST_CHECK int lab_buyers(const struct lab *l, json_t **ret, struct err *e);
 
 /* ---- the whole ---- */

@@ -90,13 +90,8 @@ static json_t *find_rule(const json_t *rules, const char *from, const char *to, 
     return NULL;
 }
 
-int lab_link_set(struct lab *l, const struct lab_link *link, struct err *e)
+static void lay(json_t *rules, const struct lab_link *link)
 {
-    _cleanup_json_ json_t *config = NULL;
-    int r = load(l, &config, e);
-    if (r < 0)
-        return r;
-    json_t *rules = json_object_get(config, "rules");
     size_t at;
     json_t *rule = find_rule(rules, link->from, link->to, &at);
     if (!rule) {
@@ -111,7 +106,22 @@ int lab_link_set(struct lab *l, const struct lab_link *link, struct err *e)
         json_object_set_new(rule, "loss", json_real(link->loss));
     if (link->has_rate)
         json_object_set_new(rule, "rate_bps", json_integer((json_int_t)link->rate_bps));
+}
+
+int lab_links_set(struct lab *l, const struct lab_link *links, size_t n, struct err *e)
+{
+    _cleanup_json_ json_t *config = NULL;
+    int r = load(l, &config, e);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++)
+        lay(json_object_get(config, "rules"), &links[i]);
     return store(l, config, e);
+}
+
+int lab_link_set(struct lab *l, const struct lab_link *link, struct err *e)
+{
+    return lab_links_set(l, link, 1, e);
 }
 
 int lab_link_mend(struct lab *l, const char *from, const char *to, unsigned *ret_n, struct err *e)

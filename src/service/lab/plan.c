@@ -56,6 +56,19 @@ static json_t *buyers(const struct model *m)
     return by_country;
 }
 
+/* {"KR": "198.51.100.0/28", ...}: where more buyers of a country may be. */
+static json_t *ranges(const struct model *m)
+{
+    json_t *by_country = json_object();
+    for (size_t i = 0; i < m->lab.n_clients; i++) {
+        char text[IP_TEXT_SIZE];
+        ip_prefix_format(&m->lab.clients[i].prefix, text);
+        if (!json_object_get(by_country, m->lab.clients[i].country))
+            json_object_set_new(by_country, m->lab.clients[i].country, json_string(text));
+    }
+    return by_country;
+}
+
 /* What the client uses when a program asks for no particular address: a buyer of each family. */
 static json_t *default_buyers(const struct model *m)
 {
@@ -132,8 +145,9 @@ json_t *plan_wan_machine(void)
 
 json_t *plan_client(const struct model *m)
 {
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:i}", "name", "client", "kind", "client", "region",
-        "client", "addresses", default_buyers(m), "buyers", buyers(m), "pid", 0);
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:i}", "name", "client", "kind", "client", "region",
+        "client", "addresses", default_buyers(m), "buyers", buyers(m), "ranges", ranges(m), "pid",
+        0);
 }
 
 static char *resolv_text(const struct model *m)

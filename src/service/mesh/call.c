@@ -90,7 +90,8 @@ static enum splice_verdict refuse_stranger(
     return call_refuse(w, M_REFUSED_STRANGER);
 }
 
-/* The unit at that address, which may hold one connection more; NULL: told and counted. */
+/* The unit at that address, which may hold one connection more; NULL: told and counted. One that waits is
+ * counted, and the caller's to refuse in the words of its protocol. */
 const struct mesh_caller *call_caller(
     struct worker *w, struct flow *flow, const struct ip_addr *from, const char *wanted)
 {
@@ -101,12 +102,22 @@ const struct mesh_caller *call_caller(
         return NULL;
     }
     memcpy(&key, from->bytes, sizeof key);
-    if (load_take(w, flow, key))
+    flow->from = *from;
+    if (c->waits) /* told by `mcp status`: a standby that tries on and on fills no timeline */
+        metric_add(w->metrics, M_REFUSED_STANDBY, 1);
+    if (c->waits || load_take(w, flow, key))
         return c;
     refused_tell(w->m, w->now_ms, c->unit, "%s holds more than %u connections at once", c->unit,
         FLOWS_PER_CALLER);
     metric_add(w->metrics, M_REFUSED_LOAD, 1);
     return NULL;
+}
+
+bool call_waits(const struct worker *w, const struct flow *flow)
+{
+    const struct mesh_caller *c =
+        flow->from.family ? mesh_view_caller(w->view->v, &flow->from) : NULL;
+    return c && c->waits;
 }
 
 void call_name(struct flow *flow, const char *kind, const char *name)
@@ -131,7 +142,7 @@ static enum splice_verdict unit_calls(
     struct worker *w, struct flow *flow, const struct mesh_listen *l, const struct ip_addr *from)
 {
     const struct mesh_caller *c = call_caller(w, flow, from, l->module->name);
-    if (!c)
+    if (!c || c->waits)
         return SPLICE_REFUSE;
     if (!mesh_may_call(c->module->name, l->module)) {
         refused_tell(w->m, w->now_ms, c->module->name, "%s tried to call %s: not in its needs",

@@ -91,6 +91,10 @@ enum splice_verdict ends_accepted(struct worker *w, struct splice_flow *f,
     const struct mesh_caller *c = call_caller(w, flow, from, db->name);
     if (!c)
         return SPLICE_REFUSE;
+    if (c->waits) {
+        say(f, CODE_GONE, STATE_GONE, "database %s: %s is %s", db->name, c->unit, c->waits);
+        return SPLICE_REPLY;
+    }
     const struct mesh_reader *r = mesh_reader_of(db, c->module->name);
     if (!r || (l->write && !r->write))
         return refuse_needs(w, f, c->module->name, db, r);
@@ -167,7 +171,13 @@ enum splice_verdict ends_waited(struct worker *w, struct splice_flow *f)
 
 static void dial_here(const struct flow *flow, struct splice_dial *d)
 {
-    d->path = flow->data.database->socket;
+    const struct mesh_database *db = flow->data.database;
+    if (*db->socket) {
+        d->path = db->socket;
+    } else {
+        d->address = db->address;
+        d->port = db->address_port;
+    }
     d->wait_first = true;
     d->timeout_ms = HERE_MS;
 }
@@ -416,6 +426,10 @@ static void look_at(void *ctx, struct splice_flow *f)
     struct worker *w = ctx;
     struct flow *flow = splice_app_of(f);
     w->now_ms = splice_now_ms(f);
+    if (call_waits(w, flow)) {
+        splice_end(f);
+        return;
+    }
     if (flow->early.until_ms && splice_is_waiting(f)) {
         splice_resume(f, link_waited(w, f));
         return;

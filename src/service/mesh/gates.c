@@ -35,20 +35,35 @@ static struct gates *find_or_make(struct mesh *m, const char *database)
 
 /* ---- policies */
 
+/* No lease of this epoch was told yet: nobody was let in under it, so that there is nothing that
+ * could be acknowledged. */
+static bool awaits_lease(const struct gates *g, const struct mesh_database *db)
+{
+    return db->leased && g->lease_epoch != db->epoch;
+}
+
+static uint64_t deadline_of(const struct gates *g, const struct mesh_database *db)
+{
+    return db->leased && !awaits_lease(g, db) ? g->lease_until_ms : UINT64_MAX;
+}
+
 static struct gate_policy policy_of_rw(
     struct gates *g, const struct mesh_database *db, uint64_t now_ms)
 {
     struct gate_policy p = {.mode = GATE_CLOSED,
         .epoch = (uint64_t)db->epoch,
-        .deadline_ms = UINT64_MAX};
+        .deadline_ms = deadline_of(g, db)};
     if (!mesh_is_source_here(db) || db->epoch < g->released_epoch)
         return p;
+    bool begins = !db->writable || awaits_lease(g, db);
     p.mode = GATE_RW;
-    if (!db->writable && g->begun_epoch != db->epoch) {
+    if (!begins)
+        g->begun_epoch = -1;
+    if (begins && g->begun_epoch != db->epoch) {
         g->begun_epoch = db->epoch;
         g->begun_ms = now_ms;
     }
-    if (!db->writable) {
+    if (begins) {
         p.mode = GATE_HOLD;
         p.hold_until_ms = g->begun_ms + BEGIN_MS;
     }
@@ -59,13 +74,14 @@ static struct gate_policy policy_of_rw(
     return p;
 }
 
-/* Readers of a replica have no epoch: it may change while their server stays what it is. */
-static struct gate_policy policy_of_ro(const struct mesh_database *db)
+/* Readers of a replica have no epoch: it may change while their server stays what it is. A source
+ * takes writes at this end too, so that it needs its lease here as well. */
+static struct gate_policy policy_of_ro(const struct gates *g, const struct mesh_database *db)
 {
     bool source = mesh_is_source_here(db);
     return (struct gate_policy){.mode = !db->socket ? GATE_CLOSED : source ? GATE_RW : GATE_RO,
         .epoch = source ? (uint64_t)db->epoch : 0,
-        .deadline_ms = UINT64_MAX};
+        .deadline_ms = !source ? UINT64_MAX : awaits_lease(g, db) ? 0 : deadline_of(g, db)};
 }
 
 static void follow(struct gates *g, const struct mesh_database *db, uint64_t now_ms)
@@ -77,7 +93,7 @@ static void follow(struct gates *g, const struct mesh_database *db, uint64_t now
         gate_set_limits(g->rw, &limits);
         gate_set_limits(g->ro, &limits);
         rw = policy_of_rw(g, db, now_ms);
-        ro = policy_of_ro(db);
+        ro = policy_of_ro(g, db);
     }
     gate_set_policy(g->rw, &rw);
     gate_set_policy(g->ro, &ro);
@@ -102,10 +118,22 @@ struct gate *gates_find(struct mesh *m, const char *database, bool write)
     return !g ? NULL : write ? g->rw : g->ro;
 }
 
+static void break_busy(void *ctx, struct splice_flow *f)
+{
+    const struct gates *g = ctx;
+    const struct flow *flow = splice_app_of(f);
+    if (flow->data.database && flow->data.gate.gate == g->rw && flow->data.gate.busy)
+        splice_end(f);
+}
+
 void gates_turn(struct mesh *m, unsigned thread)
 {
     uint64_t now_ms = clock_boot_ms();
     for (struct gates *g = atomic_load_explicit(&m->gates, memory_order_acquire); g; g = g->next) {
+        unsigned breaks = atomic_load_explicit(&g->breaks, memory_order_relaxed);
+        if (g->seen[thread] != breaks)
+            splice_each(m->splice, thread, break_busy, g);
+        g->seen[thread] = breaks;
         gate_turn(g->rw, thread, now_ms);
         gate_turn(g->ro, thread, now_ms);
     }
@@ -163,6 +191,23 @@ int mesh_hold(
     return 0;
 }
 
+void mesh_lease(struct mesh *m, const char *database, int64_t epoch, uint64_t until_ms)
+{
+    struct gates *g = find_or_make(m, database);
+    const struct mesh_database *db =
+        m->current ? mesh_view_database(m->current->v, database) : NULL;
+    bool later = g->lease_epoch == epoch && until_ms > g->lease_until_ms;
+    if (epoch < g->lease_epoch)
+        return;
+    g->lease_epoch = epoch;
+    g->lease_until_ms = until_ms;
+    if (!db || !db->socket)
+        return;
+    follow(g, db, clock_boot_ms());
+    if (!later || g->holds)
+        splice_wake(m->splice);
+}
+
 int mesh_release(struct mesh *m, const char *database, int64_t epoch, struct err *e)
 {
     struct gates *g;
@@ -174,6 +219,15 @@ int mesh_release(struct mesh *m, const char *database, int64_t epoch, struct err
     g->released_epoch = MAX(g->released_epoch, epoch);
     again(m, g, db);
     return 0;
+}
+
+void mesh_break(struct mesh *m, const char *database)
+{
+    struct gates *g = find(m, database);
+    if (!g)
+        return;
+    atomic_fetch_add(&g->breaks, 1);
+    splice_wake(m->splice);
 }
 
 bool mesh_is_quiet(const struct mesh *m, const char *database, unsigned *ret_busy)

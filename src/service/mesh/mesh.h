@@ -69,10 +69,16 @@ size_t mesh_listens(const struct mesh *m, int *fds, size_t max);
 #define MESH_HOLD_MAX_MS 3600000u
 MUST_CHECK int mesh_hold(
     struct mesh *m, const char *database, int64_t epoch, uint64_t for_ms, struct err *e);
+/* Under a lease (failover/lease.h): what goes through the gate of a database whose view says that it
+ * needs one is acknowledged until then, CLOCK_BOOTTIME, at that epoch; 0: no longer. */
+void mesh_lease(struct mesh *m, const char *database, int64_t epoch, uint64_t until_ms);
 /* What waits goes on, or, when the source of that epoch is elsewhere, is sent away. */
 MUST_CHECK int mesh_release(struct mesh *m, const char *database, int64_t epoch, struct err *e);
 /* Is no statement under way and no transaction open? */
 bool mesh_is_quiet(const struct mesh *m, const char *database, unsigned *ret_busy);
+/* Ends the sessions in which a statement is under way or a transaction is open: who waits for an
+ * answer sees a broken connection. */
+void mesh_break(struct mesh *m, const char *database);
 /* Ends holds whose time is over; to be called every now and then while it says true. */
 bool mesh_hold_look(struct mesh *m);
 void mesh_metrics_collect(struct mesh *m); /* before metrics_format() */

@@ -55,6 +55,7 @@ struct flow {
     const struct identity *identity;  /* of the caller, for other hosts */
     char caller[IDENTITY_MAX];
     uint32_t load_key; /* 0: not counted */
+    struct ip_addr from; /* the unit that calls; family 0: none */
     enum tag_kind kind;
     bool again; /* a link: not the first call of its connection */
     SSL *ssl;   /* then: that connection's */
@@ -127,6 +128,7 @@ enum mesh_metric {
     M_REFUSED_NEEDS, /* by cause */
     M_REFUSED_STRANGER,
     M_REFUSED_LOAD,
+    M_REFUSED_STANDBY, /* units that are not admitted */
     M_REFUSED_PROOF,
     M_NO_IDENTITY,
     M_OUT,
@@ -160,9 +162,13 @@ struct gates { /* of one database */
     struct gates *next;
     char *database;
     struct gate *rw, *ro;
+    _Atomic unsigned breaks; /* how often what was under way at rw was broken off */
+    unsigned seen[SPLICE_THREADS_MAX]; /* of them, each thread's own */
     /* The rest is the main thread's. */
     int64_t held_epoch, begun_epoch, released_epoch;
     uint64_t hold_until_ms, begun_ms;
+    int64_t lease_epoch; /* that a lease was told of; 0: none yet */
+    uint64_t lease_until_ms;
     bool holds;
 };
 
@@ -223,6 +229,8 @@ bool load_take(struct worker *w, struct flow *flow, uint32_t key);
 void load_give(struct worker *w, struct flow *flow);
 const struct mesh_caller *call_caller(
     struct worker *w, struct flow *flow, const struct ip_addr *from, const char *wanted);
+/* The unit of this flow is not admitted (any more), by the newest view. */
+bool call_waits(const struct worker *w, const struct flow *flow);
 uint64_t hash_text(uint64_t h, const char *text);
 /* Fails for a while: not the first to be asked. */
 bool bad_is(const struct worker *w, uint64_t key);

@@ -67,6 +67,9 @@ static bool take_name(struct outside *out, struct http_text host, uint16_t port)
 static enum splice_verdict decide(struct worker *w, struct splice_flow *f)
 {
     struct flow *flow = splice_app_of(f);
+    const struct mesh_caller *c = mesh_view_caller(flow->view->v, &flow->from);
+    if (c && c->waits)
+        return answer(f, 403, c->waits);
     if (!mesh_may_leave(flow->out.caller, flow->out.name, flow->out.port))
         return refuse(w, f, M_REFUSED_EGRESS, "not in its egress");
     metric_add(w->metrics, M_OUT, 1);

@@ -43,6 +43,7 @@ static void on_ready(void *ctx, struct rpc_conn *c)
     struct link *l = ctx;
     l->state = LINK_UP;
     l->retry_ms = RETRY_MIN_MS;
+    l->clock = (struct offset){0}; /* another host may answer there now */
     l->owner->handler.up(l->owner->ctx, l->host);
 }
 

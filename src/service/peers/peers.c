@@ -66,6 +66,7 @@ int peers_new(uv_loop_t *loop, const struct peers_config *c, const struct peers_
     p->platform = xstrdup(c->platform);
     p->host = xstrdup(c->host);
     p->name = xasprintf("control@%s", c->host);
+    peers_clock_start(p);
     int r = peers_set_tls(p, &c->tls, e);
     if (r >= 0)
         r = listeners_start(p, c->listen_fds, c->n_listen, e);
@@ -85,6 +86,7 @@ void peers_free(struct peers *p)
     peers_set(p, NULL, 0);
     incoming_stop_all(p);
     listeners_stop(p);
+    peers_clock_stop(p);
     peers_unref(p);
 }
 
@@ -206,5 +208,8 @@ void peers_on_call(struct peers *p, const char *host, struct rpc_req *req, const
         rpc_reply_error(req, &e);
         return;
     }
-    p->handler.call(p->ctx, host, req, method, params);
+    if (!strcmp(method, "clock"))
+        peers_clock_answer(req);
+    else
+        p->handler.call(p->ctx, host, req, method, params);
 }

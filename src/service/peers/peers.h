@@ -11,11 +11,13 @@
 #include "base/ip/ip.h"
 #include "base/rpc/rpc.h"
 #include "base/tls/tls.h"
+#include "domain/replication/offset.h"
 
 #define PEERS_PORT 7400
 #define PEERS_MAX 256
 /* TCP_USER_TIMEOUT: a round trip and a few retransmissions; under one probe interval */
 #define PEERS_SILENCE_MS 4000u
+#define PEERS_CLOCK_MS 2000u /* clocks are compared so often */
 
 struct peers;
 
@@ -56,6 +58,9 @@ MUST_CHECK int peers_set_tls(struct peers *p, const struct tls_files *f, struct 
 void peers_set(struct peers *p, const struct peers_target *targets, size_t n);
 /* Ends what that host has dialled: it is not admitted any more. */
 void peers_expel(struct peers *p, const char *host);
+/* How far the clock of that host is off, as measured last; false: not measured since its link came
+ * up. */
+bool peers_clock(const struct peers *p, const char *host, struct offset_sample *ret);
 bool peers_is_up(const struct peers *p, const char *host);
 /* Where calls to that host go; NULL while there is no link. Not to be kept. */
 struct rpc_conn *peers_conn(const struct peers *p, const char *host);

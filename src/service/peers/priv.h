@@ -22,6 +22,7 @@ struct link { /* outgoing, one a target */
     struct rpc_conn *conn;
     uint64_t retry_ms;
     int open_handles;
+    struct offset clock;
 };
 
 struct incoming {
@@ -52,7 +53,8 @@ struct peers {
     size_t n_incoming;
     struct listener *listeners;
     size_t n_listeners;
-    int refs; /* ours and one for each link, incoming link and listener */
+    uv_timer_t clock_timer;
+    int refs; /* ours and one for each link, incoming link, listener, timer, question under way */
     bool closing;
 };
 
@@ -66,3 +68,6 @@ MUST_CHECK int listeners_start(struct peers *p, const int *fds, size_t n, struct
 void listeners_stop(struct peers *p);
 void incoming_stop_all(struct peers *p);
 void peers_tune_socket(int fd);
+void peers_clock_start(struct peers *p);
+void peers_clock_stop(struct peers *p);
+void peers_clock_answer(struct rpc_req *req);

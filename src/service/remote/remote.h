@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands from afar: a TLS listener where operators prove themselves by a token and then ask what
  * they could ask on a host. The server is known by its certificate, the client by the first call,
- * "login" {"token"}; before it a connection may say nothing else, has little memory and little
- * time, and connections come at a bounded rate. On the control loop.
- *
- * The certificate is read anew for each connection: a renewed one is used at once. */
+ * "login" {"token"}; before it a connection may say nothing else (and has as little as
+ * base/rpc/guests.h leaves it). On the control loop. */
 #pragma once
 
 #include "base/ip/ip.h"

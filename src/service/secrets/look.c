@@ -31,6 +31,7 @@ json_t *secrets_resealed(const struct secrets *s, const char *name, json_t *old)
     return doc;
 }
 
+/* Its data key, that is. */
 static bool all_have_newest(const struct secrets *s, const json_t *doc)
 {
     const json_t *version = secret_doc_version(doc, secret_doc_newest(doc));
@@ -48,11 +49,18 @@ static bool all_have_newest(const struct secrets *s, const json_t *doc)
     return true;
 }
 
+bool secrets_taken(const struct secrets *s, const json_t *doc)
+{
+    return all_have_newest(s, doc)
+           && (!s->c.taken
+               || s->c.taken(s->c.ctx, json_opt_str(doc, "name", ""), secret_doc_newest(doc)));
+}
+
+/* How long two passwords of one account are valid, secrets_step() says. */
 static json_t *mended(const struct secrets *s, const char *name, json_t *old)
 {
     json_t *doc = secrets_resealed(s, name, old);
-    if (all_have_newest(s, doc)
-        && (!s->c.taken || s->c.taken(s->c.ctx, name, secret_doc_newest(doc)))) {
+    if (!secret_doc_made(doc) && secrets_taken(s, doc)) {
         json_t *next = secret_doc_pruned(doc);
         json_decref(doc);
         doc = next;

@@ -103,33 +103,47 @@ json_t *secrets_list(struct secrets *s)
     return list;
 }
 
+const json_t *secrets_stored(struct secrets *s, const char *name)
+{
+    const json_t *doc = documents_synced(s->docs) ? documents_get(s->docs, name) : NULL;
+    return doc && secret_doc_check(doc, NULL) >= 0 ? doc : NULL;
+}
+
+bool secrets_synced(const struct secrets *s)
+{
+    return documents_synced(s->docs);
+}
+
+json_t *secrets_all(struct secrets *s)
+{
+    return documents_all(s->docs);
+}
+
 /* ---- opening */
 
 static int missing(const char *name, struct err *e)
 {
+    if (model_secret_is_made(name))
+        return err_set(e, ERR_NOT_FOUND,
+            "the password of database %s is not made yet: whoever leads the platform does so",
+            name + strlen(MODEL_CREDENTIAL_PREFIX));
     err_set(e, ERR_NOT_FOUND, "secret %s is not set; `mcp secret set %s`", name, name);
     err_fix(e, "mcp secret set %s", name);
     return ERR_NOT_FOUND;
 }
 
-int secrets_open(struct secrets *s, const char *name, const char *module, struct secret **ret,
-    int64_t *ret_version, struct err *e)
+static int find_doc(struct secrets *s, const char *name, const json_t **ret, struct err *e)
 {
-    const json_t *doc = secrets_get(s, name);
-    const struct model_module *m = s->model ? model_find_module(s->model, module) : NULL;
-    if (!doc && !documents_synced(s->docs))
+    *ret = secrets_get(s, name);
+    if (!*ret && !documents_synced(s->docs))
         return err_set(e, ERR_UNAVAILABLE,
             "secret %s is not known on this host, and the state store does not answer", name);
-    if (!doc)
-        return missing(name, e);
-    if (!m || !secret_module_asks(m, name))
-        return err_set(e, ERR_DENIED, "module %s does not ask for secret %s", module, name);
-    if (!secret_doc_granted(doc, module)) {
-        err_set(e, ERR_DENIED, "secret %s is not granted to module %s; `mcp secret grant %s %s`",
-            name, module, name, module);
-        err_fix(e, "mcp secret grant %s %s", name, module);
-        return ERR_DENIED;
-    }
+    return *ret ? 0 : missing(name, e);
+}
+
+static int open_doc(struct secrets *s, const char *name, const json_t *doc, struct secret **ret,
+    int64_t *ret_version, struct err *e)
+{
     const json_t *version = secret_doc_for_host(doc, s->c.host);
     if (!version)
         return err_set(e, ERR_UNAVAILABLE,
@@ -143,6 +157,35 @@ int secrets_open(struct secrets *s, const char *name, const char *module, struct
     return 0;
 }
 
+int secrets_open(struct secrets *s, const char *name, const char *module, struct secret **ret,
+    int64_t *ret_version, struct err *e)
+{
+    const json_t *doc;
+    const struct model_module *m = s->model ? model_find_module(s->model, module) : NULL;
+    const struct model_function *f = s->model && !m ? model_find_function(s->model, module) : NULL;
+    m = f ? &f->as : m;
+    int r = find_doc(s, name, &doc, e);
+    if (r < 0)
+        return r;
+    if (!m || !secret_module_asks(m, name))
+        return err_set(e, ERR_DENIED, "module %s does not ask for secret %s", module, name);
+    if (!secret_doc_granted(doc, module)) {
+        err_set(e, ERR_DENIED, "secret %s is not granted to module %s; `mcp secret grant %s %s`",
+            name, module, name, module);
+        err_fix(e, "mcp secret grant %s %s", name, module);
+        return ERR_DENIED;
+    }
+    return open_doc(s, name, doc, ret, ret_version, e);
+}
+
+int secrets_open_login(struct secrets *s, const char *name, struct secret **ret, struct err *e)
+{
+    const json_t *doc;
+    int64_t v;
+    int r = find_doc(s, name, &doc, e);
+    return r < 0 ? r : open_doc(s, name, doc, ret, &v, e);
+}
+
 /* ---- changing */
 
 struct change {
@@ -151,7 +194,10 @@ struct change {
     struct secret *value; /* NULL: none is set */
     json_t *modules;
     bool grant; /* else taken away */
-    bool must_exist;
+    bool must_exist, must_be_new;
+    bool is_made;
+    char database[MODEL_DATABASE_NAME_MAX + 1], module[MODEL_NAME_MAX + 1], hash[64];
+    int64_t overlap_ms;
     int64_t keep;
     char *by;
     secrets_done_fn done;
@@ -207,9 +253,12 @@ static int add_version(struct change *c, const json_t *old,
         secret_len(c->value), hosts, &value, &keys, e);
     json_decref(granted);
     json_decref(hosts);
-    if (r < 0)
-        return r;
-    return secret_doc_add(old, c->name, value, keys, c->keep, note, ret, e);
+    if (r >= 0)
+        r = secret_doc_add(old, c->name, value, keys, c->keep, note, ret, e);
+    const struct secret_made made = {c->database, c->module, c->hash, c->overlap_ms};
+    if (r >= 0 && c->is_made)
+        *ret = secret_doc_with_made(*ret, &made);
+    return r;
 }
 
 static int set_grants(
@@ -234,7 +283,11 @@ static int check_old(const struct change *c, const json_t *old, struct err *e)
     if (!old)
         return c->must_exist ? missing(c->name, e) : 0;
     int r = secret_doc_check(old, e);
-    return r < 0 ? err_wrap(e, "the stored secret %s", c->name) : 0;
+    if (r < 0)
+        return err_wrap(e, "the stored secret %s", c->name);
+    if (c->must_be_new)
+        return err_set(e, ERR_CONFLICT, "secret %s is there already", c->name);
+    return c->is_made ? secret_made_may_rotate(old, secrets_taken(c->s, old), e) : 0;
 }
 
 static int edit(void *ctx, json_t *old, json_t **ret, struct err *e)
@@ -268,7 +321,15 @@ void secrets_set(struct secrets *s, const struct secrets_set *what, secrets_done
 {
     struct change *c = change_new(s, what->name, what->by, fn, ctx);
     c->must_exist = what->must_exist;
+    c->must_be_new = what->must_be_new;
     c->keep = what->keep;
+    if (what->made) {
+        c->is_made = true;
+        str_copy(c->database, sizeof c->database, what->made->database);
+        str_copy(c->module, sizeof c->module, what->made->module);
+        str_copy(c->hash, sizeof c->hash, what->made->hash);
+        c->overlap_ms = what->made->overlap_ms;
+    }
     for (size_t i = 0; i < what->n_modules; i++)
         json_array_append_new(c->modules, json_string(what->modules[i]));
     struct err e = {0};
@@ -312,6 +373,46 @@ void secrets_remove(struct secrets *s, const char *name, secrets_done_fn fn, voi
 {
     struct change *c = change_new(s, name, "", fn, ctx);
     documents_edit(s->docs, c->name, edit_away, on_done, c);
+}
+
+struct step {
+    struct secrets *s;
+    struct secret_made_facts facts;
+    char *by;
+    secrets_done_fn done;
+    void *ctx;
+};
+
+static int edit_step(void *ctx, json_t *old, json_t **ret, struct err *e)
+{
+    struct step *q = ctx;
+    char stamp[CLOCK_STAMP_SIZE];
+    clock_format_rfc3339(clock_wall_ms(), stamp);
+    struct secret_change_note note = {q->by, stamp};
+    const char *what;
+    if (!old || secret_doc_check(old, e) < 0 || !secret_doc_made(old))
+        return err_set(e, ERR_NOT_FOUND, "no longer there");
+    json_t *next = secret_made_step(old, &q->facts, &note, &what);
+    *ret = next ? next : json_incref(old);
+    return 0;
+}
+
+static void on_stepped(void *ctx, const json_t *doc, const struct err *e)
+{
+    struct step *q = ctx;
+    q->done(q->ctx, doc, e);
+    secrets_unref(q->s);
+    free(q->by);
+    free(q);
+}
+
+void secrets_step(struct secrets *s, const char *name, const struct secret_made_facts *f,
+    const char *by, secrets_done_fn fn, void *ctx)
+{
+    struct step *q = xcalloc(1, sizeof *q);
+    *q = (struct step){.s = s, .facts = *f, .by = xstrdup(by), .done = fn, .ctx = ctx};
+    secrets_ref(s);
+    documents_edit(s->docs, name, edit_step, on_stepped, q);
 }
 
 /* Answers come from the loop, never from within the call. */

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/seal/seal.h"
+#include "domain/secret/made.h"
 #include "domain/secret/secret.h"
 #include "service/documents/documents.h"
 
@@ -47,6 +48,8 @@ struct secrets_set {
     size_t n_modules;
     int64_t keep;      /* 0: as it was, else 1 */
     bool must_exist;   /* a rotation */
+    bool must_be_new;
+    const struct secret_made *made; /* by the platform; NULL: by people. Its value is the password */
     const char *by;
 };
 /* The next version. Everything is copied; the copy of the value is wiped. */
@@ -54,11 +57,23 @@ void secrets_set(struct secrets *s, const struct secrets_set *what, secrets_done
 void secrets_grant(struct secrets *s, const char *name, const char *const *modules, size_t n,
     bool granted, const char *by, secrets_done_fn fn, void *ctx);
 void secrets_remove(struct secrets *s, const char *name, secrets_done_fn fn, void *ctx);
+/* One that the platform made, as it shall be by these facts (domain/secret/made.h). */
+void secrets_step(struct secrets *s, const char *name, const struct secret_made_facts *f,
+    const char *by, secrets_done_fn fn, void *ctx);
 
 /* [secret_doc_show()], by name. */
 json_t *secrets_list(struct secrets *s);
 const json_t *secrets_get(struct secrets *s, const char *name); /* the document, borrowed; NULL */
+/* The same as the state store has it, never what the disk remembers; NULL: none, or not known. */
+const json_t *secrets_stored(struct secrets *s, const char *name);
+bool secrets_synced(const struct secrets *s); /* secrets_stored() knows all of them */
+json_t *secrets_all(struct secrets *s); /* by name, borrowed: for json_object_foreach */
+/* Is the newest version sealed to every host that may have it, and in place there? */
+bool secrets_taken(const struct secrets *s, const json_t *doc);
 /* The value for a module of this host: it must ask for the secret and have been granted it. The
  * error is what the waiting unit says. */
 MUST_CHECK int secrets_open(struct secrets *s, const char *name, const char *module,
     struct secret **ret, int64_t *ret_version, struct err *e);
+/* The value for this host itself: its login to servers that others run. */
+MUST_CHECK int secrets_open_login(
+    struct secrets *s, const char *name, struct secret **ret, struct err *e);

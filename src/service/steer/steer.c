@@ -266,6 +266,17 @@ int steer_service_view(
     return 0;
 }
 
+void steer_service_away(struct steer_service *s, const json_t *doc)
+{
+    struct steer_event ev = {.kind = STEER_AWAY, .away = doc};
+    step(s, &ev);
+}
+
+const struct steer_plan *steer_service_plan(const struct steer_service *s)
+{
+    return steer_plan_of(s->steer);
+}
+
 json_t *steer_service_health(const struct steer_service *s)
 {
     return steer_plan_of(s->steer) ? steer_choices_format(s->steer, s->health_seq) : NULL;

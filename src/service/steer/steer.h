@@ -67,6 +67,10 @@ MUST_CHECK int steer_service_set_model(
  * is not its own. */
 MUST_CHECK int steer_service_view(
     struct steer_service *s, const char *from_host, const json_t *view, struct err *e);
+/* Which regions somebody steers away from, as the state store has it (domain/steering/away.h). */
+void steer_service_away(struct steer_service *s, const json_t *doc);
+/* The plan in force; NULL before the first model. */
+const struct steer_plan *steer_service_plan(const struct steer_service *s);
 /* The newest health message, the caller's; NULL before the first model. */
 json_t *steer_service_health(const struct steer_service *s);
 /* params: {"name", "type" (default "A"), "from"}. *ret as `mcp explain dns --json` prints it. */

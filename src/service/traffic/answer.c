@@ -19,6 +19,19 @@ static void count_region(struct buyer *b, const char *name)
     b->region = r->name;
 }
 
+static void tell(struct engine *e, const struct item *i, const char *region)
+{
+    const struct traffic_config *c = e->config;
+    if (!c->event)
+        return;
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:I,s:I,s:I,s:I,s:s,s:s,s:I}", "event", "ack",
+        "at_ms", (json_int_t)(e->now_us / 1000), "sent_ms", (json_int_t)(i->tried_us / 1000),
+        "due_ms", (json_int_t)(i->due_us / 1000), "client", (json_int_t)i->buyer->index, "country",
+        i->buyer->who->country, "region", region, "seq", (json_int_t)i->seq);
+    if (event) /* a region that is no UTF-8 is nobody's */
+        c->event(c->ctx, event);
+}
+
 static void acknowledged(struct engine *e, struct item *i, bool repeated, const char *id)
 {
     struct buyer *b = i->buyer;
@@ -48,6 +61,7 @@ static void order_taken(
         return;
     }
     count_region(i->buyer, json_opt_str(order, "region", ""));
+    tell(e, i, json_opt_str(order, "region", ""));
     acknowledged(e, i, status == 200, id);
 }
 

@@ -50,6 +50,23 @@ static bool is_from_asked(const struct buyer *b, const struct sockaddr_storage *
            && ip_eq(&address, &b->engine->config->nameservers[b->names.server]);
 }
 
+static void tell(const struct buyer *b)
+{
+    const struct traffic_config *c = b->engine->config;
+    if (!c->event || b->names.tries || !b->names.n)
+        return;
+    json_t *addresses = json_array();
+    for (size_t i = 0; i < b->names.n; i++) {
+        char text[IP_TEXT_SIZE];
+        ip_format(&b->names.addresses[i], text);
+        json_array_append_new(addresses, json_string(text));
+    }
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:I,s:I,s:I,s:s,s:o}", "event", "answer",
+        "at_ms", (json_int_t)engine_now_ms(b->engine), "until_ms", (json_int_t)b->names.until_ms,
+        "client", (json_int_t)b->index, "country", b->who->country, "addresses", addresses);
+    c->event(c->ctx, event);
+}
+
 static void on_event(struct source *s, uint32_t events)
 {
     struct buyer *b = CONTAINER_OF(s, struct buyer, source);
@@ -64,7 +81,10 @@ static void on_event(struct source *s, uint32_t events)
             return;
         if (!is_from_asked(b, &from) || !dns_answer_read(msg, (size_t)n, &b->asked, &a))
             continue;
+        bool asked = b->names.tries != 0;
         act(b, names_answer(&b->names, &a, engine_now_ms(b->engine)));
+        if (asked)
+            tell(b);
         conn_sweep(b);
     }
 }

@@ -83,6 +83,7 @@ static void drop_late(struct engine *e, struct buyer *b)
 static void begin(struct engine *e, struct item *i)
 {
     struct buyer *b = i->buyer;
+    i->tried_us = e->now_us;
     struct conn *c = conn_idle_take(b);
     if (c) {
         conn_give(c, i);

@@ -37,6 +37,7 @@ struct item {
     uint32_t seq;
     uint64_t due_us; /* the instant it was scheduled for */
     uint64_t at_us;  /* when it is tried again */
+    uint64_t tried_us; /* when its last attempt began */
     unsigned tries;
 };
 

@@ -4,8 +4,9 @@
 #include "base/clock/clock.h"
 
 #include <inttypes.h>
+#include <string.h>
 
-#define LOST_SHOWN 20
+#define LOST_SHOWN 10000 /* a drill looks for each of them */
 
 static void put_u64(json_t *o, const char *key, uint64_t v)
 {
@@ -105,16 +106,73 @@ static json_t *figures_json(const struct engine *e, const struct figures *f)
     return o;
 }
 
+static void outage_add(struct outage *sum, const struct outage *o)
+{
+    if (o->longest_us > sum->longest_us)
+        *sum = *o;
+}
+
+static void delays_sum(struct delays *sum, const struct delays *d)
+{
+    for (size_t i = 0; i < DELAYS_BUCKETS; i++)
+        sum->buckets[i] += d->buckets[i];
+    sum->n += d->n;
+    sum->max_us = MAX(sum->max_us, d->max_us);
+}
+
+static void counts_add(uint64_t *sum, const uint64_t *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] += v[i];
+}
+
+static void figures_add(struct figures *sum, const struct figures *f)
+{
+    sum->scheduled += f->scheduled;
+    sum->begun += f->begun;
+    sum->acked += f->acked;
+    sum->repeated += f->repeated;
+    sum->not_sent += f->not_sent;
+    sum->unanswered += f->unanswered;
+    sum->refused += f->refused;
+    sum->retries += f->retries;
+    sum->reads_scheduled += f->reads_scheduled;
+    sum->reads_answered += f->reads_answered;
+    sum->reads_stale += f->reads_stale;
+    sum->reads_failed += f->reads_failed;
+    sum->reads_not_sent += f->reads_not_sent;
+    counts_add(sum->troubles, f->troubles, TROUBLE_COUNT);
+    counts_add(sum->statuses, f->statuses, STATUSES);
+    outage_add(&sum->writes, &f->writes);
+    outage_add(&sum->reads, &f->reads);
+    delays_sum(&sum->write_delays, &f->write_delays);
+    delays_sum(&sum->read_delays, &f->read_delays);
+}
+
 static const char *country_of(const struct buyer *b)
 {
     return *b->who->country ? b->who->country : "here";
 }
 
-static json_t *regions_json(const struct buyer *b)
+static void add_regions(json_t *o, const struct buyer *b)
 {
-    json_t *o = json_object();
     for (size_t i = 0; i < b->n_regions; i++)
-        put_u64(o, b->regions[i].name, b->regions[i].n);
+        put_u64(o, b->regions[i].name,
+            (uint64_t)json_opt_int(o, b->regions[i].name, 0) + b->regions[i].n);
+}
+
+/* Several buyers of a country: their sums, and the outage of the one that waited longest. */
+static json_t *country_json(const struct engine *e, const char *country)
+{
+    _cleanup_free_ struct figures *sum = xcalloc(1, sizeof *sum);
+    json_t *regions = json_object();
+    for (size_t i = 0; i < e->n_buyers; i++)
+        if (!strcmp(country_of(&e->buyers[i]), country)) {
+            figures_add(sum, &e->buyers[i].f);
+            add_regions(regions, &e->buyers[i]);
+        }
+    json_t *o = figures_json(e, sum);
+    json_object_set_new(o, "regions", regions);
     return o;
 }
 
@@ -122,10 +180,9 @@ static json_t *by_country(const struct engine *e)
 {
     json_t *all = json_object();
     for (size_t i = 0; i < e->n_buyers; i++) {
-        const struct buyer *b = &e->buyers[i];
-        json_t *o = figures_json(e, &b->f);
-        json_object_set_new(o, "regions", regions_json(b));
-        json_object_set_new(all, country_of(b), o);
+        const char *country = country_of(&e->buyers[i]);
+        if (!json_object_get(all, country))
+            json_object_set_new(all, country, country_json(e, country));
     }
     return all;
 }
@@ -186,24 +243,34 @@ json_t *report_all(struct engine *e)
     return o;
 }
 
-static json_t *second_of(const struct engine *e, const struct buyer *b)
+static void add_second(json_t *o, const struct engine *e, const struct buyer *b)
 {
-    json_t *o = json_object();
-    put_u64(o, "acked", b->f.acked);
-    put_u64(o, "errors", errors_sum(&b->f));
-    put_ms(o, "write_gap_ms", outage_open_us(&b->f.writes, e->now_us));
-    put_ms(o, "read_gap_ms", outage_open_us(&b->f.reads, e->now_us));
+    uint64_t writes = (outage_open_us(&b->f.writes, e->now_us) + 500) / 1000,
+             reads = (outage_open_us(&b->f.reads, e->now_us) + 500) / 1000;
+    put_u64(o, "acked", (uint64_t)json_opt_int(o, "acked", 0) + b->f.acked);
+    put_u64(o, "errors", (uint64_t)json_opt_int(o, "errors", 0) + errors_sum(&b->f));
+    put_u64(o, "write_gap_ms", MAX((uint64_t)json_opt_int(o, "write_gap_ms", 0), writes));
+    put_u64(o, "read_gap_ms", MAX((uint64_t)json_opt_int(o, "read_gap_ms", 0), reads));
     if (b->region)
         json_object_set_new(o, "region", json_string(b->region));
-    return o;
+}
+
+static json_t *seconds_by_country(const struct engine *e)
+{
+    json_t *all = json_object();
+    for (size_t i = 0; i < e->n_buyers; i++) {
+        const char *country = country_of(&e->buyers[i]);
+        if (!json_object_get(all, country))
+            json_object_set_new(all, country, json_object());
+        add_second(json_object_get(all, country), e, &e->buyers[i]);
+    }
+    return all;
 }
 
 json_t *report_second(struct engine *e)
 {
     static const char *const phases[] = {"run", "drain", "compare", "end"};
-    json_t *o = json_object(), *all = json_object();
-    for (size_t i = 0; i < e->n_buyers; i++)
-        json_object_set_new(all, country_of(&e->buyers[i]), second_of(e, &e->buyers[i]));
+    json_t *o = json_object();
     json_object_set_new(o, "phase", json_string(phases[e->phase]));
     put_time(o, "time", e, e->now_us);
     put_ms(o, "elapsed_ms", e->now_us - e->start_us);
@@ -215,7 +282,7 @@ json_t *report_second(struct engine *e)
     put_u64(o, "not_sent", e->f.not_sent);
     put_ms(o, "write_gap_ms", outage_open_us(&e->f.writes, e->now_us));
     put_ms(o, "read_gap_ms", outage_open_us(&e->f.reads, e->now_us));
-    json_object_set_new(o, "by_country", all);
+    json_object_set_new(o, "by_country", seconds_by_country(e));
     e->acked_before = e->f.acked;
     return o;
 }

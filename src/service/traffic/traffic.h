@@ -23,7 +23,7 @@
 #include "base/json/json.h"
 
 #define TRAFFIC_NAMESERVERS_MAX 16
-#define TRAFFIC_BUYERS_MAX 64
+#define TRAFFIC_BUYERS_MAX 256
 #define TRAFFIC_SEND_MS 1000
 #define TRAFFIC_RATE_MAX 100000
 #define TRAFFIC_CONNECTIONS_MAX 4096
@@ -52,6 +52,13 @@ struct traffic_config {
     const char *ledger;   /* NULL: ./traffic-RUN.ledger */
     int stop_fd; /* readable: stop placing orders, then compare; again: give up. -1: none */
     void (*progress)(void *ctx, const json_t *second); /* once a second; may be NULL */
+    /* Each acknowledgement and each answer of a name server, times as clock_boot_ms():
+     *   {"event": "ack", "at_ms", "sent_ms": its last attempt, "due_ms", "client", "country",
+     *    "region": that took it, "seq"}
+     *   {"event": "answer", "at_ms", "until_ms": end of its life, "client", "country",
+     *    "addresses": []}
+     * `client` counts the buyers from 0. May be NULL. */
+    void (*event)(void *ctx, const json_t *event);
     void *ctx;
 };
 

@@ -40,17 +40,24 @@ static bool all_pass(const json_t *items)
     return true;
 }
 
-static json_t *facts_of(
-    const struct compare *c, const char *host, const json_t *clocks, struct err *e)
+static json_t *facts_of(const struct compare *c, const char *host, struct err *e)
 {
     json_t *facts = NULL;
     if (call(c, host, "data.facts", json_object(), &facts, e) < 0)
         return NULL;
     json_object_set_new(facts, "host", json_string(host));
-    const json_t *clock = json_object_get(clocks, host);
-    if (json_is_integer(json_object_get(clock, "offset_ms")))
-        json_object_set(facts, "clock_offset_ms", json_object_get(clock, "offset_ms"));
     return facts;
+}
+
+/* Both were compared with the clock of whoever answers. */
+static void add_clock(
+    const struct compare *c, const json_t *clocks, const char *host, json_t *facts)
+{
+    const json_t *source = json_object_get(clocks, c->d->source->host),
+                 *replica = json_object_get(clocks, host);
+    if (json_is_integer(source) && json_is_integer(replica))
+        json_object_set_new(facts, "clock_offset_ms",
+            json_integer(json_integer_value(replica) - json_integer_value(source)));
 }
 
 int verify_preflight(const struct replication_doc *d, const char *database,
@@ -58,7 +65,7 @@ int verify_preflight(const struct replication_doc *d, const char *database,
     json_t **ret, struct err *e)
 {
     const struct compare c = {d, caller, database};
-    _cleanup_json_ json_t *source = facts_of(&c, d->source->host, clocks, e);
+    _cleanup_json_ json_t *source = facts_of(&c, d->source->host, e);
     if (!source)
         return err_wrap(e, "the source, %s", d->source->host);
     json_t *replicas = json_array();
@@ -71,7 +78,9 @@ int verify_preflight(const struct replication_doc *d, const char *database,
             continue;
         own.source_id = d->source->id;
         own.replica_id = m->id;
-        _cleanup_json_ json_t *facts = facts_of(&c, m->host, clocks, &failed);
+        _cleanup_json_ json_t *facts = facts_of(&c, m->host, &failed);
+        if (facts)
+            add_clock(&c, clocks, m->host, facts);
         json_t *items = facts ? preflight_judge(source, facts, &own) : unreachable(&failed);
         bool pass = all_pass(items);
         passed &= pass;

@@ -15,7 +15,8 @@ struct verify_caller {
 };
 
 /* {"passed", "replicas": [{"host", "region", "passed", "items": [...]}]} A member that does not
- * answer has one item, "reach". `clocks`: {host: {"offset_ms", ...}} against the source, or NULL. */
+ * answer has one item, "reach". `clocks`: {host: ms ahead of one and the
+ * same clock, its own 0}, or NULL. */
 MUST_CHECK int verify_preflight(const struct replication_doc *d, const char *database,
     const struct preflight_wish *wish, const json_t *clocks, const struct verify_caller *caller,
     json_t **ret, struct err *e);

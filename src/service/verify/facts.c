@@ -74,8 +74,16 @@ static int lists(struct sql_conn *c, json_t *facts, struct err *e)
             "NOT LIKE '\\'root\\'@%' AND grantee NOT LIKE '\\'mysql%' AND grantee NOT LIKE "
             "'\\'mcp\\\\_%' AND grantee NOT LIKE '\\'mariadb.sys%' GROUP BY grantee LIMIT 101"},
     };
+    /* By InnoDB's own dictionary: table_constraints opens every view there is, those of sys with their
+     * many temporary tables, and MariaDB 10.11 has died of it. */
+    static const char of_mariadb[] =
+        "SELECT REPLACE(t.name, '/', '.') FROM information_schema.innodb_sys_indexes i JOIN "
+        "information_schema.innodb_sys_tables t ON t.table_id = i.table_id WHERE i.name = "
+        "'GEN_CLUST_INDEX' AND t.name LIKE '%/%' AND t.name NOT LIKE '%#%' AND "
+        "SUBSTRING_INDEX(t.name, '/', 1) NOT IN " OURS " ORDER BY 1 LIMIT 101";
+    bool mariadb = sql_server(c)->vendor == SQL_MARIADB;
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
-        if (list(c, facts, all[i].key, all[i].query, e) < 0)
+        if (list(c, facts, all[i].key, mariadb && i == 0 ? of_mariadb : all[i].query, e) < 0)
             return e->code;
     return 0;
 }

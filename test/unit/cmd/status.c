@@ -32,19 +32,22 @@ static void test_all_well(void **state)
         "\"units\":[{\"name\":\"api-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
         "\"state\":\"ready\",\"pid\":9,\"restarts\":0,\"reason\":\"\",\"since_ms\":1799996400000},"
         "{\"name\":\"wms-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
-        "\"state\":\"pending\",\"pid\":0,\"restarts\":0,\"reason\":\"standby: admitted by promotion\"}]}",
+        "\"state\":\"ready\",\"pid\":0,\"restarts\":0,\"standby\":true,\"admitted\":false,\"reason\":\"standby: admitted by promotion\"},"
+        "{\"name\":\"ai-1\",\"kind\":\"module\",\"region\":\"ap-hongkong\",\"host\":\"hk1\","
+        "\"state\":\"ready\",\"pid\":9,\"restarts\":0,\"admitted\":false,\"reason\":\"not admitted: another region has taken over\"}]}",
         "reindeers, revision 3: READY\n"
         "state store etcd: connected; as host hk1 sees it\n"
         "\n"
         "REGION       DUTY  STATE  HOSTS  UNITS  ADDRESS\n"
-        "ap-hongkong  main  up     1/1    2/2    203.0.113.20 2001:db8::20\n"
+        "ap-hongkong  main  up     1/1    3/3    203.0.113.20 2001:db8::20\n"
         "\n"
         "HOST  REGION       STATE    MEMORY  ROLES\n"
         "hk1   ap-hongkong  up     10.0 MiB  control dns(restarted 2x, 60s ago)\n"
         "\n"
-        "UNIT   REGION       HOST  STATE    AGE  RESTARTS  REASON\n"
-        "api-1  ap-hongkong  hk1   ready    60m         0  -\n"
-        "wms-1  ap-hongkong  hk1   standby    -         0  standby: admitted by promotion\n");
+        "UNIT   REGION       HOST  STATE         AGE  RESTARTS  REASON\n"
+        "api-1  ap-hongkong  hk1   ready         60m         0  -\n"
+        "wms-1  ap-hongkong  hk1   standby         -         0  standby: admitted by promotion\n"
+        "ai-1   ap-hongkong  hk1   not admitted    -         0  not admitted: another region has taken over\n");
 }
 
 static void test_what_is_wrong_comes_first(void **state)

@@ -57,6 +57,7 @@ static const struct row {
 } rows[] = {
     {"a public host", "a1", LEAF_HOST, NULL, "spiffe://shop/host/a1", 4, 0, NULL},
     {"a host", "a3", LEAF_HOST, NULL, "spiffe://shop/host/a3", 1, 0, NULL},
+    {"its mesh", "a3", LEAF_MESH, NULL, "spiffe://shop/mesh/a3", 0, 0, NULL},
     {"a member", "a2", LEAF_STATE, NULL, "spiffe://shop/control/a2", 1, 0, NULL},
     {"a client of the state store", "a3", LEAF_STATE, NULL, "spiffe://shop/control/a3", 0, 0, NULL},
     {"an edge", "b1", LEAF_EDGE, NULL, NULL, 0, 3, NULL},

@@ -140,6 +140,46 @@ static void test_grants(void **state)
     model_free(m);
 }
 
+/* Who speaks TLS with a server of others, or finds it by a name, has no end there. */
+static void test_ends_of_others(void **state)
+{
+    static const struct {
+        const char *also;
+        bool ends, accounts;
+    } rows[] = {
+        {"external: {hk: \"10.9.0.5:3306\"}", false, true},
+        {"tls: false, external: {hk: \"10.9.0.5:3306\"}", true, true},
+        {"tls: false, external: {hk: \"[fd00::5]:3306\"}", true, true},
+        {"tls: false, external: {hk: \"a.b:3306\"}", false, true},
+        {"tls: false, engine: mysql, external: {hk: \"10.9.0.5:3306\"}", true, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_free_ char *text =
+            xasprintf("%sdata: {t: {source: hk, managed: false, secret: s, %s}}\n"
+                      "modules: {a: {image: oci:a, regions: {hk: 1}, needs: [{data: t, tables: x}]}}\n",
+                HEAD, rows[i].also);
+        struct model *m = parse_ok(text);
+        assert_int_equal(model_database_has_ends(&m->databases[0]), rows[i].ends);
+        assert_int_equal(m->modules[0].n_secrets, rows[i].accounts);
+        model_free(m);
+    }
+}
+
+/* A file with the login comes with each need of a database that the platform runs. */
+static void test_logins(void **state)
+{
+    struct model *m = parse_ok(WHOLE);
+    const struct model_module *api = model_find_module(m, "api"), *w = model_find_module(m, "w");
+    assert_int_equal(api->n_secrets, 1);
+    assert_string_equal(api->secrets[0].name, "data.trade.api");
+    assert_string_equal(api->secrets[0].file, "trade");
+    assert_true(api->secrets[0].made);
+    assert_int_equal(api->secrets[0].mode, 0400);
+    assert_string_equal(w->secrets[0].name, "data.trade.w");
+    assert_int_equal(model_find_module(m, "ai")->n_secrets, 0);
+    model_free(m);
+}
+
 static void test_round_trip(void **state)
 {
     struct model *m = parse_ok(WHOLE), *again = NULL;
@@ -182,6 +222,9 @@ static const struct {
     {"mysql of ours", "data: {t: {source: hk, engine: mysql}}\n", "13:32", "runs no MySQL"},
     {"no address", "data: {t: {source: hk, managed: false, secret: s}}\n", "13:20",
         "`external` does not say"},
+    {"schema of others",
+        "data: {t: {source: hk, managed: false, secret: s, external: {hk: \"a.b:1\"}, schema: x.sql}}\n",
+        "13:84", "`schema` is for those that the platform runs"},
     {"no secret", "data: {t: {source: hk, managed: false, external: {hk: \"a.b:1\"}}}\n", "13:11",
         "without a `secret`"},
     {"no gtid", "data: {t: {source: hk, replication: {gtid: false}}}\n", "13:44", "by GTID"},
@@ -191,6 +234,22 @@ static const struct {
         "13:81", "none that is prompt"},
     {"failover alone", "data: {t: {source: hk, failover: {auto: true}}}\n", "13:41",
         "no replica that could take over"},
+    {"failover of others",
+        "data: {t: {source: hk, replicas: [kr], managed: false, secret: s, external: {hk: "
+        "\"a.b:1\", kr: \"c.d:1\"}, failover: {auto: true}}}\n",
+        "13:122", "which others run has stopped writing"},
+    {"fence of ours",
+        "data: {t: {source: hk, replicas: [kr], failover: {fence: {by: statement}}}}\n",
+        "13:63", "for servers that others run"},
+    {"fence by which",
+        "data: {t: {source: hk, replicas: [kr], managed: false, secret: s, external: {hk: \"a.b:1\", kr: \"c.d:1\"}, failover: {fence: {by: function}}}}\n",
+        "13:128", "which function fences"},
+    {"fence by none",
+        "data: {t: {source: hk, replicas: [kr], managed: false, secret: s, external: {hk: \"a.b:1\", kr: \"c.d:1\"}, failover: {fence: {by: function, function: nobody}}}}\n",
+        "13:148", "nobody"},
+    {"fence and function",
+        "data: {t: {source: hk, replicas: [kr], managed: false, secret: s, external: {hk: \"a.b:1\", kr: \"c.d:1\"}, failover: {fence: {by: statement, function: nobody}}}}\n",
+        "13:149", "goes with"},
     {"schedule", "data: {t: {source: hk, backup: {schedule: \"daily 24:00\"}}}\n", "13:43",
         "expected hourly"},
     {"directory", "data: {t: {source: hk, backup: {directory: /a/../b}}}\n", "13:44",
@@ -214,6 +273,10 @@ static const struct {
         DB "modules: {a: {image: oci:a, regions: {hk: 1}, secrets: [t], needs: [{data: t, tables: "
            "[x]}]}}\n",
         "14:57", "gets the file t with its password"},
+    {"secret's file and events",
+        DB "events: {outbox: t}\nmodules: {a: {image: oci:a, regions: {hk: 1}, secrets: [t], needs: "
+           "[{events: publish, key: k}]}}\n",
+        "15:57", "gets the file t with its password"},
 };
 
 static void test_errors_and_their_places(void **state)
@@ -238,6 +301,36 @@ static void test_errors_and_their_places(void **state)
         str_done(&text);
         str_done(&all);
         problems_done(&p);
+    }
+}
+
+/* With members of the state store in two regions none of the two knows that the other is dead. */
+static void test_two_sites_do_not_fail_over_by_themselves(void **state)
+{
+    static const char head[] = "platform: demo\ndomain: example.com\nregions:\n"
+        "  hk: {duty: main, address: 203.0.113.20, network: 10.20.0.0/16}\n"
+        "  kr: {duty: dr, address: 203.0.113.40, network: 10.40.0.0/16}\n"
+        "  th: {network: 10.60.0.0/16}\nhosts:\n"
+        "  hk1: {region: hk, address: 10.20.0.11, public: true}\n"
+        "  hk2: {region: hk, address: 10.20.0.12}\n"
+        "  kr1: {region: kr, address: 10.40.0.11, public: true}\n"
+        "  th1: {region: th, address: 10.60.0.11}\n";
+    static const struct {
+        const char *members, *automatic;
+        bool refused;
+    } rows[] = {{"hk1, kr1, th1", "true", false}, {"hk1, hk2, kr1", "true", true},
+        {"hk1, hk2, kr1", "false", false}, {"kr1", "true", true}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_free_ char *text = xasprintf("%sstate: {members: [%s]}\n"
+            "data: {t: {source: hk, replicas: [kr], failover: {auto: %s}}}\n",
+            head, rows[i].members, rows[i].automatic);
+        struct model *m = NULL;
+        struct err e = {0};
+        int r = model_parse(text, strlen(text), "p.yaml", &m, NULL, &e);
+        assert_int_equal(r < 0, rows[i].refused);
+        assert_true(r >= 0 || strstr(e.message, "neither knows whether the other is dead"));
+        assert_true(r >= 0 || strstr(e.fix, "third region"));
+        model_free(m);
     }
 }
 
@@ -340,8 +433,11 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_grants),
+        cmocka_unit_test(test_logins),
+        cmocka_unit_test(test_ends_of_others),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_errors_and_their_places),
+        cmocka_unit_test(test_two_sites_do_not_fail_over_by_themselves),
         cmocka_unit_test(test_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

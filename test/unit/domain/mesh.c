@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include "domain/mesh/compile.h"
 #include "domain/mesh/mesh.h"
 
 #define HEAD                                                                                       \
@@ -172,6 +173,32 @@ static void test_databases(void **state)
     mesh_view_free(v);
 }
 
+static void test_servers_of_others(void **state)
+{
+    static const struct {
+        const char *text, *address;
+        int port;
+    } rows[] = {{"10.9.0.5:3310", "10.9.0.5", 3310}, {"fd00::5:3306", "fd00::5", 3306},
+        {"10.9.0.5", NULL, 0}, {"a.b:3306", NULL, 0}, {"10.9.0.5:0", NULL, 0}, {"", NULL, 0},
+        {"10.9.0.5:65536", NULL, 0}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct err e = {0};
+        char address[IP_TEXT_SIZE];
+        _cleanup_free_ char *text =
+            xasprintf("{" HEAD ",'databases':[{'name':'t','epoch':1,'port':3306,'socket':'%s'}]}", rows[i].text);
+        struct mesh_view *v = parse(text, &e);
+        assert_int_equal(v != NULL, rows[i].address != NULL);
+        if (!v)
+            continue;
+        const struct mesh_database *db = mesh_view_database(v, "t");
+        ip_format(&db->address, address);
+        assert_string_equal(db->socket, "");
+        assert_string_equal(address, rows[i].address);
+        assert_int_equal(db->address_port, rows[i].port);
+        mesh_view_free(v);
+    }
+}
+
 static void test_who_may(void **state)
 {
     struct mesh_view *v = view();
@@ -318,11 +345,206 @@ static void test_who_may_leave(void **state)
     mesh_view_free(v);
 }
 
+/* -- what control compiles --------------------------------------------------------------------- */
+
+#define DECLARATION                                                                                \
+    "platform: demo\ndomain: example.com\n"                                                        \
+    "regions:\n  hk: {duty: main, network: 10.20.0.0/16}\n  kr: {duty: dr, network: 10.40.0.0/16}\n" \
+    "  th: {network: 10.60.0.0/16}\n"                                                              \
+    "hosts:\n  hk1: {region: hk, address: 10.20.0.11}\n  hk2: {region: hk, address: 10.20.0.12}\n"   \
+    "  kr1: {region: kr, address: 10.40.0.11}\n  th1: {region: th, address: 10.60.0.11}\n"         \
+    "state: {members: [hk1, kr1, th1]}\n"                                                          \
+    "lab: {wan: [{between: [hk, kr], delay: 19ms}, {between: [hk, th], delay: 5ms}, "              \
+    "{between: [kr, th], delay: 45ms}]}\n"                                                         \
+    "data: {trade: {source: hk, replicas: [kr, th], replication: {lag_objective: 1s}}}\n"          \
+    "modules:\n"                                                                                   \
+    "  api: {image: \"oci:x\", regions: {hk: 1}, needs: [{data: trade, access: write, tables: [a]}]}\n" \
+    "  ai: {image: \"oci:x\", regions: {hk: 1}, needs: [{data: trade, tables: [a]}]}\n"            \
+    "  web: {image: \"oci:x\", regions: {hk: 1}}\n"
+
+struct facts {
+    const json_t *doc, *reports; /* by host */
+};
+
+static const json_t *doc_of(void *ctx, const char *database)
+{
+    return ((struct facts *)ctx)->doc;
+}
+
+static const json_t *report_of(void *ctx, const char *host, const char *database)
+{
+    return json_object_get(((struct facts *)ctx)->reports, host);
+}
+
+static json_t *unquoted(const char *text)
+{
+    struct err e = {0};
+    json_t *j;
+    _cleanup_free_ char *copy = xstrdup(text);
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    if (json_parse(copy, strlen(copy), &j, &e) < 0)
+        fail_msg("%s: %s", text, e.message);
+    return j;
+}
+
+#define MEMBER(host, region, id, delay)                                                            \
+    "{'host':'" host "','region':'" region "','address':'10.0.0.1','port':3306,'server_id':" id     \
+    ",'domain_id':" id ",'delay_ms':" delay "}"
+#define DOC(more)                                                                                  \
+    "{'format':1,'epoch':4,'source':'hk1','next_id':4,'changes':0,'members':[" MEMBER("hk1", "hk",  \
+        "1", "0") "," MEMBER("kr1", "kr", "2", "0") "," MEMBER("th1", "th", "3", "0") "]" more "}"
+#define GOOD(lag) "{'state':'replicating','lag_ms':" lag "}"
+
+static json_t *compiled(
+    const struct model *m, const char *self, const char *doc, const char *reports, const json_t *told)
+{
+    _cleanup_json_ json_t *d = doc ? unquoted(doc) : NULL, *r = unquoted(reports);
+    struct facts facts = {d, r};
+    struct mesh_data_facts f = {.model = m,
+        .self = model_find_host(m, self),
+        .doc = doc_of,
+        .report = report_of,
+        .told = told,
+        .ctx = &facts};
+    return mesh_databases_compile(&f);
+}
+
+static struct model *declared(void)
+{
+    struct model *m = NULL;
+    struct err e = {0};
+    if (model_parse(DECLARATION, strlen(DECLARATION), "p.yaml", &m, NULL, &e) < 0)
+        fail_msg("%s: %s", e.where, e.message);
+    return m;
+}
+
+static const char *replicas_in(const json_t *list)
+{
+    static char text[64];
+    size_t i;
+    json_t *p;
+    *text = '\0';
+    json_array_foreach (json_object_get(json_array_get(list, 0), "replicas"), i, p)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? " " : "",
+            json_opt_str(p, "host", "?"));
+    return text;
+}
+
+static void test_replicas_that_may_be_read(void **state)
+{
+    static const struct {
+        const char *name, *self, *reports, *expected;
+        bool again; /* they were told before */
+    } rows[] = {
+        {"nearest first", "hk2", "{'kr1':" GOOD("1") ",'th1':" GOOD("1") "}", "th1 kr1", false},
+        {"here first", "kr1", "{'kr1':" GOOD("1") ",'th1':" GOOD("1") "}", "kr1 th1", false},
+        {"one that lags", "hk1", "{'kr1':" GOOD("1001") ",'th1':" GOOD("1") "}", "th1", true},
+        {"one that comes back", "hk1", "{'kr1':" GOOD("900") ",'th1':" GOOD("800") "}", "th1", false},
+        {"one that stays", "hk1", "{'kr1':" GOOD("900") ",'th1':" GOOD("1000") "}", "th1 kr1", true},
+        {"one that is broken", "hk1", "{'kr1':{'state':'broken','lag_ms':0},'th1':" GOOD("1") "}",
+            "th1", true},
+        {"one whose lag is not known", "hk1", "{'kr1':{'state':'replicating','lag_ms':null}}", "", true},
+        {"nobody heard", "hk1", "{}", "", true},
+        {"a source is no replica", "hk1", "{'hk1':" GOOD("0") "}", "", true},
+    };
+    struct model *m = declared();
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *told = rows[i].again
+                           ? compiled(m, rows[i].self, DOC(""),
+                               "{'kr1':" GOOD("1") ",'th1':" GOOD("1") "}", NULL)
+                           : NULL;
+        json_t *j = compiled(m, rows[i].self, DOC(""), rows[i].reports, told);
+        if (strcmp(replicas_in(j), rows[i].expected) != 0)
+            fail_msg("%s: %s", rows[i].name, replicas_in(j));
+        json_decref(j);
+        json_decref(told);
+    }
+    json_t *j = compiled(m, "hk1",
+        "{'format':1,'epoch':4,'source':'hk1','next_id':3,'members':[" MEMBER("hk1", "hk", "1", "0") ","
+            MEMBER("kr1", "kr", "2", "3600000") "]}",
+        "{'kr1':" GOOD("1") "}", NULL);
+    assert_string_equal(replicas_in(j), ""); /* delayed on purpose */
+    json_decref(j);
+    model_free(m);
+}
+
+#define CHANGE(step)                                                                               \
+    ",'change':{'kind':'switchover','id':1,'from':'hk1','to':'kr1','step':'" step                   \
+    "','step_ms':7000,'begun_ms':1000,'hold_ms':500,'by':'root'}"
+
+static void test_the_source_as_it_is_told(void **state)
+{
+    static const struct {
+        const char *name, *self, *doc, *reports;
+        int64_t hold_until_ms;
+        bool writable;
+        const char *source, *socket;
+    } rows[] = {
+        {"nothing is known", "hk1", NULL, "{}", 0, true, NULL, NULL},
+        {"elsewhere", "hk2", DOC(""), "{'hk1':{'state':'starting'}}", 0, true, "hk1", NULL},
+        {"a replica here", "kr1", DOC(""), "{'kr1':{'state':'broken'}}", 0, true, "hk1", "trade"},
+        {"here, and it says nothing", "hk1", DOC(""), "{}", 0, true, "hk1", "trade"},
+        {"here", "hk1", DOC(""), "{'hk1':{'state':'writable'}}", 0, true, "hk1", "trade"},
+        {"not writable yet", "hk1", DOC(""), "{'hk1':{'state':'starting'}}", 0, false, "hk1", "trade"},
+        {"held", "hk2", DOC(CHANGE("hold")), "{}", 1500, true, "hk1", NULL},
+        {"frozen", "hk2", DOC(CHANGE("freeze")), "{}", 1500, true, "hk1", NULL},
+        {"promoting", "hk2", DOC(CHANGE("promote")), "{}", 22000, true, "hk1", NULL},
+        {"fencing", "hk2", DOC(CHANGE("fencing")), "{}", 0, true, "hk1", NULL},
+        {"promoting, a failover", "hk2", DOC(CHANGE("promoting")), "{}", 22000, true, "hk1", NULL},
+        {"released", "hk2", DOC(CHANGE("release")), "{}", 0, true, "hk1", NULL},
+        {"undone", "hk2", DOC(CHANGE("undo")), "{}", 0, true, "hk1", NULL},
+    };
+    struct model *m = declared();
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *j = compiled(m, rows[i].self, rows[i].doc, rows[i].reports, NULL),
+               *db = json_array_get(j, 0);
+        const char *socket = json_opt_str(db, "socket", NULL);
+        bool known = rows[i].doc != NULL;
+        if (json_opt_int(db, "hold_until_ms", 0) != rows[i].hold_until_ms
+            || json_opt_bool(db, "writable", false) != rows[i].writable
+            || json_opt_int(db, "epoch", -1) != (known ? 4 : 0)
+            || !str_eq(json_opt_str(json_object_get(db, "source"), "host", NULL), rows[i].source)
+            || !socket != !rows[i].socket)
+            fail_msg("%s: %s", rows[i].name, json_text(db));
+        if (socket)
+            assert_string_equal(socket, "/var/lib/mcp/data/trade/run/db.sock");
+        json_decref(j);
+    }
+    model_free(m);
+}
+
+/* What is compiled is read by who is told it. */
+static void test_from_one_to_the_other(void **state)
+{
+    struct model *m = declared();
+    struct mesh_view *v = NULL;
+    struct err e = {0};
+    _cleanup_json_ json_t *doc = json_pack("{s:i,s:i,s:s,s:s,s:s,s:o}", "format", 1, "seq", 1,
+        "platform", "demo", "host", "kr1", "gateway", "100.127.0.1", "databases",
+        compiled(m, "kr1", DOC(""), "{'kr1':" GOOD("1") "}", NULL));
+    if (mesh_view_parse(doc, &v, &e) < 0)
+        fail_msg("%s", e.message);
+    const struct mesh_database *db = mesh_view_database(v, "trade");
+    assert_int_equal(db->epoch, 4);
+    assert_int_equal(db->connections, 200);
+    assert_int_equal(db->share, 100);
+    assert_true(mesh_reader_of(db, "api")->write);
+    assert_false(mesh_reader_of(db, "ai")->write);
+    assert_null(mesh_reader_of(db, "web"));
+    assert_true(db->replicas[0].local);
+    assert_false(db->source->local);
+    mesh_view_free(v);
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_documents),
         cmocka_unit_test(test_lookups),
-        cmocka_unit_test(test_databases), cmocka_unit_test(test_who_may),
+        cmocka_unit_test(test_databases), cmocka_unit_test(test_servers_of_others),
+        cmocka_unit_test(test_replicas_that_may_be_read),
+        cmocka_unit_test(test_the_source_as_it_is_told), cmocka_unit_test(test_from_one_to_the_other), cmocka_unit_test(test_who_may),
         cmocka_unit_test(test_nearest_first),
         cmocka_unit_test(test_who_leaves_is_called_until_others_are_known),
         cmocka_unit_test(test_what_is_outside), cmocka_unit_test(test_who_may_leave)};

@@ -250,6 +250,9 @@ static const struct {
         "`requires` is not built yet"},
     {"secret's name", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, secrets: [../b]}}\n",
         "p.yaml:12:57", "a secret's name"},
+    {"the platform's secret",
+        BASE "modules: {a: {image: oci:a, regions: {hk: 1}, secrets: [data.trade.a]}}\n",
+        "p.yaml:12:57", "the platform's: passwords of databases"},
     {"secret's file",
         BASE "modules: {a: {image: oci:a, regions: {hk: 1}, secrets: [{name: b, file: a/b}]}}\n",
         "p.yaml:12:73", "a secret's name"},
@@ -259,6 +262,16 @@ static const struct {
     {"secrets' files",
         BASE "modules: {a: {image: oci:a, regions: {hk: 1}, secrets: [b, {name: c, file: b}]}}\n",
         "p.yaml:12:67", "two secrets of module a are the file b"},
+    {"a function that is a module",
+        BASE "modules: {a: {image: oci:a, regions: {hk: 1}}}\nfunctions: {a: {image: oci:b}}\n",
+        "p.yaml:13:13", "a is a module and a function"},
+    {"what a function may", BASE "functions: {a: {image: oci:b, may: [dns:All]}}\n",
+        "p.yaml:12:37", "dns:SteerAway or dns:SteerBack"},
+    {"a function's deadline", BASE "functions: {a: {image: oci:b, deadline: 2m}}\n",
+        "p.yaml:12:41", "1m"},
+    {"an unknown function",
+        BASE "modules: {a: {image: oci:a, regions: {hk: 1}, before: [f]}}\n", "p.yaml:12:56",
+        "unknown function \"f\""},
     {"needs nobody", BASE "modules: {a: {image: oci:a, regions: {hk: 1}, needs: [{module: b}]}}\n",
         "p.yaml:12:64", "unknown module \"b\""},
     {"needs itself",
@@ -478,6 +491,32 @@ static void test_long_text_record(void **state)
 }
 
 /* The error count is bounded however much is wrong. */
+static void test_functions(void **state)
+{
+    struct model *m = parse_ok(BASE
+        "modules: {a: {image: oci:a, regions: {hk: 1}, after: [page]}}\n"
+        "functions:\n"
+        "  zoo: {image: oci:z}\n"
+        "  page: {image: oci:p, deadline: 5s, may: [dns:SteerBack], egress: p.example, env: {B: 1, A: 2}}\n");
+    const struct model_function *f = model_find_function(m, "page");
+    assert_int_equal(m->n_functions, 2);
+    assert_int_equal(m->n_modules, 1); /* nothing that is placed */
+    assert_int_equal(f->deadline_ms, 5000);
+    assert_int_equal(f->may, 1u << FUNCTION_STEER_BACK);
+    assert_string_equal(f->as.egress[0].name, "p.example");
+    assert_string_equal(f->as.env[0], "A=2");
+    assert_ptr_equal(model_find_module(m, "a")->after[0], f);
+    assert_null(model_find_module(m, "a")->after[1]);
+    assert_null(model_find_module(m, "a")->before[0]);
+    assert_null(model_find_function(m, "a"));
+    struct model *again;
+    struct err e;
+    assert_int_equal(model_parse_json(m->tree, &again, &e), 0);
+    assert_int_equal(model_find_function(again, "zoo")->deadline_ms, 30000);
+    model_free(again);
+    model_free(m);
+}
+
 static void test_flood(void **state)
 {
     struct str text = STR_INIT, all = STR_INIT;
@@ -507,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_summary),
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_long_text_record),
+        cmocka_unit_test(test_functions),
         cmocka_unit_test(test_flood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

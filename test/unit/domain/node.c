@@ -11,7 +11,7 @@ static struct replication_view view(enum replication_duty duty, uint64_t epoch, 
         .epoch = epoch,
         .self = 1,
         .source = duty == REPLICATION_SOURCE ? 1 : 2,
-        .fresh = fresh,
+        .fresh_ms = fresh ? REPLICATION_FRESH_MS : 0,
         .tls_ready = true,
         .heartbeat_ms = 5000,
         .form = 77};
@@ -142,6 +142,51 @@ static void test_freeze(void **state)
     assert_true(replication_node_refuses(&again, 3, 10));
 }
 
+/* A call to freeze that comes late, of a change before, does not end the freeze that lies on it. */
+static void test_late_freeze(void **state)
+{
+    struct replication_node n;
+    replication_node_init(&n);
+    struct replication_view v = view(REPLICATION_SOURCE, 4, true);
+    struct replication_sample s = {.read_only = true, .epoch = 4, .epoch_server = 1};
+    v.last_change = 7;
+    told(&n, v, 10);
+    feed(&n, &(struct replication_event){.kind = REPLICATION_EV_FREEZE, .id = 9, .epoch = 4}, 20);
+    feed(&n, &(struct replication_event){.kind = REPLICATION_EV_FREEZE, .id = 8, .epoch = 4}, 30);
+    v.last_change = 8;
+    told(&n, v, 40);
+    saw(&n, s, 50);
+    assert_false(replication_node_may_write(&n, 60));
+    assert_int_equal(replication_node_write_until(&n, 60), 0);
+}
+
+/* A document of an epoch before one that was told opens nothing, also after a restart of the role. */
+static void test_late_document(void **state)
+{
+    struct replication_node n, again;
+    struct replication_saved saved;
+    struct replication_sample s = {.read_only = true, .epoch = 1, .epoch_server = 1};
+    replication_node_init(&n);
+    told(&n, view(REPLICATION_REPLICA, 2, true), 10);
+    replication_node_save(&n, &saved);
+    replication_node_init(&again);
+    replication_node_restore(&again, &saved);
+    struct replication_node *both[] = {&n, &again};
+    for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+        told(both[i], view(REPLICATION_SOURCE, 1, true), 20);
+        assert_int_equal(saw(both[i], s, 30), REPLICATION_NOTHING);
+        assert_false(replication_node_may_write(both[i], 40));
+        assert_int_equal(
+            told(both[i], view(REPLICATION_SOURCE, 3, true), 50), REPLICATION_OP_EPOCH);
+    }
+    /* What is left of a document's freshness is its own. */
+    struct replication_view v = view(REPLICATION_SOURCE, 3, true);
+    v.fresh_ms = 500;
+    told(&n, v, 1000);
+    assert_int_equal(replication_node_write_until(&n, 1001), 1500);
+    assert_int_equal(replication_node_write_until(&n, 1500), 0);
+}
+
 /* The document names a replica: it ends following, notes the epoch, is opened. The old one follows it,
  * behind what it wrote itself. */
 static void test_moves(void **state)
@@ -217,6 +262,83 @@ static void test_replica(void **state)
     assert_int_equal(n.state, REPLICATION_BROKEN);
 }
 
+static enum replication_op seeded(struct replication_node *n, bool ok, uint64_t now)
+{
+    return feed(n,
+        &(struct replication_event){
+            .kind = REPLICATION_EV_SEEDED, .ok = ok, .text = "no room"},
+        now);
+}
+
+/* An empty one begins at the start of the source's logs only where these have a start. */
+static void test_a_new_replica(void **state)
+{
+    static const struct {
+        enum replication_log log;
+        enum replication_op op;
+    } rows[] = {{REPLICATION_LOG_WHOLE, REPLICATION_OP_ATTACH},
+        {REPLICATION_LOG_UNKNOWN, REPLICATION_NOTHING},
+        {REPLICATION_LOG_CUT, REPLICATION_OP_RESEED}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct replication_node n;
+        struct replication_view v = view(REPLICATION_REPLICA, 1, true);
+        v.source_log = rows[i].log;
+        replication_node_init(&n);
+        told(&n, v, 10);
+        assert_int_equal(saw(&n, empty, 20), rows[i].op);
+    }
+}
+
+static void test_reseed(void **state)
+{
+    const struct replication_event seeding = {.kind = REPLICATION_EV_SEEDING};
+    struct replication_node n;
+    struct replication_view v = view(REPLICATION_REPLICA, 1, true);
+    struct replication_sample s = {.read_only = true,
+        .attached = true,
+        .as_wanted = true,
+        .epoch = 1,
+        .epoch_server = 2,
+        .threads = {.io_errno = 1236, .sql = true, .io_error = "Could not find GTID state"}};
+    replication_node_init(&n);
+    told(&n, v, 10);
+    assert_int_equal(saw(&n, s, 20), REPLICATION_OP_RESEED);
+    feed(&n, &seeding, 30);
+    done(&n, true, 30);
+    assert_int_equal(n.state, REPLICATION_SEEDING);
+    for (uint64_t t = 1000; t < 60000; t += 1000)
+        assert_int_equal(saw(&n, s, t), REPLICATION_NOTHING);
+    /* It is closed all the same, and is no other thing when its server is away for the swap. */
+    s.read_only = false;
+    assert_int_equal(saw(&n, s, 60000), REPLICATION_OP_READ_ONLY);
+    done(&n, true, 60010);
+    s.read_only = true;
+    feed(&n, &(struct replication_event){.kind = REPLICATION_EV_UNREACHABLE, .text = "gone"}, 60020);
+    feed(&n, &(struct replication_event){.kind = REPLICATION_EV_UNREACHABLE, .text = "gone"}, 90000);
+    assert_int_equal(n.state, REPLICATION_SEEDING);
+    /* Not now: later, by itself. */
+    seeded(&n, false, 100000);
+    assert_int_equal(saw(&n, s, 100100), REPLICATION_NOTHING);
+    assert_int_equal(n.state, REPLICATION_BROKEN);
+    assert_non_null(strstr(n.why, "seed"));
+    assert_int_equal(saw(&n, s, 120000), REPLICATION_OP_RESEED);
+    feed(&n, &seeding, 120000);
+    done(&n, true, 120000);
+    /* The copy is there: attached behind its position. */
+    struct replication_sample copy = {.read_only = true, .epoch = 1, .epoch_server = 2};
+    seeded(&n, true, 130000);
+    assert_int_equal(saw(&n, copy, 130100), REPLICATION_OP_ATTACH);
+    /* By hand only, where that is declared; and never of a source. */
+    replication_node_init(&n);
+    v.manual = true;
+    told(&n, v, 10);
+    for (uint64_t t = 1000; t < 60000; t += 1000) {
+        assert_int_not_equal(saw(&n, s, t), REPLICATION_OP_RESEED);
+        if (n.op != REPLICATION_NOTHING)
+            done(&n, true, t);
+    }
+}
+
 static void test_unreachable(void **state)
 {
     struct replication_node n;
@@ -259,6 +381,116 @@ static void test_failures(void **state)
     assert_string_equal(n.why, "cannot note the epoch: it says no");
 }
 
+/* A source that returns with what its successor lacks. */
+static struct replication_node returned(void)
+{
+    struct replication_node n;
+    replication_node_init(&n);
+    told(&n, view(REPLICATION_REPLICA, 2, true), 1000);
+    struct replication_sample s = {.read_only = true, .epoch = 1, .epoch_server = 1, .attached = true,
+        .as_wanted = true,
+        .threads = {.io_errno = 1236,
+            .sql = true,
+            .io_error = "which is not in the master's binlog"}};
+    assert_int_equal(saw(&n, s, 1100), REPLICATION_OP_EVIDENCE);
+    done(&n, true, 1200);
+    assert_int_equal(saw(&n, s, 1300), REPLICATION_OP_RESCUE);
+    return n;
+}
+
+static void test_nothing_is_undone_before_it_is_saved(void **state)
+{
+    struct replication_node n = returned();
+    struct replication_sample s = n.sample;
+    done(&n, false, 1400);
+    assert_int_equal(saw(&n, s, 1500), REPLICATION_NOTHING);
+    assert_int_equal(saw(&n, s, 90000), REPLICATION_OP_RESCUE);
+    done(&n, true, 90100);
+    assert_int_equal(saw(&n, s, 90200), REPLICATION_OP_FLASHBACK);
+    done(&n, true, 90300);
+    s.threads = (struct ladder_look){.io = LADDER_IO_YES, .sql = true, .io_error = ""};
+    assert_int_equal(saw(&n, s, 90400), REPLICATION_NOTHING);
+    assert_int_equal(n.state, REPLICATION_REPLICATING);
+}
+
+static void test_what_cannot_be_undone_is_seeded(void **state)
+{
+    struct replication_node n = returned();
+    struct replication_sample s = n.sample;
+    done(&n, true, 1400);
+    assert_int_equal(saw(&n, s, 1500), REPLICATION_OP_FLASHBACK);
+    done(&n, false, 1600);
+    assert_int_equal(saw(&n, s, 1700), REPLICATION_OP_RESEED);
+}
+
+static void test_by_hand_only_saves(void **state)
+{
+    struct replication_node n = returned();
+    struct replication_sample s = n.sample;
+    n.view.manual = true;
+    done(&n, true, 1400);
+    assert_int_equal(saw(&n, s, 1500), REPLICATION_NOTHING);
+    assert_int_equal(n.state, REPLICATION_BROKEN);
+}
+
+static enum replication_op leased(
+    struct replication_node *n, uint64_t epoch, uint64_t until, uint64_t now)
+{
+    return feed(n,
+        &(struct replication_event){
+            .kind = REPLICATION_EV_LEASE, .epoch = epoch, .until_ms = until},
+        now);
+}
+
+/* Where a lease is needed, nothing is written without one, and at its end it stops by itself. */
+static void test_lease(void **state)
+{
+    struct replication_node n;
+    struct replication_sample s = {.read_only = true, .epoch = 3, .epoch_server = 1};
+    struct replication_view v = view(REPLICATION_SOURCE, 3, true);
+    v.leased = true;
+    replication_node_init(&n);
+    n.formed = 77;
+    n.formed_epoch = 3;
+    assert_int_equal(told(&n, v, 0), REPLICATION_NOTHING);
+    assert_int_equal(saw(&n, s, 0), REPLICATION_NOTHING);
+    assert_false(replication_node_may_write(&n, 0));
+    assert_non_null(strstr(n.why, "lease"));
+    assert_int_equal(leased(&n, 2, 9000, 10), REPLICATION_NOTHING); /* of an epoch before */
+    assert_int_equal(leased(&n, 3, 9000, 20), REPLICATION_OP_WRITABLE);
+    assert_int_equal(replication_node_write_until(&n, 20), 9000);
+    done(&n, true, 30);
+    s.read_only = false;
+    assert_int_equal(saw(&n, s, 40), REPLICATION_NOTHING);
+    assert_int_equal(n.state, REPLICATION_WRITABLE);
+    assert_int_equal(told(&n, v, 8000), REPLICATION_NOTHING); /* fresh, that is not enough: */
+    assert_int_equal(
+        feed(&n, &(struct replication_event){.kind = REPLICATION_EV_TICK}, 8999),
+        REPLICATION_NOTHING);
+    struct replication_node other = n;
+    other.guards_off = REPLICATION_OFF_LEASE;
+    assert_int_equal(
+        feed(&other, &(struct replication_event){.kind = REPLICATION_EV_TICK}, 9000),
+        REPLICATION_NOTHING);
+    assert_int_equal(
+        feed(&n, &(struct replication_event){.kind = REPLICATION_EV_TICK}, 9000),
+        REPLICATION_OP_READ_ONLY);
+    assert_false(replication_node_may_write(&n, 9000));
+}
+
+/* A restart of the keeper ends nothing by itself: it has not been told yet. */
+static void test_no_news_of_a_lease(void **state)
+{
+    struct replication_node n;
+    struct replication_sample s = {.epoch = 3, .epoch_server = 1};
+    struct replication_view v = view(REPLICATION_SOURCE, 3, true);
+    v.leased = true;
+    replication_node_init(&n);
+    told(&n, v, 0);
+    assert_int_equal(saw(&n, s, 0), REPLICATION_NOTHING);
+    assert_int_equal(leased(&n, 3, 0, 10), REPLICATION_OP_READ_ONLY);
+}
+
 int main(void)
 {
     rnd_seed(&rnd, 7);
@@ -266,10 +498,19 @@ int main(void)
         cmocka_unit_test(test_forming),
         cmocka_unit_test(test_who_may_not_write),
         cmocka_unit_test(test_freeze),
+        cmocka_unit_test(test_late_freeze),
+        cmocka_unit_test(test_late_document),
         cmocka_unit_test(test_moves),
         cmocka_unit_test(test_replica),
+        cmocka_unit_test(test_a_new_replica),
+        cmocka_unit_test(test_reseed),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_nothing_is_undone_before_it_is_saved),
+        cmocka_unit_test(test_what_cannot_be_undone_is_seeded),
+        cmocka_unit_test(test_by_hand_only_saves),
+        cmocka_unit_test(test_lease),
+        cmocka_unit_test(test_no_news_of_a_lease),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

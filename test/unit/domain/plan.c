@@ -228,6 +228,12 @@ static const struct {
         "remove state member hk1 | no longer a member | stops etcd\n"
         "remove host kr1 | no longer declared | stops the host's roles\n"
         "remove region kr | no longer declared | no restart\n"},
+    {"alarms",
+        BASE "alarms: {web: {when: \"module.web.ready < 1\", for: 5s, notify: ops}}\n"
+             "notify: {ops: {slack: {url_secret: hook}}}\n",
+        DIGEST_A,
+        "create notify ops | new: slack, by the secret hook | no restart\n"
+        "create alarm web | new: module.web.ready < 1 | no restart\n"},
     {"the lab",
         BASE "lab: {clients: {KR: 198.51.100.0/28}, wan: [{between: [kr, hk], delay: 19ms, loss: "
              "0.5%}]}\n",
@@ -242,6 +248,31 @@ static void test_changes(void **state)
         char *text = plan(BASE, changes[i].to, changes[i].digest);
         if (strcmp(text, changes[i].expected) != 0)
             fail_msg("%s:\n%s\nexpected:\n%s", changes[i].name, text, changes[i].expected);
+        free(text);
+    }
+}
+
+#define FN "functions: {f: {image: oci:f, deadline: 5s}}\n"
+static void test_functions(void **state)
+{
+    static const char bound[] =
+        HEAD HOSTS ROUTING
+        "modules:\n  web: {image: oci:web, port: 80, regions: {hk: 2, kr: {standby: 1}}, "
+        "env: {A: 1, B: 2}, before: f,\n        route: {names: example.com, auth: none}}\n"
+        "functions: {f: {image: oci:f, deadline: 9s, may: [dns:SteerAway]}}\n";
+    static const struct {
+        const char *from, *to, *expected;
+    } rows[] = {
+        {BASE, BASE FN, "create function f | new: oci:f | no restart\n"},
+        {BASE FN, BASE FN, ""},
+        {BASE FN, bound,
+            "update function f | deadline: \"5s\" → \"9s\", may: none → [\"dns:SteerAway\"] | "
+            "no restart\ncreate run f before deployments of web | new | no restart\n"},
+        {BASE FN, BASE, "remove function f | no longer declared | no restart\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char *text = plan(rows[i].from, rows[i].to, DIGEST_A);
+        assert_string_equal(text, rows[i].expected);
         free(text);
     }
 }
@@ -270,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_nothing_changes),
         cmocka_unit_test(test_from_nothing),
         cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_functions),
         cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

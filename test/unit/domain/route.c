@@ -89,6 +89,29 @@ static const struct {
     {NULL, "dflt"},
 };
 
+/* "*" serves what has no routes of its own, also where no name is given. */
+static void test_any_name(void **state)
+{
+    static const struct {
+        const char *name, *path, *module;
+    } rows[] = {
+        {"a.example", "/x", "a"}, {"a.example", "/other", NULL}, {"b.example", "/", "rest"}, {"", "/", "rest"}};
+    _cleanup_json_ json_t *doc = parse(
+        "{\"format\": 1, \"revision\": 1, \"routes\": [{\"name\": \"*\", \"path\": \"/\", \"module\": \"rest\", \"auth\": \"none\"},"
+        "{\"name\": \"a.example\", \"path\": \"/x\", \"module\": \"a\", \"auth\": \"none\"}]}");
+    struct route_snapshot *s = NULL;
+    struct err e = {0};
+    assert_int_equal(route_snapshot_new(doc, NULL, &s, &e), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct route_name *n = route_find_name(s, rows[i].name, strlen(rows[i].name));
+        const struct route_rule *r = route_find_rule(n, rows[i].path, strlen(rows[i].path));
+        assert_true(!r == !rows[i].module);
+        if (r)
+            assert_string_equal(r->module->name, rows[i].module);
+    }
+    route_snapshot_free(s);
+}
+
 static void test_certificates(void **state)
 {
     struct route_snapshot *s = snapshot(platform);
@@ -266,6 +289,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_any_name),
         cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_health),
         cmocka_unit_test(test_endpoints_replace),

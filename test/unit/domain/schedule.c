@@ -233,9 +233,7 @@ static json_t *unit_of(struct fixture *f, json_t *placement, json_t *in)
     bool standby = json_opt_bool(in, "standby", false);
     return json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:b}", "name", json_opt_str(in, "name", ""),
         "kind", "module", "module", json_opt_str(in, "module", ""), "spec", spec, "state",
-        standby ? "pending"
-        : bad   ? "backoff"
-                : "ready",
+        bad ? "backoff" : "ready",
         "restarts", bad ? 3 : 0, "reason", bad ? "exit 1" : "", "standby", standby);
 }
 
@@ -424,20 +422,45 @@ static void test_a_newer_revision_takes_over(void **state)
     assert_int_equal(json_opt_int(deploy_of(f), "revision", 0), f->in.revision);
 }
 
-static void test_who_takes_requests(void **state)
+static void test_what_runs(void **state)
 {
-    static const char text[] =
-        "{\"instances\":[{\"module\":\"a\",\"state\":\"run\"},"
-        "{\"module\":\"b\",\"state\":\"drain\"},"
-        "{\"module\":\"c\",\"state\":\"run\",\"standby\":true},"
-        "{\"module\":\"d\",\"state\":\"run\",\"weight\":0},"
-        "{\"module\":\"b\",\"state\":\"run\",\"weight\":5}]}";
-    _cleanup_json_ json_t *placement = NULL;
-    assert_int_equal(json_parse(text, strlen(text), &placement, NULL), 0);
-    _cleanup_json_ json_t *awaited = schedule_awaited(placement), *none = schedule_awaited(NULL);
-    _cleanup_free_ char *got = json_text(awaited);
-    assert_string_equal(got, "{\"a\":true,\"b\":true}");
-    assert_int_equal(json_object_size(none), 0);
+    static const struct {
+        const char *instance;
+        bool runs;
+    } rows[] = {{"{\"state\":\"run\"}", true}, {"{\"state\":\"drain\"}", false},
+        {"{\"state\":\"run\",\"standby\":true}", true},
+        {"{\"state\":\"run\",\"weight\":0}", false}, {"{\"state\":\"run\",\"weight\":5}", true}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_json_ json_t *j = json_loads(rows[i].instance, 0, NULL);
+        assert_int_equal(schedule_runs(j), rows[i].runs);
+    }
+}
+
+/* Standbys that are admitted roll like all others, and are standbys again afterwards. */
+static void test_an_admitted_standby_is_replaced_by_another(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_json_ json_t *admitted = json_pack("{s:s}", "api", "ap-b");
+    settle(f);
+    expect(f, "ap-b", "api-1@b1~");
+    f->in.admitted = admitted;
+    settle(f);
+    expect(f, "ap-b", "api-1@b1~"); /* an admission moves and starts nothing */
+    deploy_image(f, IMAGE_B);
+    bool both = false;
+    for (int i = 0; i < 200; i++) {
+        step(f);
+        _cleanup_free_ char *now = shown(f, "ap-b");
+        both |= strstr(now, "api-1@b1") && strstr(now, "api-2@b1~");
+        follow(f);
+    }
+    assert_true(both); /* the new one is beside the old one, not in its place */
+    settle(f);
+    expect(f, "ap-b", "api-2@b1~");
+    f->in.admitted = NULL;
+    settle(f);
+    expect(f, "ap-b", "api-2@b1~");
+    expect(f, "ap-a", "api-3@a1 api-4@a2");
 }
 
 static void test_status_has_running_ones_first(void **state)
@@ -471,7 +494,7 @@ int main(void)
         T(test_a_silent_host_loses_its_instances),
         T(test_an_edge_that_does_not_answer_is_waited_for_until_the_deadline),
         T(test_a_newer_revision_takes_over),
-        T(test_who_takes_requests),
+        T(test_what_runs), T(test_an_admitted_standby_is_replaced_by_another),
         T(test_status_has_running_ones_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

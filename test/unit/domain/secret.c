@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "base/str/str.h"
+#include "domain/secret/made.h"
 #include "domain/secret/secret.h"
 
 static const struct secret_change_note note = {"ann@laptop", "2026-11-23T10:00:00.000Z"};
@@ -103,6 +104,99 @@ static void test_refused(void **state)
     }
 }
 
+/* ---- made by the platform */
+
+static json_t *add_made(json_t *old, const char *hash)
+{
+    struct secret_made m = {"trade", "api", hash, 5000};
+    json_t *doc = NULL;
+    struct err e = {0};
+    json_t *keys = json_pack("{s:{s:s,s:s}}", "hk1", "to", "pub", "box", "b");
+    assert_true(secret_doc_add(old, "data.trade.api", hash, keys, 0, &note, &doc, &e) >= 0);
+    json_decref(old);
+    return secret_doc_with_made(doc, &m);
+}
+
+static void expect_hashes(const json_t *doc, const char *expected)
+{
+    _cleanup_json_ json_t *list = secret_made_hashes(doc);
+    _cleanup_free_ char *text = json_text(list);
+    assert_string_equal(text, expected);
+}
+
+/* One step by these facts; the document stays when nothing is to be done. */
+static bool step(json_t **doc, int64_t v, bool placed, bool taken, int64_t now_ms)
+{
+    const struct secret_made_facts f = {v, placed, taken, now_ms};
+    const char *what;
+    json_t *next = secret_made_step(*doc, &f, &note, &what);
+    if (!next)
+        return false;
+    json_decref(*doc);
+    *doc = next;
+    return true;
+}
+
+static void test_a_first_password_waits_for_nobody(void **state)
+{
+    json_t *doc = add_made(NULL, "*A");
+    assert_true(secret_doc_made(doc));
+    assert_int_equal(secret_doc_phase(doc), SECRET_STEADY);
+    assert_non_null(secret_doc_for_host(doc, "hk1"));
+    expect_hashes(doc, "[\"*A\"]");
+    assert_false(step(&doc, 1, true, true, 1));
+    json_decref(doc);
+}
+
+static void test_a_rotation_step_by_step(void **state)
+{
+    struct err e = {0};
+    json_t *doc = add_made(add_made(NULL, "*A"), "*B");
+    assert_int_equal(secret_doc_phase(doc), SECRET_PLACING);
+    assert_int_equal(secret_doc_newest(doc), 2);
+    assert_int_equal(json_opt_int(secret_doc_for_host(doc, "hk1"), "v", 0), 1); /* nobody has it yet */
+    expect_hashes(doc, "[\"*B\",\"*A\"]");
+    assert_int_equal(secret_made_may_rotate(doc, true, &e), ERR_CONFLICT);
+    assert_false(step(&doc, 2, false, true, 1000000)); /* whatever the time is */
+    assert_false(step(&doc, 1, true, true, 1000));     /* that was said of another version */
+    assert_true(step(&doc, 2, true, false, 1000));
+    assert_int_equal(secret_doc_phase(doc), SECRET_OVERLAP);
+    assert_int_equal(json_opt_int(secret_doc_for_host(doc, "hk1"), "v", 0), 2);
+    expect_hashes(doc, "[\"*B\",\"*A\"]");
+    assert_int_equal(secret_made_may_rotate(doc, false, &e), ERR_CONFLICT); /* it would push *A out */
+    assert_int_equal(secret_made_may_rotate(doc, true, &e), 0);
+    assert_false(step(&doc, 2, true, true, 5999));
+    assert_false(step(&doc, 2, true, false, 6000)); /* some holder has the older one still */
+    assert_true(step(&doc, 2, true, true, 6000));
+    assert_int_equal(secret_doc_phase(doc), SECRET_STEADY);
+    expect_hashes(doc, "[\"*B\"]");
+    assert_int_equal(secret_doc_check(doc, &e), 0);
+    _cleanup_json_ json_t *shown = secret_doc_show(doc, NULL);
+    assert_string_equal(json_opt_str(shown, "phase", ""), "steady");
+    json_decref(doc);
+}
+
+static void test_a_straggler_keeps_nothing_valid_for_ever(void **state)
+{
+    json_t *doc = add_made(add_made(NULL, "*A"), "*B");
+    assert_true(step(&doc, 2, true, false, 1000));
+    assert_false(step(&doc, 2, true, false, 1000 + SECRET_STRAGGLER_MS));
+    assert_true(step(&doc, 2, true, false, 6000 + SECRET_STRAGGLER_MS));
+    expect_hashes(doc, "[\"*B\"]");
+    json_decref(doc);
+}
+
+/* During the overlap, all having the newest: the oldest goes at once. */
+static void test_never_more_than_two_passwords(void **state)
+{
+    json_t *doc = add_made(add_made(NULL, "*A"), "*B");
+    assert_true(step(&doc, 2, true, false, 1000));
+    doc = add_made(doc, "*C");
+    expect_hashes(doc, "[\"*C\",\"*B\"]");
+    assert_int_equal(json_opt_int(secret_doc_for_host(doc, "hk1"), "v", 0), 2);
+    json_decref(doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +204,10 @@ int main(void)
         cmocka_unit_test(test_grants_and_history),
         cmocka_unit_test(test_shown_without_boxes),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_a_first_password_waits_for_nobody),
+        cmocka_unit_test(test_a_rotation_step_by_step),
+        cmocka_unit_test(test_a_straggler_keeps_nothing_valid_for_ever),
+        cmocka_unit_test(test_never_more_than_two_passwords),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

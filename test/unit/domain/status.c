@@ -113,6 +113,34 @@ static void test_all_well(void **state)
     json_decref(s);
 }
 
+static const json_t *unit_of_host(const json_t *status, const char *host)
+{
+    size_t i;
+    json_t *u;
+    json_array_foreach (json_object_get(status, "units"), i, u)
+        if (!strcmp(json_opt_str(u, "host", ""), host))
+            return u;
+    return NULL;
+}
+
+static void test_who_is_admitted_is_said(void **state)
+{
+    struct fixture *f = *state;
+    json_t *s = compose(f, true, "");
+    const json_t *active = unit_of_host(s, "a1"), *standby = unit_of_host(s, "b1");
+    assert_true(json_opt_bool(active, "admitted", false));
+    assert_false(json_opt_bool(standby, "admitted", true));
+    assert_string_equal(json_opt_str(standby, "reason", ""), "standby: admitted by promotion");
+    json_decref(s);
+    _cleanup_json_ json_t *admissions = json_pack("{s:{s:i,s:s,s:s,s:b}}", "api", "format", 1,
+        "region", "ap-b", "from", "ap-a", "standbys", 1);
+    f->in.admissions = admissions;
+    s = compose(f, true, "");
+    assert_true(json_opt_bool(unit_of_host(s, "b1"), "admitted", false));
+    assert_string_equal(json_opt_str(unit_of_host(s, "b1"), "reason", ""), "standby: admitted");
+    json_decref(s);
+}
+
 static void test_a_silent_host_makes_its_units_unknown(void **state)
 {
     struct fixture *f = *state;
@@ -216,6 +244,12 @@ static void test_a_database_without_its_server_is_not_ready(void **state)
     json_decref(compose(f, false, "a2: 1 engines not ready"));
     set_units(f, 1, "[{\"name\":\"db-trade\",\"kind\":\"engine\",\"state\":\"ready\"}]");
     json_decref(compose(f, false, "database trade does not run on b1 yet"));
+    set_units(f, 2, "[{\"name\":\"db-trade\",\"kind\":\"engine\",\"state\":\"ready\",\"spec\":\"1\"}]");
+    json_decref(compose(f, true, ""));
+    json_t *b1 = (json_t *)f->hosts[2].report;
+    json_object_set_new(b1, "engines", json_pack("{s:s}", "db-trade", "2"));
+    json_object_set_new(b1, "engines_wait", json_string("trade waits for a2"));
+    json_decref(compose(f, false, "b1: db-trade takes new settings; trade waits for a2"));
     str_done(&text);
 }
 
@@ -256,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_all_well, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_admitted_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_silent_host_makes_its_units_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(

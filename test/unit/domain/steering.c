@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
-#include "domain/steering/steering.h"
+#include "domain/steering/away.h"
 #include "domain/zone/zone.h"
 
 #include <string.h>
@@ -361,6 +361,134 @@ static void test_explain(void **state)
     end(&f);
 }
 
+static json_t *away_of(struct fixture *f, const json_t *doc, const char *region, const char *name,
+    uint64_t for_ms, int want)
+{
+    struct err e = {0};
+    json_t *ret = NULL;
+    _cleanup_json_ json_t *names = name ? json_pack("[s]", name) : NULL;
+    const struct steer_away_wish w = {
+        .region = region, .names = names, .by = "function/dns", .why = "api errors", .for_ms = for_ms};
+    assert_int_equal(
+        steer_away_put(doc, f->plan, &w, 1795411800000 + (int64_t)f->now, &ret, &e), want);
+    return ret;
+}
+
+static void obey(struct fixture *f, const json_t *doc)
+{
+    struct steer_event ev = {.kind = STEER_AWAY, .away = doc};
+    step(f, &ev);
+}
+
+static void all_up(struct fixture *f)
+{
+    probe_all(f, 0, HEALTH_OK);
+    probe_all(f, 1, HEALTH_OK);
+    probe_all(f, 2, HEALTH_OK);
+    hear(f, "shanghai1", 2, 1, SIZE_MAX, HEALTH_OK);
+    tick(f, 200);
+}
+
+static void test_a_region_that_is_steered_away_from_is_left_and_come_back_to(void **state)
+{
+    struct fixture f;
+    begin(&f, NULL);
+    all_up(&f);
+    _cleanup_json_ json_t *doc = away_of(&f, NULL, "ap-seoul", NULL, 0, 0);
+    obey(&f, doc);
+    assert_int_equal(choice(&f, "reindeers.com", "KR").region, 0);
+    assert_int_equal(choice(&f, "api.reindeers.com", "KR").region, 0);
+    assert_int_equal(choice(&f, "reindeers.com", "CN").region, 2);
+    assert_true(f.a.publish && f.a.save);
+    const struct timeline_draft *d = entry_of(&f, "steering", "reindeers.com");
+    assert_non_null(d);
+    assert_string_equal(d->cause, "function/dns steers away from ap-seoul: api errors");
+    _cleanup_json_ json_t *j = explain(&f, "reindeers.com", "A", "KR");
+    assert_non_null(strstr(json_opt_str(j, "because", ""),
+        "ap-seoul is up, but function/dns steers away from it (api errors); ap-hongkong is up"));
+    /* A restart obeys before it reads anything. */
+    struct fixture again;
+    _cleanup_json_ json_t *journal = steer_journal_format(f.steer);
+    begin(&again, journal);
+    assert_int_equal(choice(&again, "reindeers.com", "KR").region, 0);
+    obey(&again, NULL); /* taken back meanwhile */
+    assert_int_equal(choice(&again, "reindeers.com", "KR").region, 1);
+    end(&again);
+    struct err e = {0};
+    json_t *without = NULL;
+    assert_int_equal(steer_away_drop(doc, "ap-seoul", 1795411800000, &without, &e), 0);
+    assert_int_equal(steer_away_drop(without, "ap-seoul", 1795411800000, &without, &e), ERR_NOT_FOUND);
+    obey(&f, without);
+    assert_int_equal(choice(&f, "reindeers.com", "KR").region, 1);
+    json_decref(without);
+    end(&f);
+}
+
+static void test_away_is_for_names_and_for_a_time(void **state)
+{
+    struct fixture f;
+    begin(&f, NULL);
+    all_up(&f);
+    _cleanup_json_ json_t *doc = away_of(&f, NULL, "ap-seoul", "api.reindeers.com", 2000, 0);
+    obey(&f, doc);
+    assert_int_equal(choice(&f, "api.reindeers.com", "KR").region, 0);
+    assert_int_equal(choice(&f, "reindeers.com", "KR").region, 1);
+    _cleanup_json_ json_t *list = steer_away_list(doc, 1795411800000 + (int64_t)f.now);
+    assert_int_equal(json_array_size(list), 1);
+    tick(&f, 1900);
+    assert_int_equal(choice(&f, "api.reindeers.com", "KR").region, 0);
+    tick(&f, 200);
+    assert_int_equal(choice(&f, "api.reindeers.com", "KR").region, 1);
+    end(&f);
+}
+
+static void test_the_last_region_is_never_steered_away_from(void **state)
+{
+    struct fixture f;
+    begin(&f, NULL);
+    all_up(&f);
+    _cleanup_json_ json_t *doc = away_of(&f, NULL, "ap-hongkong", NULL, 0, 0);
+    /* api runs in two regions: the other one is refused, for it by name and for all names. */
+    assert_null(away_of(&f, doc, "ap-seoul", "api.reindeers.com", 0, ERR_REFUSED));
+    assert_null(away_of(&f, doc, "ap-seoul", NULL, 0, ERR_REFUSED));
+    assert_null(away_of(&f, doc, "mars", NULL, 0, ERR_NOT_FOUND));
+    assert_null(away_of(&f, doc, "ap-seoul", "www.example.com", 0, ERR_NOT_FOUND));
+    assert_null(away_of(&f, doc, "ap-shanghai", "api.reindeers.com", 0, ERR_REFUSED));
+    obey(&f, doc);
+    assert_int_equal(choice(&f, "api.reindeers.com", "US").region, 1);
+    /* The other one dies: answered all the same, and said. */
+    probe_all(&f, 1, HEALTH_TIMEOUT);
+    tick(&f, 4000);
+    probe_all(&f, 1, HEALTH_TIMEOUT);
+    hear(&f, "shanghai1", 2, 2, 1, HEALTH_TIMEOUT);
+    tick(&f, 200);
+    assert_int_equal(choice(&f, "api.reindeers.com", "US").region, 0);
+    assert_non_null(entry_of(&f, "alarm", "api.reindeers.com"));
+    _cleanup_json_ json_t *j = explain(&f, "api.reindeers.com", "A", "US");
+    assert_non_null(strstr(json_opt_str(j, "because", ""), "answered all the same"));
+    end(&f);
+}
+
+static void test_any_document_of_away_is_survived(void **state)
+{
+    static const char *const texts[] = {"{}", "{\"regions\":[]}", "{\"regions\":{\"ap-seoul\":7}}",
+        "{\"regions\":{\"ap-seoul\":{\"names\":[7,null]}}}", "{\"regions\":{\"mars\":{}}}",
+        "{\"regions\":{\"ap-seoul\":{\"until_ms\":1}}}"};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct fixture f;
+        struct err e = {0};
+        _cleanup_json_ json_t *doc = NULL;
+        assert_int_equal(json_parse(texts[i], strlen(texts[i]), &doc, &e), 0);
+        begin(&f, NULL);
+        obey(&f, doc);
+        assert_int_equal(choice(&f, "reindeers.com", "KR").region, 1);
+        _cleanup_json_ json_t *list = steer_away_list(doc, 1795411800000);
+        _cleanup_json_ json_t *next = away_of(&f, doc, "ap-seoul", NULL, 0, 0);
+        assert_true(json_is_array(list) && json_is_object(next));
+        end(&f);
+    }
+}
+
 static void test_explain_says_what_is_special(void **state)
 {
     static const struct {
@@ -454,6 +582,10 @@ int main(void)
         cmocka_unit_test(test_another_revision_keeps_what_is_known),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_explain_says_what_is_special),
+        cmocka_unit_test(test_a_region_that_is_steered_away_from_is_left_and_come_back_to),
+        cmocka_unit_test(test_away_is_for_names_and_for_a_time),
+        cmocka_unit_test(test_the_last_region_is_never_steered_away_from),
+        cmocka_unit_test(test_any_document_of_away_is_survived),
         cmocka_unit_test(test_views_are_sent_regularly_and_numbered),
         cmocka_unit_test(test_targets_are_probed_once_an_interval),
     };

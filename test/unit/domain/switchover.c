@@ -39,8 +39,8 @@ static void test_what_stands_in_the_way(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         _cleanup_json_ json_t *s = json_loads(rows[i].source, JSON_DECODE_ANY, NULL),
                               *t = json_loads(rows[i].target, JSON_DECODE_ANY, NULL);
-        _cleanup_json_ json_t *list = switchover_obstacles(&d, rows[i].to,
-            json_is_object(s) ? s : NULL, json_is_object(t) ? t : NULL, 10000);
+        _cleanup_json_ json_t *list = switchover_obstacles(
+            &d, rows[i].to, json_is_object(s) ? s : NULL, json_is_object(t) ? t : NULL, 10000);
         assert_int_equal(json_array_size(list), rows[i].says ? 1 : 0);
         if (rows[i].says)
             assert_non_null(strstr(json_string_value(json_array_get(list, 0)), rows[i].says));
@@ -118,6 +118,13 @@ static void test_from_hold_to_done(void **state)
     assert_string_equal(step_of(&p), "ended");
     assert_string_equal(json_opt_str(last, "outcome", ""), "done");
     assert_int_equal(json_opt_int(last, "pause_ms", 0), 50);
+    const json_t *steps = json_object_get(last, "steps");
+    assert_int_equal(json_array_size(steps), ARRAY_SIZE(rows));
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const json_t *s = json_array_get(steps, i);
+        assert_string_equal(json_opt_str(s, "step", ""), rows[i].step);
+        assert_int_equal(json_opt_int(s, "at_ms", -1), 10 * i);
+    }
     assert_string_equal(json_opt_str(p.doc, "source", ""), "seoul1");
     json_decref(p.doc);
 }
@@ -141,6 +148,8 @@ static void test_what_is_not_answered_in_time_is_undone(void **state)
     answer(&p, &lost);
     tick(&p);
     assert_string_equal(step_of(&p), "undo");
+    assert_string_equal(json_opt_str(json_object_get(p.doc, "change"), "why", ""),
+        "hk1 did not do its step, freeze, in time");
     tick(&p);
     assert_int_equal(p.a.act, SWITCHOVER_RELEASE);
     err_set(&no, ERR_REFUSED, "no such thing");

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "domain/model/model.h"
+#include "domain/replication/roll.h"
 #include "domain/replication/snapshot.h"
 #include "domain/replication/topology.h"
 
@@ -208,6 +209,56 @@ static void test_snapshot(void **state)
     json_decref(list);
 }
 
+/* ---- settings, one server after the other */
+
+static const struct {
+    const char *name, *host;
+    const char *heard[3]; /* of a (source), b, c: "old", "new", "old!" (not well), NULL */
+    bool change, may;
+    const char *waits_for;
+} rolls[] = {
+    {"the first replica goes first", "b", {"old", "old", "old"}, false, true, NULL},
+    {"the second waits for it", "c", {"old", "old", "old"}, false, false, "b"},
+    {"until it runs", "c", {"old", "new!", "old"}, false, false, "b"},
+    {"and replicates", "c", {"old", "new", "old"}, false, true, NULL},
+    {"the source waits for both", "a", {"old", "new", "old"}, false, false, "c"},
+    {"and is last", "a", {"old", "new", "new"}, false, true, NULL},
+    {"a host that is not heard holds the source", "a", {"old", NULL, "new"}, false, false, "b"},
+    {"what does not run has nothing to lose", "a", {"old!", "old", "old"}, false, true, NULL},
+    {"nor what is not known", "c", {"old", "old", NULL}, false, true, NULL},
+    {"not while the source is moved", "b", {"old", "old", "old"}, true, false, NULL},
+};
+
+static void test_rolls(void **state)
+{
+    static const char *const hosts[] = {"a", "b", "c"};
+    struct replication_member members[3];
+    for (int i = 0; i < 3; i++)
+        members[i] = (struct replication_member){
+            .host = hosts[i], .region = hosts[i], .address = "10.0.0.1", .port = 1};
+    for (size_t i = 0; i < ARRAY_SIZE(rolls); i++) {
+        json_t *doc = replication_doc_new(members, 3);
+        struct replication_doc d;
+        struct roll_member heard[3];
+        struct err e;
+        const char *waits_for;
+        size_t n = 0;
+        if (rolls[i].change)
+            json_object_set_new(doc, "change", json_pack("{s:i}", "id", 1));
+        assert_int_equal(replication_doc_parse(doc, &d, &e), 0);
+        for (int k = 0; k < 3; k++) {
+            const char *text = rolls[i].heard[k];
+            if (text)
+                heard[n++] = (struct roll_member){
+                    hosts[k], str_starts(text, "new") ? "new" : "old", !strchr(text, '!')};
+        }
+        if (roll_may(&d, rolls[i].host, "new", heard, n, &waits_for) != rolls[i].may
+            || !str_eq(waits_for, rolls[i].waits_for))
+            fail_msg("%s: waits for %s", rolls[i].name, waits_for ? waits_for : "nobody");
+        json_decref(doc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_what_newer_versions_wrote_stays),
         cmocka_unit_test(test_external),
         cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_rolls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

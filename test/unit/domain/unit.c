@@ -86,6 +86,22 @@ static void test_first_restart_is_immediate_then_backs_off(void **state)
     assert_int_equal(g.u.restarts, 9);
 }
 
+static void test_a_database_is_never_long_away(void **state)
+{
+    struct rig g;
+    to_ready(&g);
+    g.u.params.patient = true;
+    feed(&g, EV(EXITED, .exit = {.signal = 9}));
+    for (size_t i = 0; i < 10; i++) {
+        feed(&g, EV(STARTED));
+        feed(&g, EV(EXITED, .exit = {.signal = 9}));
+        assert_int_equal(g.u.state, UNIT_BACKOFF);
+        uint64_t delay = unit_deadline(&g.u) - g.now;
+        assert_in_range(delay, MIN(1000u << i, 8000), 10000);
+        tick_at(&g, unit_deadline(&g.u));
+    }
+}
+
 static void test_healthy_period_forgets(void **state)
 {
     struct rig g;
@@ -293,6 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_restart_is_immediate_then_backs_off),
+        cmocka_unit_test(test_a_database_is_never_long_away),
         cmocka_unit_test(test_healthy_period_forgets),
         cmocka_unit_test(test_hang_is_probed_out_and_restarted),
         cmocka_unit_test(test_unhealthy_recovers),

@@ -105,6 +105,8 @@ static void test_one_after_the_other(void **state)
         assert_action(&w, UPGRADE_SWITCH, name);
         step(&w, 10);
         assert_action(&w, UPGRADE_SWITCH, name); /* until it shows: the leader may be another */
+        assert_true(upgrade_has_turn(w.doc, name));
+        assert_false(upgrade_has_turn(w.doc, i ? "a" : "b")); /* done, or waiting */
         w.hosts[i] = well(NEW);
         w.hosts[i].trial = w.hosts[i].rolling = true;
         step(&w, 10);
@@ -122,6 +124,7 @@ static void test_one_after_the_other(void **state)
     }
     step(&w, 10);
     assert_string_equal(json_opt_str(w.doc, "state", ""), "done");
+    assert_false(upgrade_has_turn(w.doc, "b"));
     assert_string_equal(json_opt_str(w.doc, "later", ""), "kept"); /* another version's member */
     done(&w);
 }

@@ -214,9 +214,31 @@ static void test_numbers(void **state)
     assert_true(gtid_set_count(&huge) == UINT64_MAX);
 }
 
+static void test_encode(void **state)
+{
+    struct err e = {0};
+    _cleanup_str_ struct str out = STR_INIT;
+    _cleanup_gtid_ struct gtid_set s = set(GTID_MYSQL, U ":1-5:7," V ":9");
+    static const uint8_t expected[] = {2, 0, 0, 0, 0, 0, 0, 0, /* servers */
+        0x3e, 0x11, 0xfa, 0x47, 0x71, 0xca, 0x11, 0xe1, 0x9e, 0x33, 0xc8, 0x0a, 0xa9, 0x42, 0x95, 0x62,
+        2, 0, 0, 0, 0, 0, 0, 0, /* intervals, the number after the last ends each */
+        1, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
+        0x4e, 0x11, 0xfa, 0x47, 0x71, 0xca, 0x11, 0xe1, 0x9e, 0x33, 0xc8, 0x0a, 0xa9, 0x42, 0x95, 0x62,
+        1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0};
+    assert_int_equal(gtid_set_encode(&s, &out, &e), 0);
+    assert_int_equal(out.len, sizeof expected);
+    assert_memory_equal(str_cstr(&out), expected, sizeof expected);
+    str_clear(&out);
+    _cleanup_gtid_ struct gtid_set none = set(GTID_MYSQL, "");
+    assert_int_equal(gtid_set_encode(&none, &out, &e), 0);
+    assert_int_equal(out.len, 8);
+    _cleanup_gtid_ struct gtid_set tagged = set(GTID_MYSQL, U ":1-5:day:1");
+    assert_int_equal(gtid_set_encode(&tagged, &out, &e), ERR_REFUSED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_algebra), cmocka_unit_test(test_numbers)};
+        cmocka_unit_test(test_algebra), cmocka_unit_test(test_numbers), cmocka_unit_test(test_encode)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,6 +214,19 @@ static void test_answer_lost(void **state)
     assert_doc(w, 1, "count", "{\"n\":1}"); /* once */
 }
 
+static void test_what_was_heard_last_refuses_nobody(void **state)
+{
+    struct world *w = *state;
+    documents_edit(w->d[1], "it", claim, on_claimed, "them");
+    run(w);
+    assert_doc(w, 0, "it", "{\"by\":\"them\"}");
+    documents_edit(w->d[1], "it", remove_it, on_done, w);
+    documents_edit(w->d[0], "it", claim, on_claimed, "me"); /* has not heard that it is free */
+    assert_doc(w, 0, "it", "{\"by\":\"them\"}");
+    run(w);
+    assert_doc(w, 1, "it", "{\"by\":\"me\"}");
+}
+
 static int64_t guard_mod;
 
 static void on_guard(
@@ -240,6 +253,7 @@ static void test_guarded(void **state)
     assert_int_equal(w->code, 0);
     assert_doc(w, 1, "count", "{\"n\":1}");
     kv_epoch_raise(w->kv, "/mcp/p/epoch/x", on_raised, NULL);
+    run(w);
     documents_edit_under(w->d[0], "count", "/mcp/p/epoch/x", guard_mod, add_one, on_done, w);
     run(w);
     assert_int_equal(w->code, ERR_CONFLICT);
@@ -273,6 +287,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_delete_and_refuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answer_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_was_heard_last_refuses_nobody, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* The whole gateway in one process: routes in, requests through real sockets to an upstream of the test's own. */
 #include "test.h"
 
+#include "base/clock/clock.h"
 #include "base/file/file.h"
 #include "base/metrics/metrics.h"
 #include "certs.h"
@@ -479,6 +480,16 @@ static bool quiet_within_ms(unsigned ms)
     return false;
 }
 
+/* A question that is asked at the very moment of the last answer is heard, too, though nobody else wakes the threads. */
+static void test_every_question_is_answered(void **state)
+{
+    for (unsigned i = 0; i < 2000; i++) {
+        uint64_t until = clock_boot_ms() + 5000;
+        while (!edge_quiet(fx.edge))
+            assert_true(clock_boot_ms() < until);
+    }
+}
+
 static const char plain_get[] = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 /* A request that u holds; u has one connection. */
@@ -657,11 +668,17 @@ static void test_tls(void **state)
     assert_int_equal(edge_set_routes(fx.edge, doc, &e), 0);
     set_instances(web, NULL);
 
-    SSL *ssl = tls_dial(ctx, "a.example", NULL, "\x02h2\x08http/1.1");
+    SSL *ssl = tls_dial(ctx, "a.example", NULL, "\x08http/1.1\x02h2");
     assert_non_null(ssl);
-    assert_string_equal(peer_name(ssl), "a.example");
     const unsigned char *alpn;
     unsigned alpn_len;
+    SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
+    assert_int_equal(alpn_len, 2); /* the choice is ours */
+    assert_memory_equal(alpn, "h2", 2);
+    tls_close(ssl);
+    ssl = tls_dial(ctx, "a.example", NULL, "\x02h3\x08http/1.1");
+    assert_non_null(ssl);
+    assert_string_equal(peer_name(ssl), "a.example");
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
     assert_int_equal(alpn_len, 8);
     assert_memory_equal(alpn, "http/1.1", 8);
@@ -683,7 +700,7 @@ static void test_tls(void **state)
     assert_string_equal(peer_name(ssl), "default.example");
     assert_has(tls_ask(ssl, "/%2e%2e"), "400 Bad Request");
     tls_close(ssl);
-    assert_null(tls_dial(ctx, "a.example", NULL, "\x02h2"));
+    assert_null(tls_dial(ctx, "a.example", NULL, "\x02h3"));
     SSL_CTX_set_max_proto_version(ctx, TLS1_1_VERSION);
     assert_null(tls_dial(ctx, "a.example", NULL, NULL));
     SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
@@ -876,6 +893,7 @@ int main(void)
         T(test_who_left_is_free_when_its_requests_are_over),
         T(test_who_comes_back_is_no_leaver),
         T(test_a_slow_request_goes_to_who_is_there_when_it_is_whole),
+        T(test_every_question_is_answered),
         T(test_weights_are_shares),
         T(test_tls),
         T(test_ticket_keys_change),

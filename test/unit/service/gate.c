@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define PATIENCE_MS 10000
 #define FAR_MS UINT64_C(1000000000)
@@ -619,6 +620,49 @@ static void test_server_is_gone(void **state)
     stop(&w);
 }
 
+static bool one_came(const struct gate_counts *n)
+{
+    return n->sessions == 1;
+}
+
+/* A Unix socket refuses at once where TCP would wait: the gate does. */
+static void test_servers_queue_is_full(void **state)
+{
+    struct gate_serve_config c = {.threads = 1};
+    struct world w = {0};
+    struct err e = {0};
+    uint8_t hello[128], got[256], seq;
+    int fill[64], n = 0, last;
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    snprintf(c.upstream.path, sizeof c.upstream.path, "/tmp/mcp-unit-gate-%d", (int)getpid());
+    memcpy(un.sun_path, c.upstream.path, sizeof un.sun_path);
+    unlink(un.sun_path);
+    w.server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(w.server, (struct sockaddr *)&un, sizeof un), 0);
+    assert_int_equal(listen(w.server, 1), 0);
+    do { /* as many as it takes */
+        last = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        fill[n++] = last;
+    } while (connect(last, (struct sockaddr *)&un, sizeof un) == 0 && n < 64);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(gate_place_parse("127.0.0.1:0", &w.place, &e), 0);
+    c.listener = gate_place_listen(&w.place, &e);
+    assert_int_equal(gate_serve_new(&c, &w.serve, &e), 0);
+    w.gate = gate_serve_gate(w.serve);
+    policy(&w, GATE_RW, 1);
+    int client = dial(&w), server = -1;
+    wait_for_counts(&w, one_came);
+    for (int i = 0; i < n - 1; i++) /* those before it */
+        close(take(&w));
+    server = take(&w);
+    say(server, 0, hello, greeting(hello));
+    assert_true(hear(client, &seq, got, sizeof got) > 0 && got[0] == 10);
+    for (int i = 0; i < n; i++)
+        close(fill[i]);
+    done(&w, client, server);
+    unlink(un.sun_path);
+}
+
 static bool one_is_slow(const struct gate_counts *n)
 {
     return n->slow == 1;
@@ -735,6 +779,7 @@ int main(void)
         cmocka_unit_test(test_logins_and_idle_ones_end),
         cmocka_unit_test(test_server_breaks_in_an_answer),
         cmocka_unit_test(test_server_is_gone),
+        cmocka_unit_test(test_servers_queue_is_full),
         cmocka_unit_test(test_slow_and_silent_are_not_dead),
         cmocka_unit_test(test_refused_command_goes_no_further),
         cmocka_unit_test(test_policy_lines),

@@ -23,8 +23,10 @@ static const char declaration[] =
     "  a1: {region: rd, address: 10.80.0.11}\n  a2: {region: ra, address: 10.20.0.12}\n"
     "  b1: {region: rb, address: 10.40.0.11}\n  c1: {region: rc, address: 10.60.0.11}\n"
     "state: {members: [a1]}\n"
+    "data: {trade: {source: ra}}\n"
     "modules:\n"
-    "  api: {image: oci:x, regions: {ra: 1, rc: 1}, secrets: [psp_key]}\n"
+    "  api: {image: oci:x, regions: {ra: 1, rc: 1}, secrets: [psp_key],\n"
+    "        needs: [{data: trade, tables: [orders]}]}\n"
     "  web: {image: oci:x, regions: {rb: 1}}\n";
 
 struct world {
@@ -382,6 +384,63 @@ static void test_refusals(void **state)
     assert_non_null(strstr(w->message, "has not taken the newest"));
 }
 
+static void make(struct world *w, const char *password, bool rotate)
+{
+    static const char *const api[] = {"api"};
+    const struct secret_made made = {"trade", "api", password, 0};
+    struct secrets_set s = {.name = "data.trade.api",
+        .value = password,
+        .len = strlen(password),
+        .modules = api,
+        .n_modules = 1,
+        .must_exist = rotate,
+        .must_be_new = !rotate,
+        .made = &made,
+        .by = "platform"};
+    secrets_set(w->h[0].secrets, &s, on_done, w);
+    run(w);
+}
+
+static void expect_password(struct world *w, const char *password)
+{
+    _cleanup_secret_ struct secret *value = NULL;
+    int64_t v;
+    struct err e = {0};
+    if (secrets_open(w->h[1].secrets, "data.trade.api", "api", &value, &v, &e) < 0)
+        fail_msg("%s", e.message);
+    assert_string_equal((char *)secret_bytes(value), password);
+}
+
+/* A version that waits is sealed, and nobody gets it; the older one stays until told. */
+static void test_what_the_platform_makes(void **state)
+{
+    struct world *w = *state;
+    struct secret_made_facts f = {2, true, true, 1};
+    make(w, "first", false);
+    assert_int_equal(w->code, 0);
+    settle(w);
+    expect_password(w, "first");
+    make(w, "other", false);
+    assert_int_equal(w->code, ERR_CONFLICT); /* another leader was quicker */
+    make(w, "second", true);
+    w->taken = true;
+    settle(w);
+    expect_password(w, "first");
+    make(w, "third", true);
+    assert_int_equal(w->code, ERR_CONFLICT);
+    secrets_step(w->h[2].secrets, "data.trade.api", &f, "platform", on_done, w);
+    settle(w);
+    expect_password(w, "second");
+    const json_t *doc = documents_get(w->raw, "data.trade.api");
+    assert_true(secrets_taken(w->h[0].secrets, doc));
+    assert_int_equal(json_array_size(json_object_get(doc, "versions")), 2); /* mending drops none */
+    secrets_step(w->h[0].secrets, "data.trade.api", &f, "platform", on_done, w);
+    settle(w);
+    doc = documents_get(w->raw, "data.trade.api");
+    assert_int_equal(json_array_size(json_object_get(doc, "versions")), 1);
+    expect_password(w, "second");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +452,7 @@ int main(void)
             test_old_versions_go_when_all_have_taken_the_new, setup, teardown),
         cmocka_unit_test_setup_teardown(test_from_the_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_the_platform_makes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
