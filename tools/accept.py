@@ -35,21 +35,22 @@ REGION_LOST, OTHERS = ("dark", "power", "freeze"), ("source-crash", "source-free
 AIMS = [  # faults, value, what it is, the most it may be
     (REGION_LOST, "korea_ms", "first order acknowledged to a buyer in Korea", 25000),
     (REGION_LOST, "excess_ms", "the longest wait of a buyer with an old address, beyond its life", 25000),
+    (REGION_LOST, "held_ms", "the same, of the address that it held when it could first have had another", 25000),
     (("source-crash",), "rto_ms", "writes are back", 10000),
     (("source-freeze",), "recognised_ms", "the frozen source is recognised", 15000),
 ]
 TIMES = ["rto_ms", "korea_ms", "recognised_ms", "others_p50", "others_p95", "others_max", "cached_p50", "cached_p95",
-         "cached_max", "excess_ms"]
+         "cached_max", "excess_ms", "held_ms"]
 COUNTS = ["cached", "told_again", "acked", "present", "lost", "duplicated", "reported_missing", "rescued"]
 HEADS = {"rto_ms": "rto", "korea_ms": "Korea", "recognised_ms": "seen", "others_p50": "p50", "others_p95": "p95",
          "others_max": "max", "cached_p50": "old p50", "cached_p95": "old p95", "cached_max": "old max",
-         "excess_ms": "beyond TTL", "cached": "old", "told_again": "told again", "duplicated": "twice",
+         "excess_ms": "beyond TTL", "held_ms": "beyond held", "cached": "old", "told_again": "told again", "duplicated": "twice",
          "reported_missing": "reported", "steady_s": "well for", "two_writers": "two writers"}
 WORDS = """Times are seconds from the injection. rto: the first order acknowledged to a buyer whose answer names a living
 region; Korea: to one in Korea; seen: the platform's first word of the fault. p50, p95, max: each buyer's first order, of
 those that held no old address; old p50, p95, max: of those that held an address of the lost region; beyond TTL: the most
-that one of them waited beyond the life of that address. told again: buyers that asked during the fault and were sent to
-the lost region once more. reported: transactions in the range that the platform reported as possibly missing (an upper
+that one of them waited beyond the life of that address; beyond held: beyond the life of the last address of the lost
+region that it was given. told again: buyers that asked during the fault and were sent to the lost region once more. reported: transactions in the range that the platform reported as possibly missing (an upper
 bound, heartbeats count). load: of the machine, when the run began. well for: seconds under load before the fault."""
 
 
@@ -166,8 +167,10 @@ def row_of(report, timeline):
     clients = report["clients"]
     korea = [c["rto_ms"] for c in clients if c["country"] == COUNTRY and c["rto_ms"] is not None]
     excess = [c["excess_ms"] for c in clients if c["excess_ms"] is not None]
+    held = [c["rto_ms"] - max(c["ttl_left_ms"], c["told_until_ms"] or 0) for c in clients if c["excess_ms"] is not None]
     seen = recognised(timeline, report["begun"])
     row = {"rto_ms": report["rto_ms"], "korea_ms": min(korea, default=None), "excess_ms": max(excess, default=None),
+           "held_ms": max(held, default=None),
            "recognised_ms": ms_between(report["begun"], seen["time"]) if seen else None,
            "recognised_by": f"{seen['host']} {seen['subject']}: {seen['message']}" if seen else None,
            "cached": sum(c["cached"] for c in clients),

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 
+import processes
 import pytest
 from lablib import BINARY, Lab, unique_name, wait_until
 from test_endpoints import ADMIN, Foreign
@@ -64,7 +65,7 @@ def server_pid(foreign):
     for pid in below:
         if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "mariadbd":
             return pid
-        below += [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        below += processes.children(pid)
     raise AssertionError(below)
 
 

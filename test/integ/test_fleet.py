@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 
+import processes
 import pytest
 import units
 from lablib import BINARY, Lab, unique_name, wait_until
@@ -135,7 +136,7 @@ def load(lab, connections=8):
     try:
         yield found
     finally:
-        for pid in children(wrk.pid):
+        for pid in leaves(wrk.pid):
             os.kill(pid, signal.SIGINT)  # it says what it has seen
         text = wrk.communicate(timeout=30)[0]
         wrk.wait()
@@ -146,10 +147,9 @@ def load(lab, connections=8):
     found["text"] = text
 
 
-def children(pid):
+def leaves(pid):
     """The process itself where it has none: `mcp lab exec` becomes the command."""
-    found = [int(p) for f in pathlib.Path(f"/proc/{pid}/task").glob("*/children") for p in f.read_text().split()]
-    return [c for p in found for c in children(p)] or [pid]
+    return [c for p in processes.children(pid) for c in leaves(p)] or [pid]
 
 
 def assert_no_failure(found, what):

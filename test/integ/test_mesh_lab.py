@@ -7,6 +7,7 @@ import pathlib
 import signal
 import threading
 
+import processes
 import pytest
 from lablib import Lab, TWO_REGIONS, unique_name, wait_until
 
@@ -138,8 +139,7 @@ def test_a_mesh_that_dies_refuses_nobody(lab):
 
 
 def role_pid(lab, host, role="mesh"):
-    children = pathlib.Path(f"/proc/{lab.service_pid(host)}/task/{lab.service_pid(host)}/children").read_text().split()
-    return next(int(p) for p in children
+    return next(p for p in processes.children(lab.service_pid(host))
                 if pathlib.Path(f"/proc/{p}/cmdline").read_bytes().split(b"\0")[1:3] == [b"role", role.encode()])
 
 

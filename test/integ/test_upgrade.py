@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 
+import processes
 import pytest
 from lablib import BINARY, Lab, unique_name, wait_until
 
@@ -78,10 +79,9 @@ def units(lab):
     return sorted((u["name"], u["host"], u["pid"], u["restarts"]) for u in lab.status()["units"])
 
 
-def processes(pid):
+def leaves(pid):
     """The process itself where it has none: `mcp lab exec` becomes the command."""
-    found = [int(p) for f in pathlib.Path(f"/proc/{pid}/task").glob("*/children") for p in f.read_text().split()]
-    return [c for p in found for c in processes(p)] or [pid]
+    return [c for p in processes.children(pid) for c in leaves(p)] or [pid]
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def load(lab):
     try:
         yield found
     finally:
-        for pid in processes(wrk.pid):
+        for pid in leaves(wrk.pid):
             os.kill(pid, signal.SIGINT)  # it says what it has seen
         text = wrk.communicate(timeout=30)[0]
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)

@@ -14,9 +14,11 @@ import subprocess
 import threading
 import time
 
+import processes
+
 BINARY = os.environ.get("MCP_BINARY", os.path.join(os.path.dirname(__file__), "../../build/mcp"))
 ROLES = ["control", "agent", "dns", "resolver", "edge", "mesh", "data"]
-PATIENCE_S = 30  # for things that take milliseconds on an idle machine
+PATIENCE_S = 60  # for things that take milliseconds on an idle machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -129,10 +131,8 @@ class Host:
 
     def roles(self):
         """name -> pid of the living role processes, as the kernel says."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
-            children = [int(p) for p in f.read().split()]
         found = {}
-        for pid in children:
+        for pid in processes.children(self.process.pid):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
                 words = f.read().split(b"\0")
                 if words[1:2] == [b"role"]:

@@ -15,7 +15,7 @@ import time
 import role
 
 BINARY = os.environ.get("MCP_BINARY", os.path.join(os.path.dirname(__file__), "../../build/mcp"))
-PATIENCE_S = 30
+PATIENCE_S = 60
 APPLETS = "sh sleep echo httpd cat ls id kill head yes true false mkdir touch dd wc stat".split()
 
 
