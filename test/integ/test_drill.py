@@ -87,6 +87,11 @@ class Drilled(Lab):
         p = subprocess.run(self.words("plan", "wan-cut", "--json"), capture_output=True, text=True)
         return {c["name"]: c["good"] for c in json.loads(p.stdout)["checks"]}["alone"]
 
+    def is_ready(self):
+        """Every check of a drill that fails over is good."""
+        p = subprocess.run(self.words("plan", "dark", "--json"), capture_output=True, text=True)
+        return all(c["good"] for c in json.loads(p.stdout)["checks"])
+
     def rules(self):
         return self.listing()["wan"]["rules"]
 
@@ -97,6 +102,7 @@ def lab(tmp_path_factory):
         lab.up()
         lab.well()
         lab.mcp("data", "arm", "trade")
+        wait_until(lab.is_ready, 60, "the host that plans to know that failover is armed")
         yield lab
 
 
