@@ -48,16 +48,51 @@ struct conn *http_conn_new(struct thread *t)
     return c;
 }
 
-static struct conn *conn_get(struct thread *t)
+static void link_conn(struct conn *c)
 {
-    struct conn *c = http_conn_new(t);
+    struct thread *t = c->t;
     c->prev = t->conns.prev;
     c->next = &t->conns;
     t->conns.prev->next = c;
     t->conns.prev = c;
     t->n_conns++;
+}
+
+static void unlink_conn(struct conn *c)
+{
+    c->prev->next = c->next;
+    c->next->prev = c->prev;
+    c->t->n_conns--;
+}
+
+static struct conn *conn_get(struct thread *t)
+{
+    struct conn *c = http_conn_new(t);
+    link_conn(c);
     http_stat_add(t, HTTP_STAT_OPEN, 1);
     return c;
+}
+
+/* Among the others, so that a drain waits for it and ends it. */
+struct conn *http_conn_sink(struct thread *t)
+{
+    if (t->draining || t->n_sinks == SINKS_PER_THREAD)
+        return NULL;
+    struct conn *c = http_conn_new(t);
+    link_conn(c);
+    t->n_sinks++;
+    c->s.fd = -1;
+    c->s.sink = true;
+    c->state = CONN_BUSY;
+    return c;
+}
+
+void http_conn_sink_end(struct conn *c)
+{
+    http_stream_close(c->t, &c->s);
+    unlink_conn(c);
+    c->t->n_sinks--;
+    http_conn_forget(c);
 }
 
 static void set_client(struct conn *c, const struct sockaddr *from)
@@ -115,9 +150,7 @@ void http_conn_close(struct conn *c, bool reset)
         SSL_shutdown(c->s.ssl);
     }
     http_stream_close(t, &c->s);
-    c->prev->next = c->next;
-    c->next->prev = c->prev;
-    t->n_conns--;
+    unlink_conn(c);
     http_stat_add(t, HTTP_STAT_OPEN, (uint64_t)-1);
     http_conn_forget(c);
 }

@@ -4,7 +4,8 @@
  * table of steps (tx.c). It moves bytes and decides nothing: for each valid request it asks the
  * application, which answers by http_tx_reply() or http_tx_forward(), and is told at the end what
  * came of it. A request that is not valid is refused here and reaches neither the application's
- * request() nor an upstream.
+ * request() nor an upstream. An application with a cache looks at answers as they pass, answers from
+ * what it has, and lets requests wait (struct http_cache).
  *
  * Threads share nothing but what the application publishes. Each is a registered reader of
  * liburcu-qsbr, so callbacks may rcu_dereference(); a pointer got that way is good until the
@@ -63,6 +64,7 @@ struct http_tx {
     bool tls;
     const char *tls_version; /* "TLSv1.3", "" for plain */
     void *app;
+    void *background; /* of http_tx_fetch(): the answer has no reader */
     /* From here on for done(): */
     uint64_t start_us;    /* boot clock, of the loop iteration that saw the head whole */
     uint64_t duration_us; /* until the last byte was handed to the kernel */
@@ -86,7 +88,7 @@ struct http_reply {
     bool close;
 };
 
-/* Exactly one of these, from within request(). Targets: ready instances, the engine spreads by
+/* Exactly one of these, of http_tx_serve() and http_tx_park(), from within request() and resume(). Targets: ready instances, the engine spreads by
  * least load and tries another when one cannot be reached and nothing was lost; at least one. */
 void http_tx_reply(struct http_tx *tx, const struct http_reply *reply);
 void http_tx_forward(struct http_tx *tx, const struct http_target *targets, size_t n);
@@ -97,6 +99,54 @@ void http_tx_retarget(struct http_tx *tx, const struct http_target *targets, siz
 void http_tx_error(struct http_tx *tx, unsigned status, const char *text, const char *fields);
 /* Room that lives as long as the transaction; NULL when more than is left of some KiB. */
 void *http_tx_alloc(struct http_tx *tx, size_t size);
+
+/* -- for an application that keeps answers ------------------------------------------------------------------ */
+
+/* An answer with content of the application's own: the engine asks for it by pull(), as the client takes it. Of r:
+ * status, reason, fields, framing (NONE, LENGTH, or CHUNKED: the length is not known), length. Also from within head() and
+ * failed(). Nothing of r is used after the call. */
+void http_tx_serve(struct http_tx *tx, const struct http_response *r);
+struct http_response *http_tx_response(struct http_tx *tx); /* an empty one to be filled in */
+/* The request waits until http_tx_resume(), from a callback on its thread, brings resume() about. A request whose answer
+ * waits for content (HTTP_PULL_WAIT) is resumed in the same way. */
+void http_tx_park(struct http_tx *tx);
+void http_tx_resume(struct http_tx *tx);
+/* In front of http_tx_forward(), and of HTTP_TOOK_AGAIN: its answer comes by head(). `lines`: more field lines for the
+ * upstream, copied by what follows. drop_conditions: If-None-Match, If-Modified-Since, If-Range and Range stay here. */
+void http_tx_observe(struct http_tx *tx, bool drop_conditions, struct http_text lines);
+/* The same request once more, without a client: it comes by request() with `background`. False: there are too many. Not
+ * for one with content. */
+MUST_CHECK bool http_tx_fetch(struct http_tx *tx, void *background);
+int64_t http_tx_now_ms(const struct http_tx *tx); /* wall clock of the loop iteration */
+struct thread;
+struct thread *http_tx_thread(const struct http_tx *tx);
+void http_thread_wake(struct thread *t); /* makes it run its loop() soon; any thread */
+
+enum http_took {
+    HTTP_TOOK_RELAY,  /* it goes on to the client; fields may have been added */
+    HTTP_TOOK_SERVED, /* http_tx_serve() was called: what the upstream said is thrown away */
+    HTTP_TOOK_AGAIN,  /* http_tx_observe() was called: the upstream is asked once more */
+};
+enum http_pull {
+    HTTP_PULL_SOME,
+    HTTP_PULL_END,
+    HTTP_PULL_WAIT, /* http_tx_resume() will come */
+    HTTP_PULL_FAILED,
+};
+struct http_cache {
+    void (*resume)(void *thread, struct http_tx *tx);
+    /* The head of the final answer to an observed request. With RELAY *store may be set: then its content comes by
+     * content(), and end() exactly once, perhaps after the request has ended: when the client leaves, the answer is
+     * fetched to its end without it. */
+    enum http_took (*head)(
+        void *thread, struct http_tx *tx, struct http_response *r, void **store);
+    bool (*content)(void *thread, void *store, struct http_text data); /* false: no more, no end() */
+    void (*end)(void *thread, void *store, bool whole);
+    /* An observed request found no answer; status 0: nobody could be reached. True: http_tx_serve() was called. */
+    bool (*failed)(void *thread, struct http_tx *tx, unsigned status);
+    /* The next piece, at most `max` bytes; it counts as taken. */
+    enum http_pull (*pull)(void *thread, struct http_tx *tx, size_t max, struct http_text *ret);
+};
 
 struct http_app { /* callbacks run on the engine's threads; `thread` is what thread_start() made */
     void *(*thread_start)(void *ctx, unsigned index);
@@ -111,6 +161,7 @@ struct http_app { /* callbacks run on the engine's threads; `thread` is what thr
      * handshake fails. */
     SSL_CTX *(*certificate)(void *thread, const char *server_name);
     void (*stopped)(void *ctx); /* the last thread has drained and ends; from that thread */
+    const struct http_cache *cache; /* NULL: none of the calls for it is used */
 };
 
 struct http_listen {

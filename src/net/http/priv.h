@@ -16,6 +16,7 @@
 #define BUFS_KEPT 512         /* per thread, free */
 #define TARGETS_TRIED_MAX 3   /* instances a request is offered to */
 #define POOL_PER_PEER_MAX 128 /* unused connections kept to one instance, per thread */
+#define SINKS_PER_THREAD 256  /* answers that are fetched without a client */
 #define REQUESTS_PER_TURN 32  /* of one connection, before others get theirs */
 #define PIECES_PER_TURN 16    /* buffers moved for one transaction, before others get theirs */
 
@@ -88,6 +89,7 @@ struct stream {
     bool hangup; /* the peer closed its side; there may be bytes in front of that */
     bool eof, broken;
     bool h2; /* of an HTTP/2 stream: no socket, its connection's session moves the bytes */
+    bool sink;   /* nobody: what is written is gone, nothing is ever read */
     struct buf *in, *out;
 };
 
@@ -163,6 +165,9 @@ void http_conn_drain(struct conn *c);      /* the thread stops */
 void http_conn_drain_idle(struct conn *c); /* ... and no request came since */
 /* the one that has been idle longest; false: none is */
 bool http_conn_evict_idle(struct thread *t);
+/* In the place of a client that is not there; NULL: there are too many. */
+struct conn *http_conn_sink(struct thread *t);
+void http_conn_sink_end(struct conn *c);
 
 /* -- HTTP/2 ------------------------------------------------------------------------------------ */
 void http_h2_start(struct conn *c); /* what comes from now on is HTTP/2 */
@@ -187,11 +192,13 @@ void http_h2_mem_done(struct thread *t);
 /* -- transactions ------------------------------------------------------------------------------ */
 #define TX_STEPS(X)                                                                                \
     X(DECIDE, step_decide)   /* the application replies or names targets */                        \
+    X(PARK, step_park)       /* the application has to find something out first */               \
     X(COLLECT, step_collect) /* short content is waited for before anybody is bothered with it */  \
     X(ACQUIRE, step_acquire) /* a connection to one of them */                                     \
     X(CONNECT, step_connect) /* being made */                                                      \
     X(EXCHANGE, step_exchange) /* request out, answer's head awaited */                            \
     X(RELAY, step_relay)       /* answer's content to the client */                                \
+    X(SERVE, step_serve)       /* the application's content to the client */                       \
     X(REPLY, step_reply)       /* our own answer to the client */                                  \
     X(END, step_end)           /* told, released, next request */
 
@@ -222,7 +229,14 @@ struct tx {
     bool moved;           /* bytes went somewhere since the timer was set */
     bool expecting;       /* the client waits for 100 Continue */
     bool upstream_closes; /* ... its connection after this answer */
+    bool observed;        /* the application looks at the answer */
+    bool drop_conditions; /* the request's conditions and ranges stay here */
+    bool resumed;         /* parked no longer */
+    bool served;          /* all of the application's content is in s.out */
+    bool orphan;          /* fetches to its end what a client that left began; the application does not know it */
     uint8_t interim;      /* 1xx answers so far */
+    void *store;          /* the answer's content goes to the application, too */
+    struct http_text lines; /* of http_tx_observe() */
     struct http_body request_body, answer_body;
     struct upstream *up;
     const struct http_target *targets;
@@ -262,6 +276,8 @@ enum pump http_pump_collect(struct tx *tx);
 bool http_pump_fits(const struct tx *tx); /* all of the content will have room in `sent` */
 enum pump http_pump_request(struct tx *tx);
 enum pump http_pump_answer(struct tx *tx);
+enum pump http_pump_serve(struct tx *tx);
+void http_store_end(struct tx *tx, bool whole); /* if there is one */
 
 /* -- upstreams --------------------------------------------------------------------------------- */
 struct peer {          /* one instance, as this thread sees it */
@@ -327,7 +343,7 @@ struct thread {
     size_t n_listeners;
     bool accepting, draining;
     uint64_t drain_until_ms, drain_idle_ms, accept_again_ms, sweep_ms;
-    unsigned n_conns, max_conns, n_streams;
+    unsigned n_conns, max_conns, n_streams, n_sinks;
     struct conn conns;  /* list head */
     struct conn *again; /* had their turn, have more to do */
     struct conn *dead;  /* of this round of events */

@@ -135,6 +135,25 @@ enum io http_client_flush(struct tx *tx)
     return r;
 }
 
+void http_store_end(struct tx *tx, bool whole)
+{
+    struct thread *t = tx->conn->t;
+    void *store = tx->store;
+    tx->store = NULL;
+    if (store)
+        t->calls->cache->end(t->app, store, whole);
+}
+
+/* The end is said when it is here: whoever else reads what is stored does not wait for this client. */
+static void store_piece(struct tx *tx, struct http_text data, bool last)
+{
+    struct thread *t = tx->conn->t;
+    if (tx->store && data.len && !t->calls->cache->content(t->app, tx->store, data))
+        tx->store = NULL;
+    if (last)
+        http_store_end(tx, true);
+}
+
 static enum pump take_answer_piece(struct tx *tx)
 {
     struct thread *t = tx->conn->t;
@@ -159,6 +178,7 @@ static enum pump take_answer_piece(struct tx *tx)
     }
     tx->conn->out_last = http_body_ended(&tx->answer_body);
     put_content(to, data, tx->chunked, tx->conn->out_last);
+    store_piece(tx, data, tx->conn->out_last);
     tx->pub.bytes += data.len;
     if (from->in)
         drop_data(t, from, used);
@@ -192,4 +212,51 @@ enum pump http_pump_answer(struct tx *tx)
     default:
         return PUMP_CLIENT_GONE;
     }
+}
+
+/* One piece of the application's content; PUMP_UPSTREAM_GONE: the rest of it will not come. */
+static enum pump take_served_piece(struct tx *tx)
+{
+    struct thread *t = tx->conn->t;
+    struct buf *to = tx->conn->s.out;
+    struct http_text data = {"", 0};
+    switch (t->calls->cache->pull(
+        t->app, &tx->pub, BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD, &data)) {
+    case HTTP_PULL_SOME:
+        break;
+    case HTTP_PULL_END:
+        tx->served = tx->conn->out_last = true;
+        break;
+    case HTTP_PULL_WAIT:
+        return PUMP_WAIT;
+    default:
+        return PUMP_UPSTREAM_GONE;
+    }
+    put_content(to, data, tx->chunked, tx->served);
+    tx->pub.bytes += data.len;
+    tx->moved = true;
+    return PUMP_MORE;
+}
+
+enum pump http_pump_serve(struct tx *tx)
+{
+    struct stream *to = &tx->conn->s;
+    enum io r;
+    for (unsigned pieces = 0; !tx->served; pieces++) {
+        if (pieces == PIECES_PER_TURN)
+            return PUMP_MORE;
+        if (to->out && BUF_BYTES - to->out->end < ROOM_MIN && (r = http_client_flush(tx)) != IO_OK)
+            return r == IO_WAIT ? PUMP_WAIT : PUMP_CLIENT_GONE;
+        if (!to->out)
+            to->out = http_buf_get(tx->conn->t);
+        enum pump p = take_served_piece(tx);
+        if (p == PUMP_WAIT)
+            break;
+        if (p != PUMP_MORE)
+            return p;
+    }
+    r = http_client_flush(tx);
+    if (r == IO_ERROR)
+        return PUMP_CLIENT_GONE;
+    return r == IO_OK && tx->served ? PUMP_DONE : PUMP_WAIT;
 }

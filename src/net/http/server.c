@@ -139,11 +139,15 @@ void http_server_drain(struct http_server *s)
 
 void http_server_wake(struct http_server *s)
 {
-    for (unsigned i = 0; i < s->n_threads; i++) {
-        uint64_t one = 1;
-        ssize_t n = write(s->threads[i].wake, &one, sizeof one);
-        (void)n; /* full means that it is awake */
-    }
+    for (unsigned i = 0; i < s->n_threads; i++)
+        http_thread_wake(&s->threads[i]);
+}
+
+void http_thread_wake(struct thread *t)
+{
+    uint64_t one = 1;
+    ssize_t n = write(t->wake, &one, sizeof one);
+    (void)n; /* full means that it is awake */
 }
 
 void http_server_free(struct http_server *s)

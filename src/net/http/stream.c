@@ -161,6 +161,8 @@ enum io http_stream_fill(struct thread *t, struct stream *s)
 {
     if (s->h2)
         return http_h2_fill(s);
+    if (s->sink)
+        return IO_WAIT;
     if (s->eof)
         return IO_EOF;
     if (s->broken)
@@ -209,6 +211,8 @@ enum io http_stream_flush(struct thread *t, struct stream *s)
 {
     if (s->h2)
         return http_h2_flush(s);
+    if (s->sink && s->out)
+        s->out->start = s->out->end;
     while (http_buf_len(s->out)) {
         if (s->broken)
             return IO_ERROR;

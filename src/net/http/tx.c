@@ -3,7 +3,8 @@
  * the client's or the upstream's socket and every timeout ends in http_tx_run(), which takes steps
  * until one has to wait.
  *
- *   DECIDE -> REPLY ------------------------------------------------------> END
+ *   DECIDE -> REPLY | SERVE ----------------------------------------------> END
+ *          -> PARK -> as DECIDE
  *          -> COLLECT -> ACQUIRE -> CONNECT -> EXCHANGE -> RELAY ---------> END
  *                           ^  \________________/ | retry     \ upstream failed: cut -> END
  *                            \____________________/ failed -> REPLY                              */
@@ -182,26 +183,122 @@ void http_tx_retarget(struct http_tx *pub, const struct http_target *targets, si
     tx->n_targets = n;
 }
 
+static bool is_condition(const struct http_field *f)
+{
+    static const char *const names[] = {"if-none-match", "if-modified-since", "if-range", "range"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (http_text_is_nocase(f->name, names[i]))
+            return true;
+    return false;
+}
+
+/* The head for the upstream, from its start. */
+static void write_request(struct tx *tx)
+{
+    struct http_fields *fields = &tx->request.fields;
+    for (size_t i = 0; tx->drop_conditions && i < fields->n; i++)
+        fields->v[i].hop |= is_condition(&fields->v[i]);
+    struct http_forward f = {
+        .path = tx->pub.path,
+        .client = tx->pub.client,
+        .request_id = {tx->pub.id, sizeof tx->pub.id},
+        .tls = tx->pub.tls,
+        .keep_expect = tx->expecting,
+        .lines = tx->lines,
+    };
+    if (!tx->sent)
+        tx->sent = http_buf_get(tx->conn->t);
+    struct http_out o = {.p = tx->sent->data, .cap = BUF_BYTES};
+    http_request_forward(&tx->request, &f, &o);
+    ASSERT(!o.full); /* a head of 16 KiB and what we add */
+    tx->sent->start = 0;
+    tx->sent->end = (uint32_t)o.len;
+    tx->replayable = true;
+    tx->lines = (struct http_text){0};
+}
+
 void http_tx_forward(struct http_tx *pub, const struct http_target *targets, size_t n)
 {
     struct tx *tx = (struct tx *)pub;
     ASSERT(tx->step == TX_DECIDE && n > 0);
     tx->targets = targets;
     tx->n_targets = n;
-    struct http_forward f = {
-        .path = pub->path,
-        .client = pub->client,
-        .request_id = {pub->id, sizeof pub->id},
-        .tls = pub->tls,
-        .keep_expect = tx->expecting,
-    };
-    tx->sent = http_buf_get(tx->conn->t);
-    struct http_out o = {.p = tx->sent->data, .cap = BUF_BYTES};
-    http_request_forward(&tx->request, &f, &o);
-    ASSERT(!o.full); /* a head of 16 KiB and what we add */
-    tx->sent->end = (uint32_t)o.len;
-    tx->replayable = true;
+    write_request(tx);
     tx->step = TX_COLLECT;
+}
+
+void http_tx_park(struct http_tx *pub)
+{
+    struct tx *tx = (struct tx *)pub;
+    ASSERT(tx->step == TX_DECIDE);
+    tx->resumed = false;
+    tx->step = TX_PARK;
+}
+
+void http_tx_resume(struct http_tx *pub)
+{
+    struct tx *tx = (struct tx *)pub;
+    tx->resumed = true;
+    http_thread_again(tx->conn);
+}
+
+void http_tx_observe(struct http_tx *pub, bool drop_conditions, struct http_text lines)
+{
+    struct tx *tx = (struct tx *)pub;
+    tx->observed = true;
+    tx->drop_conditions = drop_conditions;
+    tx->lines = lines;
+}
+
+int64_t http_tx_now_ms(const struct http_tx *pub)
+{
+    return ((const struct tx *)pub)->conn->t->wall_ms;
+}
+
+struct thread *http_tx_thread(const struct http_tx *pub)
+{
+    return ((const struct tx *)pub)->conn->t;
+}
+
+struct http_response *http_tx_response(struct http_tx *pub)
+{
+    struct http_response *r = &((struct tx *)pub)->conn->t->response;
+    memset(r, 0, offsetof(struct http_response, fields));
+    r->fields.n = 0;
+    return r;
+}
+
+/* What was forwarded is what is asked again: it is in one form, and nothing of a connection is in it. */
+bool http_tx_fetch(struct http_tx *pub, void *background)
+{
+    struct tx *tx = (struct tx *)pub;
+    struct thread *t = tx->conn->t;
+    struct conn *c = http_conn_sink(t);
+    if (!c)
+        return false;
+    struct tx *f = http_tx_get(t);
+    struct http_forward how = {
+        .path = pub->path, .client = pub->client, .request_id = {pub->id, sizeof pub->id}};
+    c->s.in = http_buf_get(t);
+    struct http_out o = {.p = c->s.in->data, .cap = HTTP_HEAD_MAX};
+    http_request_forward(&tx->request, &how, &o);
+    size_t scanned = 0;
+    int n = o.full ? 0 : http_request_parse(o.p, o.len, &scanned, &f->request);
+    if (n <= 0 || (size_t)n != o.len) {
+        http_tx_put(t, f);
+        http_conn_sink_end(c);
+        return false;
+    }
+    f->request.fields.n--; /* the last one is our Via, which will be written again */
+    c->s.in->end = (uint32_t)o.len;
+    c->tls_version = tx->conn->tls_version;
+    c->client_len = tx->conn->client_len;
+    memcpy(c->client, tx->conn->client, sizeof c->client);
+    http_tx_start(c, f, o.len, HTTP_REJECT_NONE);
+    f->pub.tls = pub->tls;
+    f->pub.background = background;
+    http_thread_again(c);
+    return true;
 }
 
 /* -- failures ---------------------------------------------------------------------------------- */
@@ -213,12 +310,48 @@ static void drop_upstream(struct tx *tx)
     tx->up = NULL;
 }
 
+/* A client that leaves while its answer is being stored: others may be reading it, and who comes next wants it. */
+static void hand_over(struct tx *tx)
+{
+    struct conn *c = http_conn_sink(tx->conn->t);
+    if (!c)
+        return;
+    struct tx *f = http_tx_get(c->t);
+    c->tx = f;
+    f->conn = c;
+    f->timer.fire = on_tx_timeout;
+    f->pub.request = &f->request;
+    f->step = TX_RELAY;
+    f->orphan = f->begun = f->answered = f->request_ended = true;
+    f->request_dropped = tx->request_dropped || !tx->request_ended;
+    f->upstream_closes = tx->upstream_closes;
+    f->answer_body = tx->answer_body;
+    f->sent = tx->sent;
+    f->store = tx->store;
+    f->up = tx->up;
+    f->up->tx = f;
+    tx->up = NULL;
+    tx->sent = NULL;
+    tx->store = NULL;
+    http_thread_again(c);
+}
+
 void http_tx_abort(struct tx *tx, enum http_end end)
 {
+    if (tx->store && tx->up && end == HTTP_END_CLIENT_GONE)
+        hand_over(tx);
+    http_store_end(tx, false);
     drop_upstream(tx);
     tx->pub.end = end;
     tx->close = tx->cut = true;
     tx->step = TX_END;
+}
+
+static bool call_failed(struct tx *tx, unsigned status)
+{
+    struct thread *t = tx->conn->t;
+    tx->observed = false;
+    return t->calls->cache->failed(t->app, &tx->pub, status);
 }
 
 /* The upstream's part is over. Says so, if the client has seen nothing yet; else there is no honest
@@ -230,7 +363,11 @@ static void fail(struct tx *tx, unsigned status, enum http_end end, const char *
         http_tx_abort(tx, HTTP_END_TRUNCATED);
         return;
     }
+    http_store_end(tx, false);
     drop_upstream(tx);
+    if (tx->observed && !tx->answered && status >= 500
+        && call_failed(tx, end == HTTP_END_NO_INSTANCE ? 0 : status))
+        return;
     tx->pub.end = end;
     tx->pub.bytes = 0;
     if (tx->answered) /* the head of an answer that will not come */
@@ -330,6 +467,19 @@ static enum step_result step_decide(struct tx *tx)
     return STEP_NEXT;
 }
 
+static enum step_result step_park(struct tx *tx)
+{
+    struct thread *t = tx->conn->t;
+    if (!tx->resumed)
+        return wait_for(tx);
+    tx->resumed = false;
+    tx->moved = true;
+    tx->step = TX_DECIDE;
+    t->calls->cache->resume(t->app, &tx->pub);
+    ASSERT(tx->step != TX_DECIDE);
+    return STEP_NEXT;
+}
+
 /* A client that dribbles its few bytes holds a buffer of ours, not a connection of a module, and
  * content that never comes is never announced to one. What is longer, or of unknown length,
  * streams. */
@@ -425,7 +575,7 @@ static void write_answer_head(
     c->s.out->end += (uint32_t)o.len;
 }
 
-static void forward_answer(struct tx *tx, const struct http_response *r)
+static void send_head(struct tx *tx, const struct http_response *r)
 {
     struct conn *c = tx->conn;
     bool unbounded = r->framing == HTTP_BODY_CHUNKED || r->framing == HTTP_BODY_UNTIL_CLOSE;
@@ -453,9 +603,27 @@ static void forward_answer(struct tx *tx, const struct http_response *r)
     tx->answered = true;
     tx->expecting = false;
     tx->pub.status = r->status;
-    tx->pub.upstream_us = c->t->now_us - tx->upstream_start_us;
+}
+
+static void forward_answer(struct tx *tx, const struct http_response *r)
+{
+    send_head(tx, r);
+    if (r->status < 200)
+        return;
     tx->upstream_closes = r->close;
     tx->step = TX_RELAY;
+    if (http_body_ended(&tx->answer_body))
+        http_store_end(tx, true);
+}
+
+void http_tx_serve(struct http_tx *pub, const struct http_response *r)
+{
+    struct tx *tx = (struct tx *)pub;
+    ASSERT(!tx->answered && r->status >= 200 && r->framing != HTTP_BODY_UNTIL_CLOSE);
+    send_head(tx, r);
+    tx->observed = false;
+    tx->served = http_body_ended(&tx->answer_body);
+    tx->step = TX_SERVE;
 }
 
 /* RFC 9110 section 15.2: interim answers go on to clients that know them; 100 only to one that
@@ -469,6 +637,49 @@ static bool forward_interim(struct tx *tx, const struct http_response *r)
     else if (r->status != 100 && tx->request.minor == 1)
         forward_answer(tx, r);
     return true;
+}
+
+static void release_upstream(struct tx *tx)
+{
+    struct upstream *u = tx->up;
+    tx->up = NULL;
+    if (!u)
+        return;
+    bool clean = tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent)
+                 && !tx->upstream_closes && !http_buf_len(u->s.in) && !u->s.eof && !u->s.hangup
+                 && !u->s.broken && u->t->now_ms < u->until_ms;
+    u->s.out = NULL;
+    if (clean)
+        http_upstream_keep(u);
+    else
+        http_upstream_drop(u);
+}
+
+/* The application may want something else than to pass it on. What is left of it then is not worth waiting for. */
+static void take_final(struct tx *tx, struct http_response *r, size_t head_len)
+{
+    struct upstream *u = tx->up;
+    struct thread *t = u->t;
+    bool closes = r->close || r->framing != HTTP_BODY_NONE;
+    enum http_took took = HTTP_TOOK_RELAY;
+    tx->pub.upstream_us = t->now_us - tx->upstream_start_us;
+    if (tx->observed)
+        took = t->calls->cache->head(t->app, &tx->pub, r, &tx->store);
+    if (took == HTTP_TOOK_RELAY)
+        forward_answer(tx, r);
+    u->scanned = 0;
+    u->s.in->start += (uint32_t)head_len;
+    if (!http_buf_len(u->s.in))
+        http_buf_put(t, &u->s.in);
+    if (took == HTTP_TOOK_RELAY)
+        return;
+    tx->upstream_closes = closes;
+    release_upstream(tx);
+    if (took == HTTP_TOOK_SERVED)
+        return;
+    write_request(tx);
+    tx->request_dropped = false;
+    tx->step = TX_ACQUIRE;
 }
 
 enum answer {
@@ -491,13 +702,15 @@ static enum answer take_answer(struct tx *tx)
         fail(tx, 502, HTTP_END_UPSTREAM_BAD, "the instance's answer is not valid");
         return ANSWER_FINAL;
     }
-    if (r->status >= 200)
-        forward_answer(tx, r);
+    if (r->status >= 200) {
+        take_final(tx, r, (size_t)n);
+        return ANSWER_FINAL;
+    }
     u->scanned = 0;
     u->s.in->start += (uint32_t)n;
     if (!http_buf_len(u->s.in))
         http_buf_put(u->t, &u->s.in);
-    return r->status < 200 ? ANSWER_INTERIM : ANSWER_FINAL;
+    return ANSWER_INTERIM;
 }
 
 static enum step_result step_exchange(struct tx *tx)
@@ -556,6 +769,26 @@ static enum step_result step_relay(struct tx *tx)
     }
 }
 
+static enum step_result step_serve(struct tx *tx)
+{
+    switch (http_pump_serve(tx)) {
+    case PUMP_DONE:
+        tx->step = TX_END;
+        return STEP_NEXT;
+    case PUMP_MORE:
+        http_thread_again(tx->conn);
+        return wait_for(tx);
+    case PUMP_CLIENT_GONE:
+        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
+        return STEP_NEXT;
+    case PUMP_UPSTREAM_GONE:
+        fail(tx, 502, HTTP_END_UPSTREAM_LOST, "the answer broke off where it was fetched");
+        return STEP_NEXT;
+    default:
+        return wait_for(tx);
+    }
+}
+
 static enum step_result step_reply(struct tx *tx)
 {
     switch (http_client_flush(tx)) {
@@ -570,22 +803,6 @@ static enum step_result step_reply(struct tx *tx)
     }
 }
 
-static void release_upstream(struct tx *tx)
-{
-    struct upstream *u = tx->up;
-    tx->up = NULL;
-    if (!u)
-        return;
-    bool clean = tx->request_ended && !tx->request_dropped && !http_buf_len(tx->sent)
-                 && !tx->upstream_closes && !http_buf_len(u->s.in) && !u->s.eof && !u->s.hangup
-                 && !u->s.broken && u->t->now_ms < u->until_ms;
-    u->s.out = NULL;
-    if (clean)
-        http_upstream_keep(u);
-    else
-        http_upstream_drop(u);
-}
-
 static enum step_result step_end(struct tx *tx)
 {
     struct conn *c = tx->conn;
@@ -595,7 +812,8 @@ static enum step_result step_end(struct tx *tx)
     if (tx->cut && tx->begun && !c->parent) /* what there is of it may still be read */
         (void)http_stream_flush(t, &c->s);
     tx->pub.duration_us = t->now_us - tx->pub.start_us;
-    t->calls->done(t->app, &tx->pub);
+    if (!tx->orphan)
+        t->calls->done(t->app, &tx->pub);
     http_buf_put(t, &tx->sent);
     http_buf_put(t, &tx->head);
     if (c->parent) {
@@ -604,6 +822,11 @@ static enum step_result step_end(struct tx *tx)
         return STEP_DONE;
     }
     c->tx = NULL;
+    if (c->s.sink) {
+        http_conn_sink_end(c);
+        http_tx_put(t, tx);
+        return STEP_DONE;
+    }
     c->state = CONN_HEAD;
     c->scanned = 0;
     /* An answer framed by the end of the connection must not end like a whole one. */

@@ -151,6 +151,7 @@ void http_request_forward(
         out_length(o, r->content_length);
     if (f->keep_expect)
         http_out_str(o, "Expect: 100-continue\r\n");
+    http_out_text(o, f->lines);
     out_field(o, "X-Forwarded-For", f->client);
     http_out_str(o, f->tls ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n");
     out_field(o, "X-Request-Id", f->request_id);
@@ -186,6 +187,12 @@ const char *http_status_reason(unsigned status)
     switch (status) {
     case 200:
         return "OK";
+    case 204:
+        return "No Content";
+    case 206:
+        return "Partial Content";
+    case 304:
+        return "Not Modified";
     case 308:
         return "Permanent Redirect";
     case 400:
@@ -202,6 +209,8 @@ const char *http_status_reason(unsigned status)
         return "Content Too Large";
     case 414:
         return "URI Too Long";
+    case 416:
+        return "Range Not Satisfiable";
     case 417:
         return "Expectation Failed";
     case 421:

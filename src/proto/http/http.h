@@ -249,6 +249,7 @@ struct http_forward {
     struct http_text request_id; /* X-Request-Id of both ways */
     bool tls;                    /* requests: X-Forwarded-Proto: https */
     bool keep_expect;            /* requests: pass Expect: 100-continue on */
+    struct http_text lines;      /* requests: more field lines, each with its CRLF */
     bool chunked;                /* responses: our framing is chunked */
     bool close;                  /* responses: say Connection: close */
     bool via;                    /* responses by HTTP/2: an upstream's, not our own */
