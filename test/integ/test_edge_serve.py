@@ -188,7 +188,6 @@ def test_it_ends_when_what_is_in_flight_has_ended(upstream):
 @pytest.mark.parametrize("words, status, said", [
     (["--upstream", "127.0.0.1:1"], 2, "--listen"),
     (["--listen", "127.0.0.1:0", "--upstream", "somewhere"], 2, "ADDRESS:PORT"),
-    (["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--cache"], 3, "no cache yet"),
     (["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--tls", "x.pem"], 2, "CERT KEY"),
     (["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "/dev/null"], 1, "/dev/null:1:1"),
 ])

@@ -14,6 +14,8 @@
 
 #define PEM_MAX 65536u
 #define DRAIN_MS 10000u
+#define CACHE_MIB 64
+#define CACHE_MIB_MAX (1 << 20)
 
 struct texts { /* the files that the command line names */
     struct str routes, cert, key;
@@ -91,6 +93,19 @@ static void say_where(const struct gate_place *listen)
     fflush(stdout);
 }
 
+/* Of memory; 0: nothing is kept. */
+static int read_cache(const struct cmd_ctx *ctx, uint64_t *ret_bytes, struct err *e)
+{
+    int64_t mib = CACHE_MIB;
+    int r = cmd_opt_number(ctx, "cache-size", &mib, e);
+    if (r >= 0 && (mib < 1 || mib > CACHE_MIB_MAX))
+        r = err_set(e, ERR_USAGE, "--cache-size: 1 to %d", CACHE_MIB_MAX);
+    if (r >= 0 && cmd_opt(ctx, "cache-size") && !cmd_flag(ctx, "cache"))
+        r = err_set(e, ERR_USAGE, "--cache-size is of --cache");
+    *ret_bytes = cmd_flag(ctx, "cache") ? (uint64_t)mib << 20 : 0;
+    return r;
+}
+
 /* Until SIGTERM; then what is in flight ends. */
 static int serve(const struct cmd_ctx *ctx, struct gate_place *place, json_t *routes, struct err *e)
 {
@@ -106,7 +121,11 @@ static int serve(const struct cmd_ctx *ctx, struct gate_place *place, json_t *ro
     int r = cmd_opt_number(ctx, "threads", &threads, e);
     if (r >= 0 && (threads < 0 || threads > HTTP_THREADS_MAX))
         r = err_set(e, ERR_USAGE, "--threads: 1 to %d", HTTP_THREADS_MAX);
+    uint64_t cache_bytes = 0;
+    if (r >= 0)
+        r = read_cache(ctx, &cache_bytes, e);
     struct edge_config config = {
+        .cache_bytes = cache_bytes,
         .threads = (unsigned)threads,
         .listens = &listen,
         .n_listens = 1,
@@ -134,8 +153,6 @@ static int run(struct cmd_ctx *ctx, struct err *e)
     struct edge_alone alone = {0};
     struct gate_place listen;
     _cleanup_json_ json_t *routes = NULL;
-    if (cmd_flag(ctx, "cache"))
-        return err_set(e, ERR_REFUSED, "--cache: this edge has no cache yet");
     int r = read_places(ctx, &listen, &alone, e);
     if (r >= 0)
         r = read_files(ctx, &texts, &alone, e);
@@ -157,11 +174,14 @@ const struct cmd cmd_edge_serve = {
         "`auth: jwt`, which is the default, answers 401: nobody can check a token here.\n\n"
         "A place is ADDRESS:PORT; port 0 takes a free one, which is printed. --tls takes two "
         "words, the certificate's chain and its key, and serves by TLS alone.\n\n"
+        "With --cache answers are kept in memory as RFC 9111 allows, and what became of each request "
+        "is said in Cache-Status.\n\n"
         "It ends by SIGTERM: it takes no more connections, and what is in flight has 10 s.",
     .opts = (const struct cmd_opt[]){{"listen", 0, "PLACE", "where clients connect"},
         {"upstream", 0, "PLACE", "where requests go, by HTTP/1.1"},
         {"tls", 0, "CERT", "serve by TLS: the certificate's chain, then the file of its key"},
-        {"cache", 0, NULL, "keep answers (not in this version: refused)"},
+        {"cache", 0, NULL, "keep answers in memory, and answer from there"},
+        {"cache-size", 0, "MIB", "how much memory for that (default: 64)"},
         {"threads", 0, "N", "threads (default: one per core)"}, {0}},
     .max_operands = 2,
     .run = run,

@@ -58,6 +58,10 @@ int edge_start(const struct edge_config *config, struct edge **ret, struct err *
     struct edge *edge = xcalloc(1, sizeof *edge);
     edge->config = *config;
     edge->threads = config->threads ? MIN(config->threads, HTTP_THREADS_MAX) : cores();
+    if (config->cache_bytes) {
+        edge->cache = cache_tier_new(&(struct cache_tier_config){.limit_bytes = config->cache_bytes});
+        edge->cache_policy = cache_policy_default;
+    }
     edge_metrics_open(edge);
     int r = config->state_dir ? open_state(edge, e) : 0;
     if (r >= 0)
@@ -177,8 +181,8 @@ void edge_free(struct edge *edge)
     if (s)
         edge_snapshot_unref(edge, s);
     edge_garbage_collect(edge);
-    edge_metrics_sets_free(edge, edge->unnamed);
-    metrics_set_free(edge->own);
+    edge_metrics_close(edge);
+    cache_tier_free(edge->cache);
     json_decref(edge->doc);
     free(edge->routes_path);
     free(edge);

@@ -23,6 +23,7 @@ struct edge_config {
     struct http_timeouts timeouts;
     /* routes.json, access.log and its older ones; NULL: nothing is logged or stored */
     const char *state_dir;
+    uint64_t cache_bytes; /* of answers kept in memory, with all that finds them; 0: none is kept */
     struct metrics *metrics;
     void (*stopped)(void *ctx); /* drained; called from another thread */
     void *ctx;

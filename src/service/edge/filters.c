@@ -2,7 +2,7 @@
 /* HOT PATH. What happens to a valid request, filter by filter in the order of the table. A filter
  * answers the request, or leaves it to the next; the last one forwards it. A new concern is a new
  * row. */
-#include "service/edge/priv.h"
+#include "service/edge/cached.h"
 
 enum verdict {
     NEXT,
@@ -17,6 +17,7 @@ enum verdict {
     X(use_https)      /* port 80 */                                                                \
     X(find_route)                                                                                  \
     X(authenticate)                                                                                \
+    X(cache) /* may answer instead of an instance */                                               \
     X(forward)
 
 static enum verdict find_name(struct http_tx *tx, struct edge_request *r)
@@ -114,6 +115,11 @@ static enum verdict authenticate(struct http_tx *tx, struct edge_request *r)
     return ANSWERED;
 }
 
+static enum verdict cache(struct http_tx *tx, struct edge_request *r)
+{
+    return edge_cache_request(tx, r) ? ANSWERED : NEXT;
+}
+
 static enum verdict forward(struct http_tx *tx, struct edge_request *r)
 {
     const struct route_module *m = r->rule->module;
@@ -121,6 +127,8 @@ static enum verdict forward(struct http_tx *tx, struct edge_request *r)
         http_tx_forward(tx, r->view->s->targets[m->index], m->n_ready);
         return ANSWERED;
     }
+    if (edge_cache_unreachable(tx, r))
+        return ANSWERED;
     tx->end = HTTP_END_NO_INSTANCE;
     http_tx_error(tx, 503, "no instance is ready in this region", "Retry-After: 1\r\n");
     return ANSWERED;
@@ -138,6 +146,11 @@ void edge_filter(struct http_tx *tx, struct edge_request *r)
         if (filters[i](tx, r) == ANSWERED)
             return;
     ASSERT(!"the last filter answers");
+}
+
+void edge_filter_forward(struct http_tx *tx, struct edge_request *r)
+{
+    (void)forward(tx, r);
 }
 
 bool edge_filter_again(struct http_tx *tx, struct edge_request *r)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "service/edge/priv.h"
+#include "service/edge/cached.h"
 
 enum { CODE_0, CODE_1XX, CODE_2XX, CODE_3XX, CODE_4XX, CODE_5XX, SECONDS, BYTES, FAILED_FIRST };
 
@@ -34,6 +34,25 @@ static const struct metric_def module_defs[] = {
         "Requests that a route led to its module, by module.", METRIC_COUNTER},
     [MODULE_ERRORS] = {"mcp_edge_route_errors_total",
         "Those of them answered with 5xx, or not answered for a reason that is not the client's.",
+        METRIC_COUNTER},
+};
+
+#define CACHED "mcp_edge_cache_requests_total", "Requests that came to the cache, by what became of them."
+static const struct metric_def cache_defs[] = {
+    [EDGE_CACHE_HIT] = {CACHED, METRIC_COUNTER, "result=\"hit\""},
+    [EDGE_CACHE_MISS] = {CACHED, METRIC_COUNTER, "result=\"miss\""},
+    [EDGE_CACHE_REVALIDATED] = {CACHED, METRIC_COUNTER, "result=\"revalidated\""},
+    [EDGE_CACHE_STALE] = {CACHED, METRIC_COUNTER, "result=\"stale\""},
+    [EDGE_CACHE_BYPASS] = {CACHED, METRIC_COUNTER, "result=\"bypass\""},
+    [EDGE_CACHE_STORED] = {"mcp_edge_cache_stores_total", "Answers that the cache began to store.", METRIC_COUNTER},
+};
+
+enum { CACHE_OWN_BYTES, CACHE_OWN_OBJECTS, CACHE_OWN_EVICTIONS, CACHE_OWN_COLLAPSED };
+static const struct metric_def cache_own_defs[] = {
+    [CACHE_OWN_BYTES] = {"mcp_edge_cache_bytes", "Memory that the cache holds.", METRIC_GAUGE},
+    [CACHE_OWN_OBJECTS] = {"mcp_edge_cache_objects", "Answers that the cache holds.", METRIC_GAUGE},
+    [CACHE_OWN_EVICTIONS] = {"mcp_edge_cache_evictions_total", "Answers that left to make room.", METRIC_COUNTER},
+    [CACHE_OWN_COLLAPSED] = {"mcp_edge_cache_collapsed_total", "Requests that shared another one's fetch.",
         METRIC_COUNTER},
 };
 
@@ -169,8 +188,22 @@ static void set_own(struct edge *edge, size_t row, uint64_t value)
         metric_add(edge->own, row, value - metric_get(edge->own, row));
 }
 
+static void collect_cache(struct edge *edge)
+{
+    struct cache_figures f;
+    struct metric_set *s = edge->cache_own;
+    if (!edge->cache)
+        return;
+    cache_tier_figures(edge->cache, &f);
+    metric_set_value(s, CACHE_OWN_BYTES, (double)f.bytes);
+    metric_set_value(s, CACHE_OWN_OBJECTS, (double)f.objects);
+    metric_add(s, CACHE_OWN_EVICTIONS, f.evictions - metric_get(s, CACHE_OWN_EVICTIONS));
+    metric_add(s, CACHE_OWN_COLLAPSED, f.collapsed - metric_get(s, CACHE_OWN_COLLAPSED));
+}
+
 void edge_metrics_collect(struct edge *edge)
 {
+    collect_cache(edge);
     for (size_t i = 0; i < HTTP_STAT_COUNT; i++)
         set_own(edge, i, http_server_stat(edge->server, (enum http_stat)i));
     set_own(edge, OWN_LOG_DROPPED, edge->log ? access_log_dropped(edge->log) : 0);
@@ -183,4 +216,19 @@ void edge_metrics_open(struct edge *edge)
 {
     edge->own = metrics_set_new(edge->config.metrics, own_defs, ARRAY_SIZE(own_defs), NULL, 0);
     edge->unnamed = edge_metrics_sets(edge, "");
+    if (!edge->cache)
+        return;
+    edge->cache_own =
+        metrics_set_new(edge->config.metrics, cache_own_defs, ARRAY_SIZE(cache_own_defs), NULL, 0);
+    edge->cache_counts = xcalloc(edge->threads, sizeof(struct metric_set *));
+    for (unsigned i = 0; i < edge->threads; i++)
+        edge->cache_counts[i] = metrics_set_new(edge->config.metrics, cache_defs, ARRAY_SIZE(cache_defs), NULL, 0);
+}
+
+void edge_metrics_close(struct edge *edge)
+{
+    edge_metrics_sets_free(edge, edge->unnamed);
+    edge_metrics_sets_free(edge, edge->cache_counts);
+    metrics_set_free(edge->own);
+    metrics_set_free(edge->cache_own);
 }

@@ -6,6 +6,7 @@
 
 #include "base/metrics/metrics.h"
 #include "domain/route/route.h"
+#include "service/cache/cache.h"
 #include "service/edge/log.h"
 
 #include <stdatomic.h>
@@ -53,12 +54,20 @@ struct edge_check {
     } v[];
 };
 
+struct edge_wait;
+struct edge_scratch;
+struct edge_cached;
+
 struct edge_thread {
     struct edge *edge;
     unsigned answered; /* the last question: edge->question */
     unsigned index;
     struct edge_view *view; /* the newest; NULL: none yet */
     struct metric_set *unnamed;
+    struct metric_set *cache_counts;
+    struct edge_scratch *scratch;            /* of the cache */
+    struct edge_wait *spare_wait;
+    _Atomic(struct edge_wait *) woken;       /* pushed by any thread */
 };
 
 struct edge {
@@ -76,6 +85,10 @@ struct edge {
     bool asked_before; /* the check on its way is about an older snapshot */
     struct name_stats *stats, *modules; /* by name; by module of a route */
     struct access_log *log;
+    struct cache_tier *cache; /* NULL: none */
+    struct cache_policy cache_policy;
+    struct metric_set **cache_counts; /* one set a thread */
+    struct metric_set *cache_own;     /* written while metrics are collected */
     struct http_server *server;
     struct metric_set *own;      /* written while metrics are collected */
     struct metric_set **unnamed; /* requests without a known name, one set a thread */
@@ -102,9 +115,12 @@ struct edge_request { /* what filters know and find out; lives with the transact
     const struct edge_name *name; /* NULL: unknown */
     const struct route_name *route_name;
     const struct route_rule *rule;
+    struct edge_thread *thread;
+    struct edge_cached *cached; /* NULL: the cache has no part in it */
     bool quiet; /* a probe that was answered well: not logged, not counted */
 };
 void edge_filter(struct http_tx *tx, struct edge_request *r);
+void edge_filter_forward(struct http_tx *tx, struct edge_request *r); /* the last one alone */
 /* The targets of a request that was forwarded before, from r's view; false: that has none. */
 bool edge_filter_again(struct http_tx *tx, struct edge_request *r);
 
@@ -115,3 +131,4 @@ void edge_metrics_sets_free(struct edge *edge, struct metric_set **sets);
 void edge_metrics_count(struct metric_set *set, const struct http_tx *tx);
 void edge_metrics_count_module(struct metric_set *set, const struct http_tx *tx);
 void edge_metrics_open(struct edge *edge);
+void edge_metrics_close(struct edge *edge);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HOT PATH. What net/http calls on its threads. A thread counts itself into a snapshot once per
  * swap; requests count themselves into the thread's view, without an atomic operation. */
-#include "service/edge/priv.h"
+#include "service/edge/cached.h"
 
 static void *thread_start(void *ctx, unsigned index)
 {
     struct edge *edge = ctx;
     struct edge_thread *t = xcalloc(1, sizeof *t);
     *t = (struct edge_thread){.edge = edge, .index = index, .unnamed = edge->unnamed[index]};
+    edge_cache_thread_start(t);
     return t;
 }
 
@@ -22,6 +23,7 @@ static void view_release(struct edge_thread *t, struct edge_view *v)
 static void thread_stop(void *thread)
 {
     struct edge_thread *t = thread;
+    edge_cache_thread_stop(t);
     view_release(t, t->view);
     free(t);
 }
@@ -46,6 +48,7 @@ static void on_loop(void *thread)
     take_newest(t);
     if (question != t->answered)
         edge_leave_answer(t, question);
+    edge_cache_loop(t);
 }
 
 static void on_request(void *thread, struct http_tx *tx)
@@ -56,7 +59,7 @@ static void on_request(void *thread, struct http_tx *tx)
         http_tx_error(tx, 431, "the head is too long", NULL);
         return;
     }
-    *r = (struct edge_request){.view = t->view};
+    *r = (struct edge_request){.view = t->view, .thread = t};
     if (t->view)
         t->view->requests++;
     tx->app = r;
@@ -70,7 +73,7 @@ static void on_retarget(void *thread, struct http_tx *tx)
     struct edge_request *r = tx->app;
     if (!r || r->view == t->view)
         return;
-    struct edge_request now = {.view = t->view};
+    struct edge_request now = {.view = t->view, .thread = t, .cached = r->cached};
     if (!edge_filter_again(tx, &now))
         return; /* it is served nowhere any more: by the old one, as begun */
     struct edge_view *old = r->view;
@@ -84,7 +87,8 @@ static void on_done(void *thread, struct http_tx *tx)
 {
     struct edge_thread *t = thread;
     struct edge_request *r = tx->app;
-    if (!r || !r->quiet) {
+    edge_cache_done(t, tx, r);
+    if (!tx->background && (!r || !r->quiet)) {
         edge_metrics_count(r && r->name ? r->name->stats->sets[t->index] : t->unnamed, tx);
         if (r && r->rule)
             edge_metrics_count_module(
@@ -125,4 +129,5 @@ const struct http_app edge_app = {
     .done = on_done,
     .certificate = on_certificate,
     .stopped = on_stopped,
+    .cache = &edge_cache,
 };
