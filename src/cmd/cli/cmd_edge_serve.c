@@ -62,8 +62,8 @@ static int read_place(const char *option, const char *text, struct gate_place *r
     return r >= 0 && *ret->path ? err_set(e, ERR_USAGE, "--%s takes ADDRESS:PORT", option) : r;
 }
 
-static int read_places(const struct cmd_ctx *ctx, struct gate_place *listen,
-    struct edge_alone *alone, struct err *e)
+static int read_places(
+    const struct cmd_ctx *ctx, struct gate_place *listen, struct edge_alone *alone, struct err *e)
 {
     struct gate_place upstream;
     int r = read_place("listen", cmd_opt(ctx, "listen"), listen, e);

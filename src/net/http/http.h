@@ -88,8 +88,9 @@ struct http_reply {
     bool close;
 };
 
-/* Exactly one of these, of http_tx_serve() and http_tx_park(), from within request() and resume(). Targets: ready instances, the engine spreads by
- * least load and tries another when one cannot be reached and nothing was lost; at least one. */
+/* Exactly one of these, of http_tx_serve() and of http_tx_park(), from within request() and resume(). Targets: ready
+ * instances, the engine spreads by least load and tries another when one cannot be reached and nothing was lost;
+ * at least one. */
 void http_tx_reply(struct http_tx *tx, const struct http_reply *reply);
 void http_tx_forward(struct http_tx *tx, const struct http_target *targets, size_t n);
 /* From within retarget() only. */
@@ -103,12 +104,12 @@ void *http_tx_alloc(struct http_tx *tx, size_t size);
 /* -- for an application that keeps answers ------------------------------------------------------------------ */
 
 /* An answer with content of the application's own: the engine asks for it by pull(), as the client takes it. Of r:
- * status, reason, fields, framing (NONE, LENGTH, or CHUNKED: the length is not known), length. Also from within head() and
- * failed(). Nothing of r is used after the call. */
+ * status, reason, fields, framing (NONE, LENGTH, or CHUNKED: the length is not known), length. Also from within head()
+ * and failed(). Nothing of r is used after the call. */
 void http_tx_serve(struct http_tx *tx, const struct http_response *r);
 struct http_response *http_tx_response(struct http_tx *tx); /* an empty one to be filled in */
-/* The request waits until http_tx_resume(), from a callback on its thread, brings resume() about. A request whose answer
- * waits for content (HTTP_PULL_WAIT) is resumed in the same way. */
+/* The request waits until http_tx_resume(), from a callback on its thread, brings resume() about. A request whose
+ * answer waits for content (HTTP_PULL_WAIT) is resumed in the same way. */
 void http_tx_park(struct http_tx *tx);
 void http_tx_resume(struct http_tx *tx);
 /* In front of http_tx_forward(), and of HTTP_TOOK_AGAIN: its answer comes by head(). `lines`: more field lines for the
@@ -138,9 +139,9 @@ struct http_cache {
     /* The head of the final answer to an observed request. With RELAY *store may be set: then its content comes by
      * content(), and end() exactly once, perhaps after the request has ended: when the client leaves, the answer is
      * fetched to its end without it. */
-    enum http_took (*head)(
-        void *thread, struct http_tx *tx, struct http_response *r, void **store);
-    bool (*content)(void *thread, void *store, struct http_text data); /* false: no more, no end() */
+    enum http_took (*head)(void *thread, struct http_tx *tx, struct http_response *r, void **store);
+    bool (*content)(
+        void *thread, void *store, struct http_text data); /* false: no more, no end() */
     void (*end)(void *thread, void *store, bool whole);
     /* An observed request found no answer; status 0: nobody could be reached. True: http_tx_serve() was called. */
     bool (*failed)(void *thread, struct http_tx *tx, unsigned status);
@@ -160,7 +161,7 @@ struct http_app { /* callbacks run on the engine's threads; `thread` is what thr
     /* The context with the certificate for a server name (NULL: none sent); NULL: none, the
      * handshake fails. */
     SSL_CTX *(*certificate)(void *thread, const char *server_name);
-    void (*stopped)(void *ctx); /* the last thread has drained and ends; from that thread */
+    void (*stopped)(void *ctx);     /* the last thread has drained and ends; from that thread */
     const struct http_cache *cache; /* NULL: none of the calls for it is used */
 };
 
@@ -171,18 +172,18 @@ struct http_listen {
 
 /* Milliseconds. 0 takes the default, which is in timer.c. */
 struct http_timeouts {
-    uint32_t handshake; /* TLS, from accept */
-    uint32_t head;      /* from its first byte to its last */
-    uint32_t idle;      /* between requests of a client connection */
-    uint32_t body;      /* between two pieces of a request's content */
-    uint32_t send;      /* a client that takes nothing */
-    uint32_t connect;   /* to an upstream */
-    uint32_t answer;    /* request sent to answer, and between two pieces of an answer */
-    uint32_t pool;      /* an unused upstream connection */
-    uint32_t linger;    /* reading on, so that a refused client can read why */
-    uint32_t drain;     /* stop: what is in flight may finish */
+    uint32_t handshake;  /* TLS, from accept */
+    uint32_t head;       /* from its first byte to its last */
+    uint32_t idle;       /* between requests of a client connection */
+    uint32_t body;       /* between two pieces of a request's content */
+    uint32_t send;       /* a client that takes nothing */
+    uint32_t connect;    /* to an upstream */
+    uint32_t answer;     /* request sent to answer, and between two pieces of an answer */
+    uint32_t pool;       /* an unused upstream connection */
+    uint32_t linger;     /* reading on, so that a refused client can read why */
+    uint32_t drain;      /* stop: what is in flight may finish */
     uint32_t drain_idle; /* stop: a kept connection may bring one more request; 0: closed at once */
-    uint32_t ticket;    /* a key makes session tickets this long, and opens them as long again */
+    uint32_t ticket;     /* a key makes session tickets this long, and opens them as long again */
 };
 
 struct http_config {

@@ -88,8 +88,8 @@ struct stream {
     bool can_read, can_write;
     bool hangup; /* the peer closed its side; there may be bytes in front of that */
     bool eof, broken;
-    bool h2; /* of an HTTP/2 stream: no socket, its connection's session moves the bytes */
-    bool sink;   /* nobody: what is written is gone, nothing is ever read */
+    bool h2;   /* of an HTTP/2 stream: no socket, its connection's session moves the bytes */
+    bool sink; /* nobody: what is written is gone, nothing is ever read */
     struct buf *in, *out;
 };
 
@@ -139,10 +139,10 @@ struct conn {
     /* of a stream: */
     struct conn *parent;
     int32_t id;
-    bool ended;    /* the request's content has all come */
-    bool gone;     /* the session knows it no more */
-    bool out_last; /* nothing comes behind what is in s.out */
-    bool out_done; /* the end was sent */
+    bool ended;                     /* the request's content has all come */
+    bool gone;                      /* the session knows it no more */
+    bool out_last;                  /* nothing comes behind what is in s.out */
+    bool out_done;                  /* the end was sent */
     struct buf *queue, *queue_last; /* content that nobody has taken */
     struct h2_head head;
 };
@@ -178,8 +178,8 @@ void http_h2_done(struct conn *c); /* the connection is lost: ends its streams *
 enum io http_h2_fill(struct stream *s);
 enum io http_h2_flush(struct stream *s);
 struct tx;
-void http_h2_head(struct tx *tx, const struct http_response *r, const struct http_forward *f,
-    bool content);
+void http_h2_head(
+    struct tx *tx, const struct http_response *r, const struct http_forward *f, bool content);
 void http_h2_reply(struct tx *tx, const struct http_reply *reply);
 void http_h2_continue(struct tx *tx);
 void http_h2_stream_timeout(struct conn *c);
@@ -192,7 +192,7 @@ void http_h2_mem_done(struct thread *t);
 /* -- transactions ------------------------------------------------------------------------------ */
 #define TX_STEPS(X)                                                                                \
     X(DECIDE, step_decide)   /* the application replies or names targets */                        \
-    X(PARK, step_park)       /* the application has to find something out first */               \
+    X(PARK, step_park)       /* the application has to find something out first */                 \
     X(COLLECT, step_collect) /* short content is waited for before anybody is bothered with it */  \
     X(ACQUIRE, step_acquire) /* a connection to one of them */                                     \
     X(CONNECT, step_connect) /* being made */                                                      \
@@ -233,9 +233,10 @@ struct tx {
     bool drop_conditions; /* the request's conditions and ranges stay here */
     bool resumed;         /* parked no longer */
     bool served;          /* all of the application's content is in s.out */
-    bool orphan;          /* fetches to its end what a client that left began; the application does not know it */
-    uint8_t interim;      /* 1xx answers so far */
-    void *store;          /* the answer's content goes to the application, too */
+    bool
+        orphan; /* fetches to its end what a client that left began; the application does not know it */
+    uint8_t interim;        /* 1xx answers so far */
+    void *store;            /* the answer's content goes to the application, too */
     struct http_text lines; /* of http_tx_observe() */
     struct http_body request_body, answer_body;
     struct upstream *up;
@@ -299,7 +300,7 @@ struct upstream {
     struct upstream *prev, *next; /* idle list, or free list */
     struct tx *tx;                /* NULL: idle or dead */
     bool dead, reused, connecting;
-    size_t scanned; /* of the answer's head in s.in */
+    size_t scanned;    /* of the answer's head in s.in */
     uint64_t until_ms; /* not reused after it */
 };
 

@@ -69,8 +69,8 @@ static enum pump take_request_piece(struct tx *tx)
     if (!from->in) {
         tx->expecting = false;
         tx->request_ended = true;
-        put_content(tx->sent, (struct http_text){"", 0},
-            tx->request.framing == HTTP_BODY_CHUNKED, true);
+        put_content(
+            tx->sent, (struct http_text){"", 0}, tx->request.framing == HTTP_BODY_CHUNKED, true);
         return PUMP_MORE;
     }
     size_t used, max = BUF_BYTES - tx->sent->end - HTTP_CHUNK_OVERHEAD;
@@ -220,8 +220,8 @@ static enum pump take_served_piece(struct tx *tx)
     struct thread *t = tx->conn->t;
     struct buf *to = tx->conn->s.out;
     struct http_text data = {"", 0};
-    switch (t->calls->cache->pull(
-        t->app, &tx->pub, BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD, &data)) {
+    switch (
+        t->calls->cache->pull(t->app, &tx->pub, BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD, &data)) {
     case HTTP_PULL_SOME:
         break;
     case HTTP_PULL_END:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HOT PATH. The cache's part in a request: domain/cache decides, service/cache keeps, this carries out what net/http asks
- * for (struct http_cache). A hit copies from the stored object as the client takes it; the reference is held until the
- * request ends.
+/* HOT PATH. The cache's part in a request: domain/cache decides, service/cache keeps, this carries out what net/http
+ * asks for (struct http_cache). A hit copies from the stored object as the client takes it; the reference is held until
+ * the request ends.
  *
  * Who holds a fill, ends it: the request until its answer is being stored, from then on the engine (`store`). A waiter
  * lies outside of its request: it may be woken from another thread while the request ends. */
@@ -143,7 +143,8 @@ static void put_status(struct edge_cached *c, struct http_fields *f)
 static void read_lines(struct http_text lines, struct http_fields *f)
 {
     while (lines.len && f->n < HTTP_FIELDS_MAX) {
-        const char *end = memchr(lines.p, '\n', lines.len), *colon = memchr(lines.p, ':', lines.len);
+        const char *end = memchr(lines.p, '\n', lines.len),
+                   *colon = memchr(lines.p, ':', lines.len);
         struct http_text name = {lines.p, (size_t)(colon - lines.p)};
         f->v[f->n++] = (struct http_field){
             .name = name,
@@ -161,10 +162,9 @@ static void keep_fields(struct http_fields *f, enum cache_serve how, bool parts,
     for (size_t i = 0; i < f->n; i++) {
         const struct http_field *field = &f->v[i];
         bool type = http_text_is_nocase(field->name, "content-type");
-        if (how == CACHE_SERVE_NOT_MODIFIED ? cache_field_in_304(field, has_etag)
-            : how == CACHE_SERVE_UNSATISFIED
-                ? cache_field_in_304(field, false)
-                : !(parts && type))
+        if (how == CACHE_SERVE_NOT_MODIFIED  ? cache_field_in_304(field, has_etag)
+            : how == CACHE_SERVE_UNSATISFIED ? cache_field_in_304(field, false)
+                                             : !(parts && type))
             f->v[n++] = *field;
     }
     f->n = n;
@@ -175,7 +175,8 @@ static struct http_text boundary_of(const struct http_tx *tx)
     return (struct http_text){tx->id, BOUNDARY_LEN};
 }
 
-static void put_range(struct edge_cached *c, const struct fields_range *range, struct http_fields *f)
+static void put_range(
+    struct edge_cached *c, const struct fields_range *range, struct http_fields *f)
 {
     struct http_out o = {.p = c->range, .cap = sizeof c->range};
     cache_content_range_format(range, c->size, &o);
@@ -227,7 +228,8 @@ static void put_answer(struct http_tx *tx, struct edge_cached *c, enum cache_ser
         r->framing = HTTP_BODY_NONE;
 }
 
-static void put_age(struct edge_cached *c, const struct cache_meta *m, int64_t now_ms, struct http_fields *f)
+static void put_age(
+    struct edge_cached *c, const struct cache_meta *m, int64_t now_ms, struct http_fields *f)
 {
     struct http_out o = {.p = c->age, .cap = sizeof c->age};
     http_out_u64(&o, (uint64_t)(MAX(0, cache_age_ms(m, now_ms)) / 1000));
@@ -378,7 +380,8 @@ static bool act(struct http_tx *tx, struct edge_cached *c, const struct cache_lo
     switch (l->decision.action) {
     case CACHE_HIT:
     case CACHE_HIT_REFRESH:
-        c->result = l->decision.action == CACHE_HIT && cache_ttl_ms(l->decision.stored->meta, http_tx_now_ms(tx)) > 0
+        c->result = l->decision.action == CACHE_HIT
+                            && cache_ttl_ms(l->decision.stored->meta, http_tx_now_ms(tx)) > 0
                         ? EDGE_CACHE_HIT
                         : EDGE_CACHE_STALE;
         if (l->collapsed) {
@@ -437,7 +440,8 @@ static bool read_target(struct http_tx *tx, struct edge_cached *c)
     struct http_out o = {.p = p, .cap = cap};
     struct http_text host;
     uint16_t port = 0;
-    if (!p || (q->authority.len > q->host.len && !http_authority_split(q->authority, 0, &host, &port)))
+    if (!p
+        || (q->authority.len > q->host.len && !http_authority_split(q->authority, 0, &host, &port)))
         return false;
     c->target = (struct cache_target){.tls = tx->tls,
         .host = tx->name,
@@ -544,7 +548,8 @@ static bool store_head(struct edge_scratch *s, const struct http_fields *f, stru
 }
 
 /* Section 3.2: the 304's fields take the place of those of the same name. */
-static void merge(struct edge_scratch *s, const struct cache_object *old, const struct http_fields *now)
+static void merge(
+    struct edge_scratch *s, const struct cache_object *old, const struct http_fields *now)
 {
     struct http_fields *m = &s->merged;
     struct fields_cc cc;
@@ -567,8 +572,8 @@ static void merge(struct edge_scratch *s, const struct cache_object *old, const 
 }
 
 /* It still holds. When it may no longer be stored it is sent this once and forgotten. */
-static enum http_took freshen(struct edge_thread *t, struct http_tx *tx, struct edge_cached *c,
-    const struct http_response *r)
+static enum http_took freshen(
+    struct edge_thread *t, struct http_tx *tx, struct edge_cached *c, const struct http_response *r)
 {
     struct edge_scratch *s = t->scratch;
     struct cache_object *fresh;
@@ -576,7 +581,8 @@ static enum http_took freshen(struct edge_thread *t, struct http_tx *tx, struct 
     merge(s, c->object, &r->fields);
     unsigned status = cache_object_stored(c->object)->meta->status;
     int64_t now_ms = http_tx_now_ms(tx);
-    bool may = cache_store_decide(&c->q, status, &s->merged, c->asked_ms, now_ms, &t->edge->cache_policy, &s->st)
+    bool may = cache_store_decide(
+                   &c->q, status, &s->merged, c->asked_ms, now_ms, &t->edge->cache_policy, &s->st)
                    == CACHE_STORE_OK
                && store_head(s, &s->merged, &head);
     if (may && cache_fill_freshen(c->fill, c->object, &s->st, head, &fresh)) {
@@ -595,11 +601,12 @@ static enum http_took freshen(struct edge_thread *t, struct http_tx *tx, struct 
     return HTTP_TOOK_SERVED;
 }
 
-static bool serve_stale(struct edge_thread *t, struct http_tx *tx, struct edge_cached *c, unsigned status)
+static bool serve_stale(
+    struct edge_thread *t, struct http_tx *tx, struct edge_cached *c, unsigned status)
 {
     if (!c->object || c->decision.action != CACHE_REVALIDATE
-        || !cache_stale_on_error(
-            &c->q, cache_object_stored(c->object), status, http_tx_now_ms(tx), &t->edge->cache_policy))
+        || !cache_stale_on_error(&c->q, cache_object_stored(c->object), status, http_tx_now_ms(tx),
+            &t->edge->cache_policy))
         return false;
     if (c->fill)
         cache_fill_give(c->fill, c->object);
@@ -618,12 +625,14 @@ static bool has_an_end(const struct http_response *r)
 
 static uint64_t expected_of(const struct http_response *r)
 {
-    return r->framing == HTTP_BODY_LENGTH ? r->content_length : r->framing == HTTP_BODY_NONE ? 0 : UINT64_MAX;
+    return r->framing == HTTP_BODY_LENGTH ? r->content_length
+           : r->framing == HTTP_BODY_NONE ? 0
+                                          : UINT64_MAX;
 }
 
 /* True: its content is to come by on_content(). */
-static bool begin_store(struct edge_thread *t, struct http_tx *tx, struct edge_cached *c,
-    const struct http_response *r)
+static bool begin_store(
+    struct edge_thread *t, struct http_tx *tx, struct edge_cached *c, const struct http_response *r)
 {
     struct edge_scratch *s = t->scratch;
     struct cache_object *o;
@@ -665,7 +674,8 @@ static enum http_took validated(struct edge_thread *t, struct http_tx *tx, struc
     return HTTP_TOOK_RELAY;
 }
 
-static enum http_took on_head(void *thread, struct http_tx *tx, struct http_response *r, void **store)
+static enum http_took on_head(
+    void *thread, struct http_tx *tx, struct http_response *r, void **store)
 {
     struct edge_thread *t = thread;
     struct edge_cached *c = ((struct edge_request *)tx->app)->cached;

@@ -19,7 +19,8 @@ enum edge_cache_result { /* rows of the metrics, too; the first ones say what be
 bool edge_cache_request(struct http_tx *tx, struct edge_request *r);
 /* No instance is there. True: it was answered by what is stored. */
 bool edge_cache_unreachable(struct http_tx *tx, struct edge_request *r);
-void edge_cache_done(struct edge_thread *t, struct http_tx *tx, struct edge_request *r); /* r may be NULL */
+void edge_cache_done(
+    struct edge_thread *t, struct http_tx *tx, struct edge_request *r); /* r may be NULL */
 void edge_cache_loop(struct edge_thread *t);
 void edge_cache_thread_start(struct edge_thread *t);
 void edge_cache_thread_stop(struct edge_thread *t);

@@ -37,23 +37,26 @@ static const struct metric_def module_defs[] = {
         METRIC_COUNTER},
 };
 
-#define CACHED "mcp_edge_cache_requests_total", "Requests that came to the cache, by what became of them."
+#define CACHED                                                                                     \
+    "mcp_edge_cache_requests_total", "Requests that came to the cache, by what became of them."
 static const struct metric_def cache_defs[] = {
     [EDGE_CACHE_HIT] = {CACHED, METRIC_COUNTER, "result=\"hit\""},
     [EDGE_CACHE_MISS] = {CACHED, METRIC_COUNTER, "result=\"miss\""},
     [EDGE_CACHE_REVALIDATED] = {CACHED, METRIC_COUNTER, "result=\"revalidated\""},
     [EDGE_CACHE_STALE] = {CACHED, METRIC_COUNTER, "result=\"stale\""},
     [EDGE_CACHE_BYPASS] = {CACHED, METRIC_COUNTER, "result=\"bypass\""},
-    [EDGE_CACHE_STORED] = {"mcp_edge_cache_stores_total", "Answers that the cache began to store.", METRIC_COUNTER},
+    [EDGE_CACHE_STORED] = {"mcp_edge_cache_stores_total", "Answers that the cache began to store.",
+        METRIC_COUNTER},
 };
 
 enum { CACHE_OWN_BYTES, CACHE_OWN_OBJECTS, CACHE_OWN_EVICTIONS, CACHE_OWN_COLLAPSED };
 static const struct metric_def cache_own_defs[] = {
     [CACHE_OWN_BYTES] = {"mcp_edge_cache_bytes", "Memory that the cache holds.", METRIC_GAUGE},
     [CACHE_OWN_OBJECTS] = {"mcp_edge_cache_objects", "Answers that the cache holds.", METRIC_GAUGE},
-    [CACHE_OWN_EVICTIONS] = {"mcp_edge_cache_evictions_total", "Answers that left to make room.", METRIC_COUNTER},
-    [CACHE_OWN_COLLAPSED] = {"mcp_edge_cache_collapsed_total", "Requests that shared another one's fetch.",
+    [CACHE_OWN_EVICTIONS] = {"mcp_edge_cache_evictions_total", "Answers that left to make room.",
         METRIC_COUNTER},
+    [CACHE_OWN_COLLAPSED] = {"mcp_edge_cache_collapsed_total",
+        "Requests that shared another one's fetch.", METRIC_COUNTER},
 };
 
 enum {
@@ -94,8 +97,8 @@ static const struct metric_def own_defs[] = {
     [OWN_H2_CONNECTIONS] = {"mcp_edge_h2_connections_total", "Connections that speak HTTP/2.",
         METRIC_COUNTER},
     [OWN_H2_STREAMS] = {"mcp_edge_h2_streams_total", "Streams of HTTP/2 begun.", METRIC_COUNTER},
-    [OWN_H2_MALFORMED] = {"mcp_edge_h2_malformed_total",
-        "Requests by HTTP/2 that were malformed.", METRIC_COUNTER},
+    [OWN_H2_MALFORMED] = {"mcp_edge_h2_malformed_total", "Requests by HTTP/2 that were malformed.",
+        METRIC_COUNTER},
     [OWN_H2_RESETS] = {"mcp_edge_h2_resets_total", "Streams that clients reset.", METRIC_COUNTER},
     [OWN_H2_REFUSED] = {"mcp_edge_h2_refused_total", "Streams refused for want of room.",
         METRIC_COUNTER},
@@ -222,7 +225,8 @@ void edge_metrics_open(struct edge *edge)
         metrics_set_new(edge->config.metrics, cache_own_defs, ARRAY_SIZE(cache_own_defs), NULL, 0);
     edge->cache_counts = xcalloc(edge->threads, sizeof(struct metric_set *));
     for (unsigned i = 0; i < edge->threads; i++)
-        edge->cache_counts[i] = metrics_set_new(edge->config.metrics, cache_defs, ARRAY_SIZE(cache_defs), NULL, 0);
+        edge->cache_counts[i] =
+            metrics_set_new(edge->config.metrics, cache_defs, ARRAY_SIZE(cache_defs), NULL, 0);
 }
 
 void edge_metrics_close(struct edge *edge)

@@ -65,9 +65,9 @@ struct edge_thread {
     struct edge_view *view; /* the newest; NULL: none yet */
     struct metric_set *unnamed;
     struct metric_set *cache_counts;
-    struct edge_scratch *scratch;            /* of the cache */
+    struct edge_scratch *scratch; /* of the cache */
     struct edge_wait *spare_wait;
-    _Atomic(struct edge_wait *) woken;       /* pushed by any thread */
+    _Atomic(struct edge_wait *) woken; /* pushed by any thread */
 };
 
 struct edge {
@@ -82,7 +82,7 @@ struct edge {
     struct edge_check *check; /* until every thread has answered; NULL: nothing is asked */
     struct http_target *left; /* not known to be free of requests yet */
     size_t n_left, cap_left;
-    bool asked_before; /* the check on its way is about an older snapshot */
+    bool asked_before;                  /* the check on its way is about an older snapshot */
     struct name_stats *stats, *modules; /* by name; by module of a route */
     struct access_log *log;
     struct cache_tier *cache; /* NULL: none */
@@ -117,7 +117,7 @@ struct edge_request { /* what filters know and find out; lives with the transact
     const struct route_rule *rule;
     struct edge_thread *thread;
     struct edge_cached *cached; /* NULL: the cache has no part in it */
-    bool quiet; /* a probe that was answered well: not logged, not counted */
+    bool quiet;                 /* a probe that was answered well: not logged, not counted */
 };
 void edge_filter(struct http_tx *tx, struct edge_request *r);
 void edge_filter_forward(struct http_tx *tx, struct edge_request *r); /* the last one alone */

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #define DEADLINE_MS 10000
@@ -46,8 +47,121 @@ static void app_nothing(void *thread)
 {
 }
 
+/* A cache that counts. Paths say what it does with a request. */
+static struct {
+    _Atomic unsigned begun, whole, cut, heads, parked, background;
+    _Atomic uint64_t bytes;
+    _Atomic bool go; /* who is parked may go on */
+    struct http_tx *_Atomic waiting;
+    struct thread *_Atomic loop;
+} kept;
+
+static void app_loop(void *thread)
+{
+    struct http_tx *tx = atomic_load(&kept.go) ? atomic_exchange(&kept.waiting, NULL) : NULL;
+    if (tx)
+        http_tx_resume(tx);
+}
+
+static void serve_kept(struct http_tx *tx, bool known)
+{
+    struct http_response *r = http_tx_response(tx);
+    r->status = 200;
+    r->reason = (struct http_text){"OK", 2};
+    r->minor = 1;
+    r->framing = known ? HTTP_BODY_LENGTH : HTTP_BODY_CHUNKED;
+    r->has_length = known;
+    r->content_length = known ? 4 : 0;
+    tx->app = tx; /* not begun */
+    http_tx_serve(tx, r);
+}
+
+static void cache_resume(void *thread, struct http_tx *tx)
+{
+    serve_kept(tx, false);
+}
+
+static enum http_took cache_head(
+    void *thread, struct http_tx *tx, struct http_response *r, void **store)
+{
+    kept.heads++;
+    if (r->status == 304) {
+        http_tx_observe(tx, true, (struct http_text){0});
+        return HTTP_TOOK_AGAIN;
+    }
+    if (r->status == 503) {
+        serve_kept(tx, true);
+        return HTTP_TOOK_SERVED;
+    }
+    kept.begun++;
+    *store = &kept;
+    return HTTP_TOOK_RELAY;
+}
+
+static bool cache_content(void *thread, void *store, struct http_text data)
+{
+    kept.bytes += data.len;
+    return true;
+}
+
+static void cache_end(void *thread, void *store, bool whole)
+{
+    if (whole)
+        kept.whole++;
+    else
+        kept.cut++;
+}
+
+static bool cache_failed(void *thread, struct http_tx *tx, unsigned status)
+{
+    serve_kept(tx, true);
+    return true;
+}
+
+static enum http_pull cache_pull(void *thread, struct http_tx *tx, size_t max, struct http_text *ret)
+{
+    if (!tx->app)
+        return HTTP_PULL_END;
+    *ret = (struct http_text){"kept", 4};
+    tx->app = NULL;
+    return HTTP_PULL_SOME;
+}
+
+static const struct http_cache cache = {
+    .resume = cache_resume,
+    .head = cache_head,
+    .content = cache_content,
+    .end = cache_end,
+    .failed = cache_failed,
+    .pull = cache_pull,
+};
+
+/* True: that is all. */
+static bool cache_request(struct http_tx *tx)
+{
+    kept.background += tx->background != NULL;
+    if (http_text_is(tx->path, "/parked")) {
+        http_tx_park(tx);
+        kept.loop = http_tx_thread(tx);
+        kept.waiting = tx;
+        kept.parked++;
+        return true;
+    }
+    if (http_text_is(tx->path, "/fetch") && !tx->background && http_tx_fetch(tx, &kept)) {
+        serve_kept(tx, true);
+        return true;
+    }
+    if (http_text_is(tx->path, "/asked"))
+        http_tx_observe(tx, true, (struct http_text){"If-None-Match: \"1\"\r\n", 20});
+    else if (http_text_is(tx->path, "/seen"))
+        http_tx_observe(tx, false, (struct http_text){0});
+    return false;
+}
+
 static void app_request(void *thread, struct http_tx *tx)
 {
+    if (cache_request(tx))
+        return;
     if (http_text_is(tx->path, "/local")) {
         http_tx_reply(
             tx, &(struct http_reply){.status = 200, .type = "text/plain", .body = {"local\n", 6}});
@@ -82,11 +196,12 @@ static void app_stopped(void *ctx)
 static const struct http_app app = {
     .thread_start = app_start,
     .thread_stop = app_nothing,
-    .loop = app_nothing,
+    .loop = app_loop,
     .request = app_request,
     .done = app_done,
     .certificate = app_certificate,
     .stopped = app_stopped,
+    .cache = &cache,
 };
 
 /* -- sockets ---------------------------------------------------------------------------------------------- */
@@ -899,6 +1014,188 @@ static void test_byte_by_byte(void **state)
     close(u);
 }
 
+/* -- an application that keeps answers ------------------------------------------------------------------- */
+
+#define get_of(path) "GET " path " HTTP/1.1\r\nHost: a.example\r\n"
+
+static void kept_reset(void)
+{
+    memset(&kept, 0, sizeof kept);
+}
+
+#define expect_soon(what)                                                                          \
+    do {                                                                                           \
+        for (int ms_ = 0; !(what) && ms_ < DEADLINE_MS; ms_++)                                     \
+            poll(NULL, 0, 1);                                                                      \
+        assert_true(what);                                                                         \
+    } while (0)
+
+static void test_cache_sees_answers(void **state)
+{
+    static const struct {
+        const char *answer, *last;
+        unsigned bytes;
+    } rows[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 5},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            "0\r\n\r\n", 5},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "\r\n\r\n", 0},
+        {"HTTP/1.1 204 No Content\r\n\r\n", "\r\n\r\n", 0},
+    };
+    int c = client(), u = -1;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        kept_reset();
+        put(c, get_of("/seen") "\r\n");
+        if (u < 0)
+            u = upstream_accept(0);
+        get(u, "\r\n\r\n");
+        put(u, rows[i].answer);
+        get(c, rows[i].last);
+        assert_int_equal(next_ended().end, HTTP_END_OK);
+        assert_int_equal(kept.begun, 1);
+        assert_int_equal(kept.whole, 1);
+        assert_int_equal(kept.cut, 0);
+        assert_int_equal(kept.bytes, rows[i].bytes);
+    }
+    close(c);
+    close(u);
+}
+
+static void test_cache_is_told_of_a_cut(void **state)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        kept_reset();
+        int c = client();
+        put(c, get_of("/seen") "\r\n");
+        int u = upstream_accept(0);
+        get(u, "\r\n\r\n");
+        put(u, answers[i]);
+        close(u);
+        next_ended();
+        assert_int_equal(kept.cut, 1);
+        assert_int_equal(kept.whole, 0);
+        close(c);
+    }
+}
+
+static int left_within_an_answer(void)
+{
+    kept_reset();
+    int c = client();
+    put(c, get_of("/seen") "\r\n");
+    int u = upstream_accept(0);
+    get(u, "\r\n\r\n");
+    put(u, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    get(c, "hello");
+    struct linger now = {.l_onoff = 1};
+    setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(c);
+    expect_end(200, HTTP_END_CLIENT_GONE);
+    assert_int_equal(kept.cut, 0);
+    return u;
+}
+
+static void test_cache_gets_what_its_client_left(void **state)
+{
+    int u = left_within_an_answer();
+    put(u, "world");
+    expect_soon(kept.whole == 1);
+    assert_int_equal(kept.bytes, 10);
+    int c = client(); /* the connection is whole, too */
+    put(c, get_of("/seen") "\r\n");
+    get(u, "\r\n\r\n");
+    put(u, OK2);
+    get(c, "ok");
+    expect_end(200, HTTP_END_OK);
+    close(c);
+    close(u);
+    u = left_within_an_answer();
+    close(u); /* the upstream leaves as well */
+    expect_soon(kept.cut == 1);
+    u = left_within_an_answer();
+    stop(NULL);
+    assert_int_equal(kept.cut, 1);
+    close(u);
+    start(NULL);
+}
+
+static void test_cache_lets_requests_wait(void **state)
+{
+    kept_reset();
+    int c = client();
+    put(c, get_of("/parked") "\r\n");
+    expect_soon(kept.parked == 1);
+    kept.go = true;
+    http_thread_wake(kept.loop);
+    assert_has(get(c, "0\r\n\r\n"), "Transfer-Encoding: chunked\r\n");
+    expect_end(200, HTTP_END_OK);
+    kept_reset();
+    put(c, get_of("/parked") "\r\n");
+    expect_soon(kept.parked == 1);
+    kept.waiting = NULL; /* it may end at any moment now */
+    struct linger now = {.l_onoff = 1};
+    setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(c);
+    expect_end(0, HTTP_END_CLIENT_GONE);
+}
+
+static void test_cache_asks_otherwise(void **state)
+{
+    kept_reset();
+    int c = client();
+    put(c, get_of("/asked") "If-None-Match: \"7\"\r\nRange: bytes=0-1\r\n\r\n");
+    int u = upstream_accept(0);
+    const char *head = get(u, "\r\n\r\n");
+    assert_has(head, "If-None-Match: \"1\"\r\n");
+    assert_null(strstr(head, "\"7\""));
+    assert_null(strstr(head, "Range"));
+    put(u, "HTTP/1.1 304 Not Modified\r\n\r\n");
+    assert_null(strstr(get(u, "\r\n\r\n"), "If-None-Match")); /* on the same connection */
+    put(u, OK2);
+    get(c, "ok");
+    expect_end(200, HTTP_END_OK);
+    assert_int_equal(kept.heads, 2);
+    put(c, get_of("/asked") "\r\n");
+    get(u, "\r\n\r\n");
+    put(u, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 100\r\n\r\nlong");
+    assert_has(get(c, "kept"), "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n");
+    expect_end(200, HTTP_END_OK);
+    expect_closed(u); /* what was left of it is not waited for */
+    put(c, get_of("/asked") "\r\n");
+    u = upstream_accept(0);
+    get(u, "\r\n\r\n");
+    for (size_t i = 0; i < ARRAY_SIZE(fx.upstreams); i++)
+        shutdown(fx.upstreams[i], SHUT_RDWR);
+    close(u);
+    get(c, "kept");
+    expect_end(200, HTTP_END_OK);
+    close(c);
+}
+
+static void test_cache_fetches_without_a_client(void **state)
+{
+    kept_reset();
+    int c = client();
+    put(c, get_of("/fetch?q") "Cookie: a=b\r\nVia: 1.1 other\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n");
+    get(c, "kept");
+    expect_end(200, HTTP_END_OK);
+    close(c);
+    int u = upstream_accept(0);
+    const char *head = get(u, "\r\n\r\n");
+    assert_has(head, "GET /fetch?q HTTP/1.1\r\nHost: a.example\r\nCookie: a=b\r\nVia: 1.1 other\r\n"
+                     "X-Forwarded-For: 127.0.0.1\r\n");
+    assert_has(head, "\r\nVia: 1.1 mcp\r\n\r\n");
+    put(u, OK2);
+    expect_end(200, HTTP_END_OK);
+    assert_int_equal(kept.background, 1);
+    close(u);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
@@ -930,6 +1227,12 @@ int main(void)
         T(test_drain_deadline),
         T(test_connection_limit),
         T(test_byte_by_byte),
+        T(test_cache_sees_answers),
+        T(test_cache_is_told_of_a_cut),
+        T(test_cache_gets_what_its_client_left),
+        T(test_cache_lets_requests_wait),
+        T(test_cache_asks_otherwise),
+        T(test_cache_fetches_without_a_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

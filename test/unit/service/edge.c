@@ -73,6 +73,7 @@ struct upstream {
     int fd;
     uint16_t port;
     const char *name;
+    const char *fields; /* more lines of its answers, or NULL */
     pthread_t thread;
     int epoll;
     _Atomic bool stop;
@@ -103,9 +104,9 @@ static void answer_all(struct upstream *u, size_t i)
     u->conns[i].buf[u->conns[i].n] = '\0';
     u->asked += u->conns[i].n > 0;
     while (!u->holds && (end = strstr(u->conns[i].buf, "\r\n\r\n"))) {
-        char text[128];
-        int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
-            strlen(u->name), u->name);
+        char text[256];
+        int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\n%sContent-Length: %zu\r\n\r\n%s",
+            u->fields ? u->fields : "", strlen(u->name), u->name);
         assert_int_equal(send(u->conns[i].fd, text, (size_t)n, MSG_NOSIGNAL), n);
         u->served++;
         size_t used = (size_t)(end + 4 - u->conns[i].buf);
@@ -189,6 +190,8 @@ static struct {
     uint16_t http_port, https_port;
 } fx;
 
+static uint64_t cache_bytes; /* of the next edge that is started */
+
 static void edge_up_with(unsigned threads, struct http_timeouts timeouts)
 {
     struct http_listen listens[] = {{fx.http, false}, {fx.https, true}};
@@ -197,6 +200,7 @@ static void edge_up_with(unsigned threads, struct http_timeouts timeouts)
         .n_listens = 2,
         .state_dir = fx.dir,
         .metrics = fx.metrics,
+        .cache_bytes = cache_bytes,
         .timeouts = timeouts};
     struct err e;
     if (edge_start(&config, &fx.edge, &e) < 0)
@@ -879,6 +883,89 @@ static void test_no_allocation_per_request(void **state)
 #endif
 }
 
+static void cache_up(void)
+{
+    edge_free(fx.edge);
+    cache_bytes = 1 << 20;
+    edge_up(2);
+    cache_bytes = 0;
+}
+
+static void expect_metric(const char *line)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    for (int i = 0; i < 60000; i++) { /* a request is counted once its answer is on its way */
+        str_clear(&text);
+        edge_metrics_collect(fx.edge);
+        metrics_format(fx.metrics, &text);
+        if (strstr(text.buf, line))
+            return;
+        poll(NULL, 0, 1);
+    }
+    assert_has(text.buf, line);
+}
+
+static void test_hits_do_not_allocate(void **state)
+{
+    struct upstream *web = upstream_start("web-1");
+    web->fields = "Cache-Control: max-age=3600\r\nETag: \"1\"\r\n";
+    cache_up();
+    set_routes("");
+    set_instances(web, NULL);
+    assert_true(quiet_within_ms(5000));
+    int c[4];
+    for (size_t i = 0; i < 4; i++)
+        c[i] = dial(fx.http_port);
+    const char *first = ask(c[0], "/x", "a.example");
+    assert_has(first, "Cache-Status: mcp; fwd=uri-miss; stored\r\n");
+    expect_metric("mcp_edge_cache_objects 1\n");
+#if COUNTS_ALLOCATIONS
+    long before = 0;
+#endif
+    for (int round = 0; round < 1000; round++) {
+#if COUNTS_ALLOCATIONS
+        if (round == 20)
+            before = allocations;
+#endif
+        const char *hit = ask(c[round % 4], "/x", "a.example");
+        assert_has(hit, "web-1");
+        assert_has(hit, "Cache-Status: mcp; hit; ttl=3");
+    }
+#if COUNTS_ALLOCATIONS
+    assert_int_equal(allocations - before, 0);
+#endif
+    assert_int_equal(web->served, 1);
+    expect_metric("mcp_edge_cache_requests_total{result=\"hit\"} 1000\n");
+    expect_metric("mcp_edge_cache_requests_total{result=\"miss\"} 1\n");
+    expect_metric("mcp_edge_cache_stores_total 1\n");
+    for (size_t i = 0; i < 4; i++)
+        close(c[i]);
+    upstream_stop(web);
+}
+
+/* What is stale may serve while nobody is there to ask. */
+static void test_stale_without_instances(void **state)
+{
+    struct upstream *web = upstream_start("web-1");
+    web->fields = "Cache-Control: max-age=1, stale-if-error=3600\r\nAge: 5\r\nETag: \"1\"\r\n";
+    cache_up();
+    set_routes("");
+    set_instances(web, NULL);
+    assert_true(quiet_within_ms(5000));
+    int c = dial(fx.http_port);
+    ask(c, "/x", "a.example");
+    expect_metric("mcp_edge_cache_objects 1\n");
+    set_instances(NULL, NULL);
+    assert_true(quiet_within_ms(5000));
+    const char *stale = ask(c, "/x", "a.example");
+    assert_has(stale, "HTTP/1.1 200 ");
+    assert_has(stale, "Cache-Status: mcp; fwd=stale; ttl=-");
+    assert_has(ask(c, "/y", "a.example"), "HTTP/1.1 503 ");
+    expect_metric("mcp_edge_cache_requests_total{result=\"stale\"} 1\n");
+    close(c);
+    upstream_stop(web);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -901,6 +988,8 @@ int main(void)
         T(test_log_rotation),
         T(test_log_never_waits),
         T(test_no_allocation_per_request),
+        T(test_hits_do_not_allocate),
+        T(test_stale_without_instances),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
