@@ -288,6 +288,23 @@ def test_who_waits_may_leave(up):
     assert up.count("/a") == 1
 
 
+def test_who_fetches_may_leave(up):
+    def answer(h, n):
+        if n == 1:
+            up.hold()
+        h.say(body=b"%d" % n, Cache_Control="max-age=60")
+    up.answers["/a"] = answer
+    with cached(up, "--threads", "2") as edge:
+        words = ["curl", "-sS", "--http2-prior-knowledge", f"http://127.0.0.1:{edge.port}/a"]
+        first = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert up.held.wait(60)
+        others = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(5)]
+        first.kill()
+        first.communicate()
+        assert [o.communicate(timeout=60)[0] for o in others] == [b"2"] * 5  # one of them fetches for all
+    assert up.count("/a") == 2
+
+
 @BOTH
 def test_an_answer_that_is_cut_off_is_not_kept(up, how):
     def answer(h, n):

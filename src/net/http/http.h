@@ -138,7 +138,7 @@ struct http_cache {
     void (*resume)(void *thread, struct http_tx *tx);
     /* The head of the final answer to an observed request. With RELAY *store may be set: then its content comes by
      * content(), and end() exactly once, perhaps after the request has ended: when the client leaves, the answer is
-     * fetched to its end without it. */
+     * fetched to its end without it. Without a client and without a store the upstream is left. */
     enum http_took (*head)(void *thread, struct http_tx *tx, struct http_response *r, void **store);
     bool (*content)(
         void *thread, void *store, struct http_text data); /* false: no more, no end() */

@@ -747,7 +747,11 @@ static enum step_result step_relay(struct tx *tx)
 {
     if (!send_on(tx))
         return STEP_NEXT;
-    switch (http_pump_answer(tx)) {
+    enum pump p = http_pump_answer(tx);
+    /* Neither a client nor a store: the rest of it could be any amount. */
+    if (tx->conn->s.sink && !tx->store && !http_body_ended(&tx->answer_body))
+        p = PUMP_CLIENT_GONE;
+    switch (p) {
     case PUMP_DONE:
         tx->step = TX_END;
         return STEP_NEXT;

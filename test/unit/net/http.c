@@ -51,7 +51,8 @@ static void app_nothing(void *thread)
 static struct {
     _Atomic unsigned begun, whole, cut, heads, parked, background;
     _Atomic uint64_t bytes;
-    _Atomic bool go; /* who is parked may go on */
+    _Atomic bool full; /* it takes no more */
+    _Atomic bool go;   /* who is parked may go on */
     struct http_tx *_Atomic waiting;
     struct thread *_Atomic loop;
 } kept;
@@ -101,7 +102,7 @@ static enum http_took cache_head(
 static bool cache_content(void *thread, void *store, struct http_text data)
 {
     kept.bytes += data.len;
-    return true;
+    return !kept.full;
 }
 
 static void cache_end(void *thread, void *store, bool whole)
@@ -139,7 +140,11 @@ static const struct http_cache cache = {
 /* True: that is all. */
 static bool cache_request(struct http_tx *tx)
 {
-    kept.background += tx->background != NULL;
+    if (tx->background) {
+        kept.background++;
+        http_tx_observe(tx, false, (struct http_text){0});
+        return false;
+    }
     if (http_text_is(tx->path, "/parked")) {
         http_tx_park(tx);
         kept.loop = http_tx_thread(tx);
@@ -147,7 +152,7 @@ static bool cache_request(struct http_tx *tx)
         kept.parked++;
         return true;
     }
-    if (http_text_is(tx->path, "/fetch") && !tx->background && http_tx_fetch(tx, &kept)) {
+    if (http_text_is(tx->path, "/fetch") && http_tx_fetch(tx, &kept)) {
         serve_kept(tx, true);
         return true;
     }
@@ -1117,6 +1122,11 @@ static void test_cache_gets_what_its_client_left(void **state)
     u = left_within_an_answer();
     close(u); /* the upstream leaves as well */
     expect_soon(kept.cut == 1);
+    u = left_within_an_answer();
+    kept.full = true;
+    put(u, "wor"); /* not stored: nobody wants the rest */
+    expect_closed(u);
+    assert_int_equal(kept.cut + kept.whole, 0);
     u = left_within_an_answer();
     stop(NULL);
     assert_int_equal(kept.cut, 1);
