@@ -44,14 +44,15 @@ TIMES = ["rto_ms", "korea_ms", "recognised_ms", "others_p50", "others_p95", "oth
 COUNTS = ["cached", "told_again", "acked", "present", "lost", "duplicated", "reported_missing", "rescued"]
 HEADS = {"rto_ms": "rto", "korea_ms": "Korea", "recognised_ms": "seen", "others_p50": "p50", "others_p95": "p95",
          "others_max": "max", "cached_p50": "old p50", "cached_p95": "old p95", "cached_max": "old max",
-         "excess_ms": "beyond TTL", "held_ms": "beyond held", "cached": "old", "told_again": "told again", "duplicated": "twice",
-         "reported_missing": "reported", "steady_s": "well for", "two_writers": "two writers"}
+         "excess_ms": "beyond TTL", "held_ms": "beyond held", "cached": "old", "told_again": "told again",
+         "duplicated": "twice", "reported_missing": "reported", "steady_s": "well for", "two_writers": "two writers"}
 WORDS = """Times are seconds from the injection. rto: the first order acknowledged to a buyer whose answer names a living
 region; Korea: to one in Korea; seen: the platform's first word of the fault. p50, p95, max: each buyer's first order, of
 those that held no old address; old p50, p95, max: of those that held an address of the lost region; beyond TTL: the most
 that one of them waited beyond the life of that address; beyond held: beyond the life of the last address of the lost
-region that it was given. told again: buyers that asked during the fault and were sent to the lost region once more. reported: transactions in the range that the platform reported as possibly missing (an upper
-bound, heartbeats count). load: of the machine, when the run began. well for: seconds under load before the fault."""
+region that it was given. told again: buyers that asked during the fault and were sent to the lost region once more.
+reported: transactions in the range that the platform reported as possibly missing (an upper bound, heartbeats count).
+load: of the machine, when the run began. well for: seconds under load before the fault."""
 
 
 def say(text=""):

@@ -233,8 +233,7 @@ struct tx {
     bool drop_conditions; /* the request's conditions and ranges stay here */
     bool resumed;         /* parked no longer */
     bool served;          /* all of the application's content is in s.out */
-    bool
-        orphan; /* fetches to its end what a client that left began; the application does not know it */
+    bool orphan;          /* a fetch whose client left; the application does not know it */
     uint8_t interim;        /* 1xx answers so far */
     void *store;            /* the answer's content goes to the application, too */
     struct http_text lines; /* of http_tx_observe() */

@@ -220,8 +220,8 @@ static enum pump take_served_piece(struct tx *tx)
     struct thread *t = tx->conn->t;
     struct buf *to = tx->conn->s.out;
     struct http_text data = {"", 0};
-    switch (
-        t->calls->cache->pull(t->app, &tx->pub, BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD, &data)) {
+    size_t room = BUF_BYTES - to->end - HTTP_CHUNK_OVERHEAD;
+    switch (t->calls->cache->pull(t->app, &tx->pub, room, &data)) {
     case HTTP_PULL_SOME:
         break;
     case HTTP_PULL_END:

@@ -743,14 +743,9 @@ static enum step_result step_exchange(struct tx *tx)
     }
 }
 
-static enum step_result step_relay(struct tx *tx)
+/* What follows the moving of an answer's content; gone: what is said where it broke off. */
+static enum step_result after_pump(struct tx *tx, enum pump p, const char *gone)
 {
-    if (!send_on(tx))
-        return STEP_NEXT;
-    enum pump p = http_pump_answer(tx);
-    /* Neither a client nor a store: the rest of it could be any amount. */
-    if (tx->conn->s.sink && !tx->store && !http_body_ended(&tx->answer_body))
-        p = PUMP_CLIENT_GONE;
     switch (p) {
     case PUMP_DONE:
         tx->step = TX_END;
@@ -765,32 +760,27 @@ static enum step_result step_relay(struct tx *tx)
         fail(tx, 502, HTTP_END_UPSTREAM_BAD, "the instance's answer is not valid");
         return STEP_NEXT;
     case PUMP_UPSTREAM_GONE:
-        fail(tx, 502, HTTP_END_UPSTREAM_LOST,
-            "the instance closed the connection within its answer");
+        fail(tx, 502, HTTP_END_UPSTREAM_LOST, gone);
         return STEP_NEXT;
     default:
         return wait_for(tx);
     }
 }
 
+static enum step_result step_relay(struct tx *tx)
+{
+    if (!send_on(tx))
+        return STEP_NEXT;
+    enum pump p = http_pump_answer(tx);
+    /* Neither a client nor a store: the rest of it could be any amount. */
+    if (tx->conn->s.sink && !tx->store && !http_body_ended(&tx->answer_body))
+        p = PUMP_CLIENT_GONE;
+    return after_pump(tx, p, "the instance closed the connection within its answer");
+}
+
 static enum step_result step_serve(struct tx *tx)
 {
-    switch (http_pump_serve(tx)) {
-    case PUMP_DONE:
-        tx->step = TX_END;
-        return STEP_NEXT;
-    case PUMP_MORE:
-        http_thread_again(tx->conn);
-        return wait_for(tx);
-    case PUMP_CLIENT_GONE:
-        http_tx_abort(tx, HTTP_END_CLIENT_GONE);
-        return STEP_NEXT;
-    case PUMP_UPSTREAM_GONE:
-        fail(tx, 502, HTTP_END_UPSTREAM_LOST, "the answer broke off where it was fetched");
-        return STEP_NEXT;
-    default:
-        return wait_for(tx);
-    }
+    return after_pump(tx, http_pump_serve(tx), "the answer broke off where it was fetched");
 }
 
 static enum step_result step_reply(struct tx *tx)
